@@ -1,0 +1,203 @@
+//! A tensor as every part of the host hands it on: element type, shape, bytes.
+//!
+//! A leaf: it knows no ONNX Runtime, no wasm and no wire format. The bytes are reference-counted ([`Bytes`]), so a
+//! tensor can be a slice of a request's body, an ONNX Runtime output or a guest's copy, and cloning one moves nothing.
+//! The storage is freed when the last clone goes.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// The element types of the Open Inference Protocol v2, which are the ONNX tensor types under other names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Datatype {
+    Bool,
+    Uint8,
+    Uint16,
+    Uint32,
+    Uint64,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    Fp16,
+    Bf16,
+    Fp32,
+    Fp64,
+    Bytes,
+}
+
+/// One input or output of a model or function: its name, type and shape (-1: any size).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TensorSpec {
+    pub name: String,
+    pub datatype: Datatype,
+    pub shape: Vec<i64>,
+}
+
+/// What a function takes and gives, in the model's own order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Signature {
+    #[serde(default)]
+    pub inputs: Vec<TensorSpec>,
+    #[serde(default)]
+    pub outputs: Vec<TensorSpec>,
+}
+
+/// A value with its shape. Invariant: the storage holds exactly as many elements as the shape says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tensor {
+    datatype: Datatype,
+    shape: Vec<usize>,
+    storage: Storage,
+}
+
+/// The elements of a tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Storage {
+    /// Fixed-size elements, little-endian, row-major, unpadded; BOOL is one byte, 0 or 1.
+    Fixed(Bytes),
+    /// The elements of a BYTES tensor, row-major.
+    Variable(Vec<Bytes>),
+}
+
+/// Why bytes and shape do not make a tensor.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TensorError {
+    #[error("shape {0:?} has more elements than can be addressed")]
+    TooManyElements(Vec<usize>),
+    #[error("shape {shape:?} of {datatype} needs {expected} bytes, got {got}")]
+    WrongByteCount { datatype: Datatype, shape: Vec<usize>, expected: usize, got: usize },
+    #[error("shape {shape:?} needs {expected} elements, got {got}")]
+    WrongElementCount { shape: Vec<usize>, expected: usize, got: usize },
+    #[error("a BOOL element must be 0 or 1, got {0}")]
+    NotABool(u8),
+}
+
+impl Tensor {
+    /// A tensor of fixed-size elements from its little-endian bytes.
+    pub fn fixed(datatype: Datatype, shape: Vec<usize>, bytes: Bytes) -> Result<Self, TensorError> {
+        let size = datatype.size_bytes().unwrap_or(0);
+        let expected = element_count(&shape)
+            .and_then(|n| n.checked_mul(size))
+            .ok_or_else(|| TensorError::TooManyElements(shape.clone()))?;
+        if expected != bytes.len() || size == 0 {
+            return Err(TensorError::WrongByteCount { datatype, shape, expected, got: bytes.len() });
+        }
+        if datatype == Datatype::Bool
+            && let Some(&other) = bytes.iter().find(|&&b| b > 1)
+        {
+            return Err(TensorError::NotABool(other));
+        }
+        Ok(Self { datatype, shape, storage: Storage::Fixed(bytes) })
+    }
+
+    /// A BYTES tensor from its elements.
+    pub fn variable(shape: Vec<usize>, elements: Vec<Bytes>) -> Result<Self, TensorError> {
+        let expected = element_count(&shape).ok_or_else(|| TensorError::TooManyElements(shape.clone()))?;
+        if expected != elements.len() {
+            return Err(TensorError::WrongElementCount { shape, expected, got: elements.len() });
+        }
+        Ok(Self { datatype: Datatype::Bytes, shape, storage: Storage::Variable(elements) })
+    }
+
+    pub fn datatype(&self) -> Datatype {
+        self.datatype
+    }
+
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// Bytes held, for limits and metrics.
+    pub fn size_bytes(&self) -> usize {
+        match &self.storage {
+            Storage::Fixed(bytes) => bytes.len(),
+            Storage::Variable(elements) => elements.iter().map(Bytes::len).sum(),
+        }
+    }
+}
+
+/// The product of the dimensions (1 for a scalar), `None` when it overflows.
+pub fn element_count(shape: &[usize]) -> Option<usize> {
+    shape.iter().try_fold(1usize, |n, &dim| n.checked_mul(dim))
+}
+
+impl TensorSpec {
+    /// True when `shape` has this spec's rank and agrees with it wherever the spec fixes a dimension.
+    pub fn admits(&self, shape: &[usize]) -> bool {
+        self.shape.len() == shape.len()
+            && self.shape.iter().zip(shape).all(|(&want, &got)| want < 0 || usize::try_from(want) == Ok(got))
+    }
+}
+
+impl Datatype {
+    /// Bytes of one element; `None` for BYTES, whose elements differ in length.
+    pub fn size_bytes(self) -> Option<usize> {
+        match self {
+            Self::Bool | Self::Uint8 | Self::Int8 => Some(1),
+            Self::Uint16 | Self::Int16 | Self::Fp16 | Self::Bf16 => Some(2),
+            Self::Uint32 | Self::Int32 | Self::Fp32 => Some(4),
+            Self::Uint64 | Self::Int64 | Self::Fp64 => Some(8),
+            Self::Bytes => None,
+        }
+    }
+
+    /// The name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bool => "BOOL",
+            Self::Uint8 => "UINT8",
+            Self::Uint16 => "UINT16",
+            Self::Uint32 => "UINT32",
+            Self::Uint64 => "UINT64",
+            Self::Int8 => "INT8",
+            Self::Int16 => "INT16",
+            Self::Int32 => "INT32",
+            Self::Int64 => "INT64",
+            Self::Fp16 => "FP16",
+            Self::Bf16 => "BF16",
+            Self::Fp32 => "FP32",
+            Self::Fp64 => "FP64",
+            Self::Bytes => "BYTES",
+        }
+    }
+}
+
+impl std::fmt::Display for Datatype {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_and_shape_must_agree() {
+        let three = Bytes::from_static(&[0; 12]);
+        assert!(Tensor::fixed(Datatype::Fp32, vec![3], three.clone()).is_ok());
+        let error = Tensor::fixed(Datatype::Fp32, vec![2, 2], three).expect_err("12 bytes are not 16");
+        assert_eq!(error.to_string(), "shape [2, 2] of FP32 needs 16 bytes, got 12");
+    }
+
+    #[test]
+    fn scalars_have_one_element_and_empty_dimensions_none() {
+        assert!(Tensor::fixed(Datatype::Int64, vec![], Bytes::from_static(&[0; 8])).is_ok());
+        assert!(Tensor::fixed(Datatype::Int64, vec![0, 7], Bytes::new()).is_ok());
+        assert!(Tensor::variable(vec![], vec![Bytes::from_static(b"x")]).is_ok());
+    }
+
+    #[test]
+    fn an_overflowing_shape_is_refused() {
+        let error = Tensor::fixed(Datatype::Uint8, vec![usize::MAX, 2], Bytes::new()).expect_err("overflows");
+        assert!(matches!(error, TensorError::TooManyElements(_)));
+    }
+}

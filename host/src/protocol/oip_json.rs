@@ -1,0 +1,16 @@
+//! The Open Inference Protocol v2 in JSON: a request's body to tensors, tensors to a response's body.
+//!
+//! Elements go straight between their text and little-endian bytes, with no tree of JSON values in between. NaN and
+//! the infinities, which JSON has no numbers for, are the strings `"NaN"`, `"Infinity"` and `"-Infinity"` both ways,
+//! as in the JSON mapping of protocol buffers. FP16 and BF16 are JSON numbers rounded to the nearest.
+
+mod data;
+mod element;
+mod request;
+mod response;
+
+pub use request::parse_request;
+pub use response::write_response;
+
+#[cfg(test)]
+mod tests;

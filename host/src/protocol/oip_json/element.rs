@@ -1,0 +1,160 @@
+//! One element of a tensor: its JSON text to a value.
+//!
+//! Takes a token of valid JSON (a number, a string with its quotes, or a literal) and either gives the value or says
+//! what is wrong with it, in words that follow "element 7 ".
+
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use half::{bf16, f16};
+
+/// What is wrong, as a part of a sentence.
+pub(super) type Reason = String;
+
+/// The longest piece of a caller's text that a message repeats.
+const QUOTED_CHARS: usize = 40;
+
+/// An integer type of the protocol.
+pub(super) trait Integer: FromStr + Display + Default {
+    const NAME: &'static str;
+    const MIN: Self;
+    const MAX: Self;
+}
+
+/// A floating-point type of the protocol.
+pub(super) trait Float: Sized {
+    const NAME: &'static str;
+    /// The nearest value to a decimal number; `None` when that is infinite.
+    fn from_decimal(token: &str) -> Option<Self>;
+    /// NaN or an infinity.
+    fn from_special(value: f32) -> Self;
+}
+
+/// `true`, `false`, 1 or 0 as a byte.
+pub(super) fn boolean(token: &str) -> Result<u8, Reason> {
+    match token {
+        "true" | "1" => Ok(1),
+        "false" | "0" => Ok(0),
+        other => Err(format!("is {}, but BOOL takes true, false, 1 or 0", shown(other))),
+    }
+}
+
+/// A whole number in the type's range.
+pub(super) fn integer<T: Integer>(token: &str) -> Result<T, Reason> {
+    token.parse().or_else(|_| match token {
+        // Only the unsigned types refuse this one.
+        "-0" => Ok(T::default()),
+        _ if !is_number(token) => Err(format!("is {}, but {} takes integers", shown(token), T::NAME)),
+        _ if token.contains(['.', 'e', 'E']) => Err(format!(
+            "is {}, but {} takes integers, written without fraction and exponent",
+            shown(token),
+            T::NAME
+        )),
+        _ => Err(format!(
+            "is {}, outside the range of {}, {} to {}",
+            shown(token),
+            T::NAME,
+            T::MIN,
+            T::MAX
+        )),
+    })
+}
+
+/// A number, or one of the strings for NaN and the infinities.
+pub(super) fn float<T: Float>(token: &str) -> Result<T, Reason> {
+    if is_number(token) {
+        return T::from_decimal(token).ok_or_else(|| format!("is {}, beyond the range of {}", shown(token), T::NAME));
+    }
+    match token {
+        r#""NaN""# => Ok(T::from_special(f32::NAN)),
+        r#""Infinity""# => Ok(T::from_special(f32::INFINITY)),
+        r#""-Infinity""# => Ok(T::from_special(f32::NEG_INFINITY)),
+        other => Err(format!(
+            "is {}, but {} takes numbers and the strings \"NaN\", \"Infinity\" and \"-Infinity\"",
+            shown(other),
+            T::NAME
+        )),
+    }
+}
+
+/// A string's bytes: a slice of `body`, which holds `token`, wherever the text is the string itself.
+pub(super) fn string(body: &Bytes, token: &str) -> Result<Bytes, Reason> {
+    let inner = token.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    let Some(inner) = inner else {
+        return Err(format!("is {}, but BYTES takes strings", shown(token)));
+    };
+    if !inner.contains('\\') {
+        return Ok(body.slice_ref(inner.as_bytes()));
+    }
+    serde_json::from_str::<String>(token)
+        .map(Bytes::from)
+        .map_err(|_| format!("is {}, which has an escape that stands for no character", shown(token)))
+}
+
+fn is_number(token: &str) -> bool {
+    token.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+}
+
+/// `token` as a message may repeat it.
+fn shown(token: &str) -> Cow<'_, str> {
+    match token.char_indices().nth(QUOTED_CHARS) {
+        Some((end, _)) => Cow::Owned(format!("{}...", &token[..end])),
+        None => Cow::Borrowed(token),
+    }
+}
+
+macro_rules! integers {
+    ($($type:ty => $name:literal),*) => {$(
+        impl Integer for $type {
+            const NAME: &'static str = $name;
+            const MIN: Self = <$type>::MIN;
+            const MAX: Self = <$type>::MAX;
+        }
+    )*};
+}
+integers!(
+    u8 => "UINT8", u16 => "UINT16", u32 => "UINT32", u64 => "UINT64",
+    i8 => "INT8", i16 => "INT16", i32 => "INT32", i64 => "INT64"
+);
+
+impl Float for f32 {
+    const NAME: &'static str = "FP32";
+    fn from_decimal(token: &str) -> Option<Self> {
+        token.parse().ok().filter(|value: &Self| value.is_finite())
+    }
+    fn from_special(value: f32) -> Self {
+        value
+    }
+}
+
+impl Float for f64 {
+    const NAME: &'static str = "FP64";
+    fn from_decimal(token: &str) -> Option<Self> {
+        token.parse().ok().filter(|value: &Self| value.is_finite())
+    }
+    fn from_special(value: f32) -> Self {
+        value.into()
+    }
+}
+
+impl Float for f16 {
+    const NAME: &'static str = "FP16";
+    fn from_decimal(token: &str) -> Option<Self> {
+        token.parse().ok().map(Self::from_f64).filter(|value| value.is_finite())
+    }
+    fn from_special(value: f32) -> Self {
+        Self::from_f32(value)
+    }
+}
+
+impl Float for bf16 {
+    const NAME: &'static str = "BF16";
+    fn from_decimal(token: &str) -> Option<Self> {
+        token.parse().ok().map(Self::from_f64).filter(|value| value.is_finite())
+    }
+    fn from_special(value: f32) -> Self {
+        Self::from_f32(value)
+    }
+}

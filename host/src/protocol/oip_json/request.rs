@@ -1,0 +1,212 @@
+//! A JSON inference request to a [`PredictRequest`].
+//!
+//! Owns the outer form: keys, parameters, names, shapes. The elements themselves are left as text on the first pass
+//! and read by `data` once datatype and shape are known. Keys it does not know are skipped, so that newer clients work.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::value::{BorrowedStrDeserializer, Error as NameError};
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::data;
+use crate::protocol::ProtocolError;
+use crate::protocol::predict::{Parameter, PredictRequest};
+use crate::tensor::{Datatype, Tensor};
+
+/// Parameters that ask for tensors outside the JSON. They are refused rather than ignored, because a client that sets
+/// them looks for its answer where it asked for it.
+const NOT_JSON: [&str; 5] = [
+    "binary_data_size",
+    "shared_memory_region",
+    "shared_memory_offset",
+    "shared_memory_byte_size",
+    "classification",
+];
+/// Parameters that ask for binary answers when they are true.
+const BINARY_SWITCHES: [&str; 2] = ["binary_data", "binary_data_output"];
+
+#[derive(Deserialize)]
+struct WireRequest<'a> {
+    id: Option<String>,
+    #[serde(borrow, default)]
+    parameters: WireParameters<'a>,
+    #[serde(borrow)]
+    inputs: Vec<WireInput<'a>>,
+    #[serde(borrow)]
+    outputs: Option<Vec<WireOutput<'a>>>,
+}
+
+#[derive(Deserialize)]
+struct WireInput<'a> {
+    name: String,
+    #[serde(borrow)]
+    datatype: Cow<'a, str>,
+    shape: Vec<i64>,
+    #[serde(borrow, default)]
+    parameters: WireParameters<'a>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct WireOutput<'a> {
+    name: String,
+    #[serde(borrow, default)]
+    parameters: WireParameters<'a>,
+}
+
+/// A `parameters` object, in order, its values still text.
+#[derive(Default)]
+struct WireParameters<'a>(Vec<(String, &'a RawValue)>);
+
+/// The request that `body` holds.
+///
+/// BYTES elements share the body's storage; everything else is copied out of it.
+pub fn parse_request(body: &Bytes) -> Result<PredictRequest, ProtocolError> {
+    let wire: WireRequest<'_> = serde_json::from_slice(body).map_err(|error| malformed(body, &error))?;
+    let parameters = read_parameters(&wire.parameters)?;
+    let mut inputs: Vec<(String, Tensor)> = Vec::with_capacity(wire.inputs.len());
+    for input in wire.inputs {
+        if inputs.iter().any(|(name, _)| *name == input.name) {
+            return Err(ProtocolError::Input {
+                input: input.name,
+                reason: "is given more than once".to_owned(),
+            });
+        }
+        inputs.push(read_input(body, input)?);
+    }
+    let outputs = match wire.outputs {
+        None => None,
+        Some(outputs) => Some(read_outputs(outputs)?),
+    };
+    Ok(PredictRequest {
+        id: wire.id,
+        parameters,
+        inputs,
+        outputs,
+    })
+}
+
+fn read_input(body: &Bytes, input: WireInput<'_>) -> Result<(String, Tensor), ProtocolError> {
+    read_parameters(&input.parameters)?;
+    match read_tensor(body, &input) {
+        Ok(tensor) => Ok((input.name, tensor)),
+        Err(reason) => Err(ProtocolError::Input {
+            input: input.name,
+            reason,
+        }),
+    }
+}
+
+fn read_tensor(body: &Bytes, input: &WireInput<'_>) -> Result<Tensor, String> {
+    let datatype = Datatype::deserialize(BorrowedStrDeserializer::<NameError>::new(&input.datatype))
+        .map_err(|_| format!("'{}' is not a datatype of the Open Inference Protocol", input.datatype))?;
+    let shape = (input.shape.iter())
+        .map(|&dim| usize::try_from(dim).map_err(|_| format!("its shape {:?} has a negative dimension", input.shape)))
+        .collect::<Result<Vec<usize>, String>>()?;
+    let Some(text) = input.data else {
+        return Err("it has no data".to_owned());
+    };
+    data::read(body, text.get(), datatype, shape)
+}
+
+fn read_outputs(outputs: Vec<WireOutput<'_>>) -> Result<Vec<String>, ProtocolError> {
+    (outputs.into_iter())
+        .map(|output| {
+            read_parameters(&output.parameters)?;
+            Ok(output.name)
+        })
+        .collect()
+}
+
+fn read_parameters(parameters: &WireParameters<'_>) -> Result<Vec<(String, Parameter)>, ProtocolError> {
+    (parameters.0.iter())
+        .map(|(name, text)| {
+            let value = read_parameter(text.get()).map_err(|reason| ProtocolError::Parameter {
+                name: name.clone(),
+                reason: reason.to_owned(),
+            })?;
+            let wants_binary = BINARY_SWITCHES.contains(&name.as_str()) && value == Parameter::Bool(true);
+            if wants_binary || NOT_JSON.contains(&name.as_str()) {
+                return Err(ProtocolError::Unsupported(format!(
+                    "parameter '{name}' is not supported: this server takes and gives tensors as JSON only; \
+                     turn binary data, shared memory and classification off in the client"
+                )));
+            }
+            Ok((name.clone(), value))
+        })
+        .collect()
+}
+
+fn read_parameter(text: &str) -> Result<Parameter, &'static str> {
+    match text.as_bytes().first() {
+        Some(b't' | b'f') => Ok(Parameter::Bool(text == "true")),
+        Some(b'"') => serde_json::from_str(text)
+            .map(Parameter::Text)
+            .map_err(|_| "its text has an escape that stands for no character"),
+        Some(b'-' | b'0'..=b'9') if text.contains(['.', 'e', 'E']) => (text.parse().ok())
+            .filter(|value: &f64| value.is_finite())
+            .map(Parameter::Double)
+            .ok_or("its number is beyond the range of a double"),
+        Some(b'-' | b'0'..=b'9') => text
+            .parse()
+            .map(Parameter::Int)
+            .map_err(|_| "its integer does not fit 64 bits"),
+        _ => Err("must be a boolean, a number or a string"),
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for WireParameters<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Parameters;
+        impl<'de> Visitor<'de> for Parameters {
+            type Value = WireParameters<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of parameters")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut parameters = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    parameters.push(entry);
+                }
+                Ok(WireParameters(parameters))
+            }
+
+            // `"parameters": null` is what some clients send for none.
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(WireParameters::default())
+            }
+        }
+        deserializer.deserialize_any(Parameters)
+    }
+}
+
+/// The error for a body that is no request, with a hint where the reason is a number that JSON does not have.
+fn malformed(body: &[u8], error: &serde_json::Error) -> ProtocolError {
+    let mut reason = error.to_string();
+    if error.is_syntax() && stands_at_a_special_number(body, error) {
+        reason.push_str(
+            "; JSON has no NaN and no infinities: write them as the strings \"NaN\", \"Infinity\" and \"-Infinity\"",
+        );
+    }
+    ProtocolError::Malformed(reason)
+}
+
+fn stands_at_a_special_number(body: &[u8], error: &serde_json::Error) -> bool {
+    let before: usize = body
+        .split_inclusive(|&b| b == b'\n')
+        .take(error.line().saturating_sub(1))
+        .map(<[u8]>::len)
+        .sum();
+    // serde_json points at the offending byte or at the one before it.
+    let column = before + error.column();
+    (column.saturating_sub(2)..=column)
+        .filter_map(|at| body.get(at..))
+        .any(|rest| [&b"NaN"[..], b"Infinity"].iter().any(|name| rest.starts_with(name)))
+}

@@ -1,0 +1,167 @@
+//! Tensors to a JSON inference response.
+//!
+//! Data is written flat and row-major, numbers in the shortest form that reads back as the same value. The body is
+//! always valid JSON, whatever the function computed.
+
+use bytes::Bytes;
+use half::{bf16, f16};
+use serde::Serialize;
+
+use crate::protocol::ProtocolError;
+use crate::protocol::predict::{Parameter, PredictResponse};
+use crate::tensor::{Datatype, Storage, Tensor};
+
+/// The body of an answer. `id` is the request's own, echoed.
+pub fn write_response(
+    model_name: &str,
+    model_version: &str,
+    id: Option<&str>,
+    response: &PredictResponse,
+) -> Result<Vec<u8>, ProtocolError> {
+    let mut body = Vec::with_capacity(room(response));
+    body.extend_from_slice(b"{\"model_name\":");
+    json(&mut body, model_name);
+    body.extend_from_slice(b",\"model_version\":");
+    json(&mut body, model_version);
+    if let Some(id) = id {
+        body.extend_from_slice(b",\"id\":");
+        json(&mut body, id);
+    }
+    if !response.parameters.is_empty() {
+        body.extend_from_slice(b",\"parameters\":{");
+        separated(&mut body, &response.parameters, |body, (name, value)| {
+            json(body, name);
+            body.push(b':');
+            write_parameter(body, value);
+            Ok(())
+        })?;
+        body.push(b'}');
+    }
+    body.extend_from_slice(b",\"outputs\":[");
+    separated(&mut body, &response.outputs, |body, (name, tensor)| {
+        write_output(body, name, tensor)
+    })?;
+    body.extend_from_slice(b"]}");
+    Ok(body)
+}
+
+fn write_output(body: &mut Vec<u8>, name: &str, tensor: &Tensor) -> Result<(), ProtocolError> {
+    body.extend_from_slice(b"{\"name\":");
+    json(body, name);
+    body.extend_from_slice(b",\"datatype\":");
+    json(body, tensor.datatype().name());
+    body.extend_from_slice(b",\"shape\":");
+    json(body, tensor.shape());
+    body.extend_from_slice(b",\"data\":[");
+    match tensor.storage() {
+        Storage::Fixed(bytes) => write_fixed(body, tensor.datatype(), bytes),
+        Storage::Variable(elements) => write_strings(body, name, elements)?,
+    }
+    body.extend_from_slice(b"]}");
+    Ok(())
+}
+
+fn write_fixed(body: &mut Vec<u8>, datatype: Datatype, bytes: &[u8]) {
+    match datatype {
+        Datatype::Bool => each(body, bytes, |[byte]| byte != 0, json_value),
+        Datatype::Uint8 => each(body, bytes, u8::from_le_bytes, json_value),
+        Datatype::Uint16 => each(body, bytes, u16::from_le_bytes, json_value),
+        Datatype::Uint32 => each(body, bytes, u32::from_le_bytes, json_value),
+        Datatype::Uint64 => each(body, bytes, u64::from_le_bytes, json_value),
+        Datatype::Int8 => each(body, bytes, i8::from_le_bytes, json_value),
+        Datatype::Int16 => each(body, bytes, i16::from_le_bytes, json_value),
+        Datatype::Int32 => each(body, bytes, i32::from_le_bytes, json_value),
+        Datatype::Int64 => each(body, bytes, i64::from_le_bytes, json_value),
+        Datatype::Fp16 => each(body, bytes, |b| f16::from_le_bytes(b).to_f32(), write_float),
+        Datatype::Bf16 => each(body, bytes, |b| bf16::from_le_bytes(b).to_f32(), write_float),
+        Datatype::Fp32 => each(body, bytes, f32::from_le_bytes, write_float),
+        Datatype::Fp64 => each(body, bytes, f64::from_le_bytes, write_float),
+        // Its elements are never in fixed storage.
+        Datatype::Bytes => {}
+    }
+}
+
+fn write_strings(body: &mut Vec<u8>, name: &str, elements: &[Bytes]) -> Result<(), ProtocolError> {
+    separated(body, elements, |body, element| {
+        let text = std::str::from_utf8(element).map_err(|_| ProtocolError::Unwritable {
+            output: name.to_owned(),
+            reason: "it holds bytes that are not UTF-8 text; ask for it as binary data or let the function answer \
+                     with text, such as base64"
+                .to_owned(),
+        })?;
+        json(body, text);
+        Ok(())
+    })
+}
+
+/// Writes the elements of `N` bytes each, comma-separated.
+fn each<const N: usize, T>(
+    body: &mut Vec<u8>,
+    bytes: &[u8],
+    read: impl Fn([u8; N]) -> T,
+    write: impl Fn(&mut Vec<u8>, T),
+) {
+    let (elements, _) = bytes.as_chunks::<N>();
+    for (index, &element) in elements.iter().enumerate() {
+        if index > 0 {
+            body.push(b',');
+        }
+        write(body, read(element));
+    }
+}
+
+/// Writes one item after the other with commas between.
+fn separated<T>(
+    body: &mut Vec<u8>,
+    items: &[T],
+    mut write: impl FnMut(&mut Vec<u8>, &T) -> Result<(), ProtocolError>,
+) -> Result<(), ProtocolError> {
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            body.push(b',');
+        }
+        write(body, item)?;
+    }
+    Ok(())
+}
+
+fn write_parameter(body: &mut Vec<u8>, value: &Parameter) {
+    match value {
+        Parameter::Bool(value) => json(body, value),
+        Parameter::Int(value) => json(body, value),
+        Parameter::Double(value) => write_float(body, *value),
+        Parameter::Text(value) => json(body, value),
+    }
+}
+
+/// A float as a number, or as the string that stands for it where JSON has no number.
+fn write_float<T: Copy + Into<f64> + Serialize>(body: &mut Vec<u8>, value: T) {
+    let wide: f64 = value.into();
+    if wide.is_finite() {
+        json(body, &value);
+    } else if wide.is_nan() {
+        body.extend_from_slice(b"\"NaN\"");
+    } else if wide > 0.0 {
+        body.extend_from_slice(b"\"Infinity\"");
+    } else {
+        body.extend_from_slice(b"\"-Infinity\"");
+    }
+}
+
+fn json_value<T: Serialize>(body: &mut Vec<u8>, value: T) {
+    json(body, &value);
+}
+
+fn json<T: Serialize + ?Sized>(body: &mut Vec<u8>, value: &T) {
+    serde_json::to_writer(body, value).expect("strings and numbers always serialise, and a Vec takes every byte");
+}
+
+/// A guess at the body's length that spares most growing: text is longer than the bytes it stands for.
+fn room(response: &PredictResponse) -> usize {
+    let data: usize = response
+        .outputs
+        .iter()
+        .map(|(name, tensor)| name.len() + 96 + tensor.size_bytes() * 3)
+        .sum();
+    256 + data
+}

@@ -1,0 +1,130 @@
+//! What the Open Inference Protocol says about the server and its models, and the health bodies, as JSON.
+//!
+//! Knows which fields the protocol wants; what is deployed and what is ready, the caller says. Health bodies carry
+//! `live` and `ready` both, because the protocol's prose and the clients disagree on the key.
+
+use serde::Serialize;
+
+use crate::tensor::{Signature, TensorSpec};
+
+/// The name the server goes by.
+const SERVER_NAME: &str = "nocti";
+
+/// What answers for a model, under the names of the protocol's `platform` field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Platform {
+    /// An ONNX model that the host runs itself.
+    #[serde(rename = "onnxruntime_onnx")]
+    Onnx,
+    /// A WebAssembly component.
+    #[serde(rename = "nocti_component")]
+    Component,
+}
+
+#[derive(Serialize)]
+struct ServerMetadata {
+    name: &'static str,
+    version: &'static str,
+    /// None until one is complete: clients rely on what is listed.
+    extensions: [&'static str; 0],
+}
+
+#[derive(Serialize)]
+struct ModelMetadata<'a> {
+    name: &'a str,
+    versions: &'a [String],
+    platform: Platform,
+    inputs: &'a [TensorSpec],
+    outputs: &'a [TensorSpec],
+}
+
+#[derive(Serialize)]
+struct ServerHealth {
+    live: bool,
+    ready: bool,
+}
+
+#[derive(Serialize)]
+struct ModelReady<'a> {
+    name: &'a str,
+    ready: bool,
+}
+
+/// The body of `GET /v2`.
+pub fn server_metadata() -> Vec<u8> {
+    body(&ServerMetadata {
+        name: SERVER_NAME,
+        version: env!("CARGO_PKG_VERSION"),
+        extensions: [],
+    })
+}
+
+/// The body of `GET /v2/models/M`.
+pub fn model_metadata(name: &str, versions: &[String], platform: Platform, signature: &Signature) -> Vec<u8> {
+    body(&ModelMetadata {
+        name,
+        versions,
+        platform,
+        inputs: &signature.inputs,
+        outputs: &signature.outputs,
+    })
+}
+
+/// The body of `GET /v2/health/live` and `/v2/health/ready`.
+pub fn server_health(live: bool, ready: bool) -> Vec<u8> {
+    body(&ServerHealth { live, ready })
+}
+
+/// The body of `GET /v2/models/M/ready`.
+pub fn model_ready(name: &str, ready: bool) -> Vec<u8> {
+    body(&ModelReady { name, ready })
+}
+
+fn body(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("these structs have string keys only and nothing that fails to serialise")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Datatype;
+
+    fn text(body: Vec<u8>) -> String {
+        String::from_utf8(body).expect("JSON is UTF-8")
+    }
+
+    #[test]
+    fn the_server_lists_no_extension() {
+        let expected = format!(
+            r#"{{"name":"nocti","version":"{}","extensions":[]}}"#,
+            env!("CARGO_PKG_VERSION")
+        );
+        assert_eq!(text(server_metadata()), expected);
+    }
+
+    #[test]
+    fn a_model_shows_its_signature_with_datatypes_of_the_protocol() {
+        let signature = Signature {
+            inputs: vec![TensorSpec {
+                name: "x".into(),
+                datatype: Datatype::Fp32,
+                shape: vec![-1, 4],
+            }],
+            outputs: vec![TensorSpec {
+                name: "y".into(),
+                datatype: Datatype::Bytes,
+                shape: vec![],
+            }],
+        };
+        assert_eq!(
+            text(model_metadata("iris", &["1.0.0".into()], Platform::Onnx, &signature)),
+            r#"{"name":"iris","versions":["1.0.0"],"platform":"onnxruntime_onnx","inputs":[{"name":"x","datatype":"FP32","shape":[-1,4]}],"outputs":[{"name":"y","datatype":"BYTES","shape":[]}]}"#
+        );
+    }
+
+    #[test]
+    fn health_has_both_keys() {
+        assert_eq!(text(server_health(true, false)), r#"{"live":true,"ready":false}"#);
+        assert_eq!(text(model_ready("iris", true)), r#"{"name":"iris","ready":true}"#);
+    }
+}

@@ -1,0 +1,23 @@
+//! What is deployed: names, manifests, bundles, the store that keeps them and the catalog that readers ask.
+//!
+//! ```text
+//! nocti.toml ── nocti_toml ── bundle ──▶ one .wasm file ──▶ split ──▶ store (blobs, revisions) ──▶ catalog
+//! ```
+//!
+//! A version is immutable and identified by its manifest's sha256; what changes is a function's revision, the numbered
+//! state that says which versions there are and where its aliases point. This folder knows neither wasmtime nor ONNX
+//! Runtime nor HTTP: what a component exports or a model computes is told to it.
+
+pub mod bundle;
+pub mod device;
+pub mod digest;
+pub mod manifest;
+pub mod name;
+pub mod nocti_toml;
+mod rules;
+mod section;
+pub mod split;
+mod toml_reader;
+pub mod units;
+
+pub use toml_reader::Mistake;

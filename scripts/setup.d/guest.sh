@@ -13,7 +13,7 @@
 #
 # NOCTI_GUEST_COMPILER=rustup|debian forces one way; without it rustup is tried first.
 #
-# Needs from scripts/setup: $repository, $tools (the tool folder), say, fail, within.
+# Needs from scripts/setup: $repository, $tools (the tool folder), say, fail, within, cargo_program.
 # shellcheck disable=SC2154
 
 guest_target=wasm32-wasip2
@@ -66,7 +66,7 @@ guest_target_add() {
 guest_by_debian() {
     local state=found
     guest_debian_is_there || { state=installed && guest_debian_install; }
-    guest_linker_is_there || { state=installed && guest_linker_install; }
+    cargo_program "guest target" wasm-component-ld "$guest_linker_version"
     guest_write_links
     guest_write_env <<EOF
 # Debian's compiler builds $guest_target on this machine. An empty value removes the variable.
@@ -104,14 +104,6 @@ guest_debian_install() {
     "${admin[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${guest_packages[@]}" \
         >>"$log" 2>&1 || fail "guest target" "'$install' failed, see $log"
     guest_debian_is_there || fail "guest target" "Debian's packages lack a part of the compiler; rustc 1.96 is needed"
-}
-
-guest_linker_is_there() { [ -x "$tools/bin/wasm-component-ld" ]; }
-
-guest_linker_install() {
-    say "guest target" "cargo install wasm-component-ld $guest_linker_version"
-    cargo install wasm-component-ld --version "$guest_linker_version" --locked --quiet --root "$tools" \
-        || fail "guest target" "'cargo install wasm-component-ld' failed, see above"
 }
 
 # rustc hands the linker a flavor as its very first arguments, so the linker's own options come last.

@@ -2,7 +2,7 @@
 # The ONNX Runtime library (CPU), from its wheel on the Python package index. Only the library and its licences are kept.
 # pip checks the wheel against the hash in onnxruntime.txt, which also pins the version.
 #
-# Needs from scripts/setup: $repository, $tools (the tool folder), say, fail, within.
+# Needs from scripts/setup: $repository, $tools (the tool folder), say, fail, python_pip.
 # shellcheck disable=SC2154
 
 onnxruntime() {
@@ -20,7 +20,6 @@ onnxruntime() {
         Linux-x86_64 | Linux-aarch64) ;;
         *) fail "ONNX Runtime" "no pinned library for $(uname -s) $machine; put one of version $version at $target/libonnxruntime.so" ;;
     esac
-    command -v python3 >/dev/null || fail "ONNX Runtime" "there is no python3; install Python 3"
     say "ONNX Runtime" "downloading $version for $machine"
 
     local download="$tools/onnxruntime/.download.$$"
@@ -28,7 +27,7 @@ onnxruntime() {
     trap 'rm -rf "$onnxruntime_download"' EXIT
     mkdir -p "$download/content"
     # The wheel is made for one Python, which does not matter: only the library inside is used.
-    onnxruntime_pip "$download" download --quiet --no-deps --only-binary=:all: --dest "$download" \
+    python_pip "ONNX Runtime" download --quiet --no-deps --only-binary=:all: --dest "$download" \
         --implementation cp --python-version 3.12 --platform "manylinux_2_28_$machine" --require-hashes --requirement "$pins" \
         || fail "ONNX Runtime" "pip could not download onnxruntime $version, see above; is the Python package index reachable?"
     python3 - "$download"/onnxruntime-*.whl "$download/content" <<'PYTHON' || fail "ONNX Runtime" "the wheel could not be unpacked, see above"
@@ -51,16 +50,4 @@ PYTHON
     mv -T "$download/content" "$target" 2>/dev/null || [ -e "$target/libonnxruntime.so" ] \
         || fail "ONNX Runtime" "$target could not be written; is the disk full or the folder there already?"
     say "ONNX Runtime" "installed, $target/libonnxruntime.so"
-}
-
-# pip of python3, else pip in a throw-away virtual environment: some systems' Python comes without pip.
-onnxruntime_pip() {
-    local folder=$1 python=python3
-    shift
-    if ! python3 -m pip --version >/dev/null 2>&1; then
-        python=$folder/venv/bin/python
-        python3 -m venv "$folder/venv" >/dev/null 2>&1 \
-            || fail "ONNX Runtime" "this Python has neither pip nor venv; on Debian run 'apt-get install python3-venv'"
-    fi
-    within 600 "$python" -m pip --disable-pip-version-check "$@"
 }

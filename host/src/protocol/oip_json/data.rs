@@ -13,8 +13,23 @@ use crate::tensor::{Datatype, Tensor, element_count};
 /// How deep data may be nested, which is how many dimensions a tensor may have.
 const MAX_DEPTH: usize = 100;
 
+/// How the elements of a BYTES tensor are written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Strings {
+    /// As text.
+    Text,
+    /// As base64, for bytes that are no text.
+    Base64,
+}
+
 /// The tensor whose `data` is `text`, a part of `body`.
-pub(super) fn read(body: &Bytes, text: &str, datatype: Datatype, shape: Vec<usize>) -> Result<Tensor, Reason> {
+pub(super) fn read(
+    body: &Bytes,
+    text: &str,
+    datatype: Datatype,
+    shape: Vec<usize>,
+    strings: Strings,
+) -> Result<Tensor, Reason> {
     if shape.len() > MAX_DEPTH {
         return Err(format!(
             "its shape has {} dimensions; at most {MAX_DEPTH} are possible",
@@ -59,8 +74,12 @@ pub(super) fn read(body: &Bytes, text: &str, datatype: Datatype, shape: Vec<usiz
         Datatype::Fp64 => fixed!(element::float::<f64>),
         Datatype::Bytes => {
             let mut elements = Vec::with_capacity(room);
+            let read = match strings {
+                Strings::Text => element::string,
+                Strings::Base64 => element::base64_string,
+            };
             walk.run(|token| {
-                elements.push(element::string(body, token)?);
+                elements.push(read(body, token)?);
                 Ok(())
             })?;
             Tensor::variable(shape, elements)

@@ -10,6 +10,8 @@ use std::str::FromStr;
 use bytes::Bytes;
 use half::{bf16, f16};
 
+use crate::protocol::base64;
+
 /// What is wrong, as a part of a sentence.
 pub(super) type Reason = String;
 
@@ -91,6 +93,15 @@ pub(super) fn string(body: &Bytes, token: &str) -> Result<Bytes, Reason> {
     serde_json::from_str::<String>(token)
         .map(Bytes::from)
         .map_err(|_| format!("is {}, which has an escape that stands for no character", shown(token)))
+}
+
+/// The bytes that a string of base64 stands for.
+pub(super) fn base64_string(body: &Bytes, token: &str) -> Result<Bytes, Reason> {
+    let text = string(body, token)?;
+    let bytes = std::str::from_utf8(&text).ok().and_then(base64::decode);
+    bytes
+        .map(Bytes::from)
+        .ok_or_else(|| format!("is {}, which is not base64", shown(token)))
 }
 
 fn is_number(token: &str) -> bool {

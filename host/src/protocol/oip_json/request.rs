@@ -12,7 +12,7 @@ use serde::de::value::{BorrowedStrDeserializer, Error as NameError};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::data;
+use super::data::{self, Strings};
 use crate::protocol::ProtocolError;
 use crate::protocol::predict::{Parameter, PredictRequest};
 use crate::tensor::{Datatype, Tensor};
@@ -28,6 +28,10 @@ const NOT_JSON: [&str; 5] = [
 ];
 /// Parameters that ask for binary answers when they are true.
 const BINARY_SWITCHES: [&str; 2] = ["binary_data", "binary_data_output"];
+/// An input with this parameter at this value has base64 in place of text: the way to send bytes that are no text, the
+/// same as in other servers of the protocol.
+const CONTENT_TYPE: &str = "content_type";
+const BASE64: &str = "base64";
 
 #[derive(Deserialize)]
 struct WireRequest<'a> {
@@ -92,8 +96,8 @@ pub fn parse_request(body: &Bytes) -> Result<PredictRequest, ProtocolError> {
 }
 
 fn read_input(body: &Bytes, input: WireInput<'_>) -> Result<(String, Tensor), ProtocolError> {
-    read_parameters(&input.parameters)?;
-    match read_tensor(body, &input) {
+    let parameters = read_parameters(&input.parameters)?;
+    match read_tensor(body, &input, &parameters) {
         Ok(tensor) => Ok((input.name, tensor)),
         Err(reason) => Err(ProtocolError::Input {
             input: input.name,
@@ -102,7 +106,7 @@ fn read_input(body: &Bytes, input: WireInput<'_>) -> Result<(String, Tensor), Pr
     }
 }
 
-fn read_tensor(body: &Bytes, input: &WireInput<'_>) -> Result<Tensor, String> {
+fn read_tensor(body: &Bytes, input: &WireInput<'_>, parameters: &[(String, Parameter)]) -> Result<Tensor, String> {
     let datatype = Datatype::deserialize(BorrowedStrDeserializer::<NameError>::new(&input.datatype))
         .map_err(|_| format!("'{}' is not a datatype of the Open Inference Protocol", input.datatype))?;
     let shape = (input.shape.iter())
@@ -111,7 +115,15 @@ fn read_tensor(body: &Bytes, input: &WireInput<'_>) -> Result<Tensor, String> {
     let Some(text) = input.data else {
         return Err("it has no data".to_owned());
     };
-    data::read(body, text.get(), datatype, shape)
+    let base64 =
+        (parameters.iter()).any(|(name, value)| name == CONTENT_TYPE && *value == Parameter::Text(BASE64.to_owned()));
+    let strings = if base64 { Strings::Base64 } else { Strings::Text };
+    if base64 && datatype != Datatype::Bytes {
+        return Err(format!(
+            "its {CONTENT_TYPE} is {BASE64}, which only BYTES can have, but it is {datatype}"
+        ));
+    }
+    data::read(body, text.get(), datatype, shape, strings)
 }
 
 fn read_outputs(outputs: Vec<WireOutput<'_>>) -> Result<Vec<String>, ProtocolError> {

@@ -274,6 +274,26 @@ fn strings_share_the_body_unless_they_have_escapes() {
 }
 
 #[test]
+fn bytes_that_are_no_text_come_as_base64() {
+    let input = |datatype: &str, data: &str| {
+        parse(&format!(
+            r#"{{"inputs":[{{"name":"x","shape":[1],"datatype":"{datatype}","parameters":{{"content_type":"base64"}},"data":{data}}}]}}"#
+        ))
+    };
+    let request = input("BYTES", r#"["iVBO\/w=="]"#).expect("valid");
+    let Storage::Variable(elements) = request.inputs[0].1.storage() else {
+        panic!("BYTES")
+    };
+    assert_eq!(elements.as_slice(), [&[0x89, b'P', b'N', 0xff][..]]);
+    let said = |datatype, data| input(datatype, data).expect_err("must be refused").to_string();
+    assert_eq!(
+        said("BYTES", r#"["iVBO/w"]"#),
+        r#"input 'x': element 0 is "iVBO/w", which is not base64"#
+    );
+    assert!(said("INT8", "[1]").contains("only BYTES"));
+}
+
+#[test]
 fn bytes_that_are_no_text_cannot_be_sent_as_json() {
     let tensor = Tensor::variable(vec![1], vec![Bytes::from_static(&[0xff])]).expect("one element");
     let error = written(tensor).expect_err("not UTF-8").to_string();

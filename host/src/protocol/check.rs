@@ -81,13 +81,13 @@ pub fn check_outputs(function: &str, signature: &Signature, outputs: &[(String, 
     }
 }
 
-/// The outputs that the request wants, in its order; all of them, as they come, when it names none.
+/// The wanted outputs in the order they are wanted; all of them, as they come, when none is named.
 pub fn select_outputs(
     model: &str,
-    request: &PredictRequest,
     mut outputs: Vec<(String, Tensor)>,
+    wanted: Option<&[String]>,
 ) -> Result<Vec<(String, Tensor)>, ProtocolError> {
-    let Some(wanted) = request.wanted_outputs() else {
+    let Some(wanted) = wanted.filter(|names| !names.is_empty()) else {
         return Ok(outputs);
     };
     let mut selected: Vec<(String, Tensor)> = Vec::with_capacity(wanted.len());
@@ -152,7 +152,7 @@ fn check_requested(model: &str, signature: &Signature, request: &PredictRequest)
     if signature.outputs.is_empty() {
         return Ok(());
     }
-    let wanted = request.wanted_outputs().unwrap_or_default();
+    let wanted = request.outputs.as_deref().unwrap_or_default();
     match wanted.iter().find(|name| find(&signature.outputs, name).is_none()) {
         Some(name) => Err(unknown_output(
             model,

@@ -18,15 +18,6 @@ pub struct PredictRequest {
     pub outputs: Option<Vec<String>>,
 }
 
-/// What a function answers.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct PredictResponse {
-    /// The outputs in the order they are sent.
-    pub outputs: Vec<(String, Tensor)>,
-    /// Free parameters of the answer.
-    pub parameters: Vec<(String, Parameter)>,
-}
-
 /// The value of a parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Parameter {
@@ -38,11 +29,4 @@ pub enum Parameter {
     Double(f64),
     /// A string.
     Text(String),
-}
-
-impl PredictRequest {
-    /// The names of the wanted outputs; `None` is all of them.
-    pub fn wanted_outputs(&self) -> Option<&[String]> {
-        self.outputs.as_deref().filter(|names| !names.is_empty())
-    }
 }

@@ -108,7 +108,8 @@ fn unknown_outputs_are_refused_before_and_after_the_run() {
     let request = asking(named(&["INPUT0", "INPUT1"]), &["OUTPUT1", "OUTPUT9"]);
     let message = "unexpected inference output 'OUTPUT9' for model 'simple'. Its output(s) are ['OUTPUT0','OUTPUT1']";
     assert_eq!(said(check_inputs("simple", &simple(), &request)), message);
-    let error = select_outputs("simple", &request, named(&["OUTPUT0", "OUTPUT1"])).expect_err("there is no OUTPUT9");
+    let error = select_outputs("simple", named(&["OUTPUT0", "OUTPUT1"]), request.outputs.as_deref())
+        .expect_err("there is no OUTPUT9");
     assert_eq!(error.to_string(), message);
 }
 
@@ -116,7 +117,8 @@ fn unknown_outputs_are_refused_before_and_after_the_run() {
 fn outputs_come_in_the_order_asked_for() {
     let given = || named(&["a", "b", "c"]);
     let names = |wanted: &[&str]| -> Vec<String> {
-        let selected = select_outputs("m", &asking(vec![], wanted), given()).expect("all exist");
+        let wanted: Vec<String> = wanted.iter().map(|&name| name.to_owned()).collect();
+        let selected = select_outputs("m", given(), Some(&wanted)).expect("all exist");
         selected.into_iter().map(|(name, _)| name).collect()
     };
     assert_eq!(names(&[]), ["a", "b", "c"]);

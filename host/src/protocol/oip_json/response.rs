@@ -8,7 +8,6 @@ use half::{bf16, f16};
 use serde::Serialize;
 
 use crate::protocol::ProtocolError;
-use crate::protocol::predict::{Parameter, PredictResponse};
 use crate::tensor::{Datatype, Storage, Tensor};
 
 /// The body of an answer. `id` is the request's own, echoed.
@@ -16,9 +15,9 @@ pub fn write_response(
     model_name: &str,
     model_version: &str,
     id: Option<&str>,
-    response: &PredictResponse,
+    outputs: &[(String, Tensor)],
 ) -> Result<Vec<u8>, ProtocolError> {
-    let mut body = Vec::with_capacity(room(response));
+    let mut body = Vec::with_capacity(room(outputs));
     body.extend_from_slice(b"{\"model_name\":");
     json(&mut body, model_name);
     body.extend_from_slice(b",\"model_version\":");
@@ -27,18 +26,8 @@ pub fn write_response(
         body.extend_from_slice(b",\"id\":");
         json(&mut body, id);
     }
-    if !response.parameters.is_empty() {
-        body.extend_from_slice(b",\"parameters\":{");
-        separated(&mut body, &response.parameters, |body, (name, value)| {
-            json(body, name);
-            body.push(b':');
-            write_parameter(body, value);
-            Ok(())
-        })?;
-        body.push(b'}');
-    }
     body.extend_from_slice(b",\"outputs\":[");
-    separated(&mut body, &response.outputs, |body, (name, tensor)| {
+    separated(&mut body, outputs, |body, (name, tensor)| {
         write_output(body, name, tensor)
     })?;
     body.extend_from_slice(b"]}");
@@ -125,15 +114,6 @@ fn separated<T>(
     Ok(())
 }
 
-fn write_parameter(body: &mut Vec<u8>, value: &Parameter) {
-    match value {
-        Parameter::Bool(value) => json(body, value),
-        Parameter::Int(value) => json(body, value),
-        Parameter::Double(value) => write_float(body, *value),
-        Parameter::Text(value) => json(body, value),
-    }
-}
-
 /// A float as a number, or as the string that stands for it where JSON has no number.
 fn write_float<T: Copy + Into<f64> + Serialize>(body: &mut Vec<u8>, value: T) {
     let wide: f64 = value.into();
@@ -157,9 +137,8 @@ fn json<T: Serialize + ?Sized>(body: &mut Vec<u8>, value: &T) {
 }
 
 /// A guess at the body's length that spares most growing: text is longer than the bytes it stands for.
-fn room(response: &PredictResponse) -> usize {
-    let data: usize = response
-        .outputs
+fn room(outputs: &[(String, Tensor)]) -> usize {
+    let data: usize = outputs
         .iter()
         .map(|(name, tensor)| name.len() + 96 + tensor.size_bytes() * 3)
         .sum();

@@ -5,7 +5,7 @@ use half::{bf16, f16};
 
 use super::*;
 use crate::protocol::ProtocolError;
-use crate::protocol::predict::{Parameter, PredictRequest, PredictResponse};
+use crate::protocol::predict::{Parameter, PredictRequest};
 use crate::tensor::{Datatype, Storage, Tensor};
 
 fn parse(text: &str) -> Result<PredictRequest, ProtocolError> {
@@ -32,11 +32,7 @@ fn fixed(tensor: &Tensor) -> &[u8] {
 }
 
 fn written(tensor: Tensor) -> Result<String, ProtocolError> {
-    let response = PredictResponse {
-        outputs: vec![("x".into(), tensor)],
-        parameters: vec![],
-    };
-    let body = write_response("m", "1", None, &response)?;
+    let body = write_response("m", "1", None, &[("x".into(), tensor)])?;
     let value: serde_json::Value = serde_json::from_slice(&body).expect("a response is valid JSON");
     Ok(value["outputs"][0]["data"].to_string())
 }
@@ -76,25 +72,15 @@ fn a_whole_request() {
 #[test]
 fn a_whole_response() {
     let tensor = Tensor::fixed(Datatype::Uint16, vec![2, 1], Bytes::from_static(&[1, 0, 0, 1])).expect("4 bytes");
-    let mut response = PredictResponse {
-        outputs: vec![("a\"b".into(), tensor)],
-        parameters: vec![],
-    };
-    let body = |id, response: &PredictResponse| {
-        String::from_utf8(write_response("m", "1.0", id, response).expect("writable")).unwrap()
-    };
+    let outputs = [("a\"b".to_owned(), tensor)];
+    let body = |id, outputs| String::from_utf8(write_response("m", "1.0", id, outputs).expect("writable")).unwrap();
     assert_eq!(
-        body(Some("7"), &response),
+        body(Some("7"), &outputs[..]),
         r#"{"model_name":"m","model_version":"1.0","id":"7","outputs":[{"name":"a\"b","datatype":"UINT16","shape":[2,1],"data":[1,256]}]}"#
     );
-    response.outputs.clear();
-    response.parameters = vec![
-        ("n".into(), Parameter::Double(f64::NAN)),
-        ("s".into(), Parameter::Text("t".into())),
-    ];
     assert_eq!(
-        body(None, &response),
-        r#"{"model_name":"m","model_version":"1.0","parameters":{"n":"NaN","s":"t"},"outputs":[]}"#
+        body(None, &[]),
+        r#"{"model_name":"m","model_version":"1.0","outputs":[]}"#
     );
 }
 

@@ -1,0 +1,227 @@
+//! `/api/functions`: deploy, list, show, delete.
+
+use std::collections::BTreeMap;
+
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use serde::Serialize;
+
+use crate::deploy;
+use crate::host::Host;
+use crate::http::body::Body;
+use crate::http::respond::{self, HttpError};
+use crate::registry::catalog::{Function, Version};
+use crate::registry::manifest::{Instances, Limits};
+use crate::registry::name::AliasName;
+use crate::registry::units;
+use crate::tensor::Signature;
+
+type Weights = BTreeMap<String, BTreeMap<String, u32>>;
+
+#[derive(Serialize)]
+struct DeployedBody<'a> {
+    function: &'a str,
+    version: &'a str,
+    digest: String,
+    kind: &'static str,
+    revision: u64,
+    aliases: Weights,
+    size_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct ListBody<'a> {
+    functions: Vec<Summary<'a>>,
+}
+
+#[derive(Serialize)]
+struct Summary<'a> {
+    name: &'a str,
+    /// Of the newest version.
+    kind: &'static str,
+    live: BTreeMap<String, u32>,
+    versions: Vec<&'a str>,
+    description: &'a str,
+    tags: &'a [String],
+}
+
+#[derive(Serialize)]
+struct FunctionBody<'a> {
+    name: &'a str,
+    revision: u64,
+    aliases: Weights,
+    versions: Vec<VersionBody<'a>>,
+}
+
+#[derive(Serialize)]
+struct VersionBody<'a> {
+    version: &'a str,
+    digest: String,
+    kind: &'static str,
+    created_at: &'a str,
+    size_bytes: u64,
+    description: &'a str,
+    authors: &'a [String],
+    tags: &'a [String],
+    license: Option<&'a str>,
+    signature: &'a Signature,
+    models: Vec<ModelBody<'a>>,
+    metrics: &'a BTreeMap<String, f64>,
+    limits: LimitsBody,
+    instances: InstancesBody,
+}
+
+#[derive(Serialize)]
+struct ModelBody<'a> {
+    name: &'a str,
+    size_bytes: u64,
+    sha256: String,
+    device: String,
+}
+
+#[derive(Serialize)]
+struct LimitsBody {
+    memory: String,
+    timeout: String,
+    concurrency: u32,
+}
+
+#[derive(Serialize)]
+struct InstancesBody {
+    reuse: u32,
+    min_warm: u32,
+    max_warm: u32,
+    idle_timeout: String,
+}
+
+#[derive(Serialize)]
+struct DeletedBody<'a> {
+    deleted: &'a str,
+}
+
+/// `POST /api/functions[?alias=NAME][&no_traffic=true]`: 201 for new content, 200 for content that was there.
+pub(crate) async fn deploy(host: &Host, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
+    let alias = alias(request.uri().query().unwrap_or_default())?;
+    let deployed = deploy::deploy(host, request.into_body(), alias).await?;
+    let version = &deployed.version;
+    let body = DeployedBody {
+        function: version.manifest.name.as_str(),
+        version: version.manifest.version.as_str(),
+        digest: version.digest.to_string(),
+        kind: version.record.kind.name(),
+        revision: deployed.revision.revision,
+        aliases: weights(&deployed.revision.aliases),
+        size_bytes: deployed.size_bytes,
+    };
+    let status = if deployed.created { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(respond::json(status, &body))
+}
+
+/// `GET /api/functions`
+pub(crate) fn list(host: &Host) -> Response<Body> {
+    let functions = host.catalog.functions();
+    let functions = functions.iter().filter_map(|function| summary(function)).collect();
+    respond::json(StatusCode::OK, &ListBody { functions })
+}
+
+/// `GET /api/functions/NAME`
+pub(crate) fn show(host: &Host, name: &str) -> Result<Response<Body>, HttpError> {
+    let function = host.catalog.function(name)?;
+    let body = FunctionBody {
+        name,
+        revision: function.revision.revision,
+        aliases: weights(&function.revision.aliases),
+        versions: function.versions.values().map(|version| version_body(version)).collect(),
+    };
+    Ok(respond::json(StatusCode::OK, &body))
+}
+
+/// `DELETE /api/functions/NAME`
+pub(crate) async fn delete(host: &Host, name: &str) -> Result<Response<Body>, HttpError> {
+    let function = host.catalog.function(name)?;
+    host.catalog.delete_function(&host.lifecycle.parts.store, name).await?;
+    for version in function.versions.values() {
+        host.lifecycle.forget(&version.digest);
+    }
+    tracing::info!(function = name, "deleted");
+    Ok(respond::json(StatusCode::OK, &DeletedBody { deleted: name }))
+}
+
+/// `DELETE /api/functions/NAME/versions/V`
+pub(crate) async fn delete_version(host: &Host, name: &str, version: &str) -> Result<Response<Body>, HttpError> {
+    let digest = host.catalog.version(name, version)?.digest;
+    host.catalog.delete_version(&host.lifecycle.parts.store, name, version).await?;
+    host.lifecycle.forget(&digest);
+    let deleted = format!("{name}@{version}");
+    tracing::info!(function = deleted, "deleted");
+    Ok(respond::json(StatusCode::OK, &DeletedBody { deleted: &deleted }))
+}
+
+/// Which alias a deploy moves: `live` unless the query says otherwise.
+fn alias(query: &str) -> Result<Option<AliasName>, HttpError> {
+    let mut alias = Some(AliasName::live());
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        match (key, value) {
+            ("no_traffic", "true" | "1" | "") => alias = None,
+            ("no_traffic", "false" | "0") => {}
+            ("alias", name) => {
+                alias = Some(name.parse().map_err(|error| HttpError::BadRequest(format!("parameter alias: {error}")))?);
+            }
+            _ => return Err(HttpError::BadRequest(format!("there is no parameter '{pair}'; there are alias, no_traffic"))),
+        }
+    }
+    Ok(alias)
+}
+
+fn summary(function: &Function) -> Option<Summary<'_>> {
+    let newest = function.versions.values().max_by_key(|version| &version.record.created_at)?;
+    Some(Summary {
+        name: function.name.as_str(),
+        kind: newest.record.kind.name(),
+        live: weights(&function.revision.aliases).remove(AliasName::LIVE).unwrap_or_default(),
+        versions: function.versions.keys().map(|version| version.as_str()).collect(),
+        description: &newest.manifest.description,
+        tags: &newest.manifest.tags,
+    })
+}
+
+fn version_body(version: &Version) -> VersionBody<'_> {
+    let manifest = &version.manifest;
+    let Limits { memory, timeout, concurrency } = manifest.limits;
+    let Instances { reuse, min_warm, max_warm, idle_timeout } = manifest.instances;
+    VersionBody {
+        version: manifest.version.as_str(),
+        digest: version.digest.to_string(),
+        kind: version.record.kind.name(),
+        created_at: &version.record.created_at,
+        size_bytes: manifest.size_bytes(),
+        description: &manifest.description,
+        authors: &manifest.authors,
+        tags: &manifest.tags,
+        license: manifest.license.as_deref(),
+        signature: version.signature(),
+        models: manifest
+            .models
+            .iter()
+            .map(|model| ModelBody {
+                name: model.name.as_str(),
+                size_bytes: model.blob.size,
+                sha256: model.blob.sha256.to_string(),
+                device: model.options.device.to_string(),
+            })
+            .collect(),
+        metrics: &manifest.metrics,
+        limits: LimitsBody {
+            memory: units::format_size(memory),
+            timeout: units::format_duration(timeout),
+            concurrency,
+        },
+        instances: InstancesBody { reuse, min_warm, max_warm, idle_timeout: units::format_duration(idle_timeout) },
+    }
+}
+
+fn weights<A: ToString, V: ToString>(aliases: &BTreeMap<A, BTreeMap<V, u32>>) -> Weights {
+    let inner = |weights: &BTreeMap<V, u32>| weights.iter().map(|(version, &weight)| (version.to_string(), weight)).collect();
+    aliases.iter().map(|(alias, weights)| (alias.to_string(), inner(weights))).collect()
+}

@@ -1,0 +1,110 @@
+//! `GET /api/status`: which versions are in memory, with how many instances, and which sessions.
+
+use http::{Response, StatusCode};
+use serde::Serialize;
+
+use crate::host::Host;
+use crate::http::body::Body;
+use crate::http::respond;
+use crate::lifecycle::VersionStatus;
+
+#[derive(Serialize)]
+struct StatusBody {
+    uptime_s: u64,
+    functions: Vec<FunctionStatus>,
+    sessions: Vec<SessionStatus>,
+    memory: Memory,
+}
+
+#[derive(Serialize)]
+struct FunctionStatus {
+    function: String,
+    version: String,
+    kind: &'static str,
+    state: &'static str,
+    instances: Instances,
+    requests: u64,
+    cold_starts: u64,
+    last_cold_start_ms: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Instances {
+    idle: usize,
+    busy: usize,
+}
+
+#[derive(Serialize)]
+struct SessionStatus {
+    model: String,
+    sha256: String,
+    device: String,
+    /// Of the model file.
+    size_bytes: u64,
+    /// Live versions that use it.
+    refs: usize,
+}
+
+#[derive(Serialize)]
+struct Memory {
+    /// Of the host's process; absent where the system does not say.
+    resident_bytes: Option<u64>,
+    /// Of the model files of all loaded sessions.
+    session_bytes: u64,
+}
+
+/// Every deployed version, whether anybody asked for it yet or not.
+pub(crate) fn status(host: &Host) -> Response<Body> {
+    let known = host.lifecycle.statuses();
+    let mut functions = Vec::new();
+    for function in host.catalog.functions() {
+        for version in function.versions.values() {
+            let status = known.iter().find(|status| status.version.digest == version.digest);
+            functions.push(FunctionStatus {
+                function: version.manifest.name.to_string(),
+                version: version.manifest.version.to_string(),
+                kind: version.record.kind.name(),
+                state: status.map_or("stored", |status| status.state),
+                instances: status.map_or(Instances { idle: 0, busy: 0 }, instances),
+                requests: status.map_or(0, |status| status.requests),
+                cold_starts: status.map_or(0, |status| status.cold_starts),
+                last_cold_start_ms: status
+                    .and_then(|status| status.last_cold_start)
+                    .map(|took| took.as_micros() as f64 / 1000.0),
+            });
+        }
+    }
+    let sessions: Vec<SessionStatus> = host
+        .lifecycle
+        .parts
+        .models
+        .loaded()
+        .iter()
+        .map(|info| SessionStatus {
+            model: info.session.model().to_owned(),
+            sha256: info.key.digest.to_string(),
+            device: info.session.device().to_string(),
+            size_bytes: info.session.size_bytes(),
+            // One reference is this listing's own.
+            refs: std::sync::Arc::strong_count(&info.session) - 1,
+        })
+        .collect();
+    let memory = Memory {
+        resident_bytes: resident_bytes(),
+        session_bytes: sessions.iter().map(|session| session.size_bytes).sum(),
+    };
+    let uptime_s = host.started_at.elapsed().as_secs();
+    respond::json(StatusCode::OK, &StatusBody { uptime_s, functions, sessions, memory })
+}
+
+fn instances(status: &VersionStatus) -> Instances {
+    let (idle, busy) = status.instances;
+    Instances { idle, busy }
+}
+
+/// proc(5): `VmRSS` of `/proc/self/status`, in kB.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kb| kb * 1024)
+}

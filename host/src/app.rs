@@ -1,0 +1,78 @@
+//! The composition root: every part is built here, in one visible order, and taken down in the other.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::admit::Admit;
+use crate::config::{self, Config};
+use crate::host::Host;
+use crate::http::server::{self, ServerError};
+use crate::lifecycle::{Lifecycle, Parts};
+use crate::nn::Models;
+use crate::nn::library::{Library, LibraryError};
+use crate::registry::catalog::{Catalog, CatalogError};
+use crate::registry::store::{Store, StoreError};
+use crate::runtime::engine;
+use crate::runtime::load::Loader;
+
+/// A host that has its address and waits to serve.
+pub struct App {
+    host: Arc<Host>,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// Why a host cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+    #[error("wasmtime cannot start: {0}")]
+    Engine(String),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error("the listening socket is unusable")]
+    Socket(#[source] std::io::Error),
+}
+
+impl App {
+    /// Builds every part. Nothing is served yet, but the address is taken.
+    pub async fn build(config: Config) -> Result<Self, AppError> {
+        let library = Library::open(&config.onnxruntime, config::tool_folder().as_deref())?;
+        let engine = engine::create().map_err(|error| AppError::Engine(format!("{error:#}")))?;
+        let cache_dir = config.cache_dir();
+        let loader = Loader::new(engine, cache_dir.join("components"));
+        let loader = loader.map_err(|error| AppError::Engine(format!("{error:#}")))?;
+        let store = Store::open(&config.store)?;
+        let catalog = Catalog::load(&store).await?;
+        let models = Arc::new(Models::new(library, config.onnxruntime.devices.clone()));
+        let lifecycle = Lifecycle::new(Arc::new(Parts { store, loader, models, cache_dir }), config.model_idle);
+        let listener = server::listen(config.listen).await?;
+        let address = listener.local_addr().map_err(AppError::Socket)?;
+        let admit = Admit::new(config.held_requests);
+        let draining = AtomicBool::new(false);
+        let host = Arc::new(Host { config, catalog, admit, lifecycle, started_at: Instant::now(), draining });
+        Ok(Self { host, listener, address })
+    }
+
+    /// The address that was taken, with the port that port 0 became.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop`, then drains. True when every request in flight could finish.
+    pub async fn run(self, stop: CancellationToken) -> bool {
+        let drained = server::serve(Arc::clone(&self.host), self.listener, stop).await;
+        self.host.lifecycle.clear();
+        drained
+    }
+}

@@ -1,0 +1,285 @@
+//! The server's configuration: defaults < TOML file < `NOCTI_*` environment < flags.
+//!
+//! Every source speaks through the same table of keys, so they cannot differ in what they accept, and all mistakes of all
+//! sources are reported together. Nothing else in the crate reads the environment.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::nn::library;
+use crate::registry::units;
+
+/// The effective configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where HTTP is served.
+    pub listen: SocketAddr,
+    /// The folder of the registry.
+    pub store: PathBuf,
+    /// This node's folder for what can be made anew; empty: `cache` inside the store.
+    pub cache_dir: PathBuf,
+    /// How long requests in flight may go on after the signal to stop.
+    pub drain_timeout: Duration,
+    /// What is logged, in tracing's filter syntax.
+    pub log: String,
+    pub onnxruntime: library::Config,
+    /// A version without requests for this long goes back to disk.
+    pub model_idle: Duration,
+    /// Bytes of one request body, deploys excepted.
+    pub body_bytes: u64,
+    /// Requests in the host at once, waiting ones included.
+    pub held_requests: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
+            store: PathBuf::from("./nocti-data"),
+            cache_dir: PathBuf::new(),
+            drain_timeout: Duration::from_secs(30),
+            log: "info".into(),
+            onnxruntime: library::Config { library: String::new(), devices: vec!["cuda".into(), "cpu".into()] },
+            model_idle: Duration::from_secs(5 * 60),
+            body_bytes: 64 << 20,
+            held_requests: 4096,
+        }
+    }
+}
+
+/// All that is wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration has mistakes:\n  {}", .0.join("\n  "))]
+pub struct ConfigError(Vec<String>);
+
+/// One key: how it is set from text and written as TOML.
+struct Key {
+    name: &'static str,
+    set: fn(&mut Config, &str) -> Result<(), String>,
+    get: fn(&Config) -> toml::Value,
+}
+
+const KEYS: &[Key] = &[
+    Key {
+        name: "listen",
+        set: |config, text| assign(&mut config.listen, text.parse(), "an address such as 127.0.0.1:8000"),
+        get: |config| config.listen.to_string().into(),
+    },
+    Key {
+        name: "store",
+        set: |config, text| folder(&mut config.store, text),
+        get: |config| config.store.display().to_string().into(),
+    },
+    Key {
+        name: "cache_dir",
+        set: |config, text| folder(&mut config.cache_dir, text),
+        get: |config| config.cache_dir().display().to_string().into(),
+    },
+    Key {
+        name: "drain_timeout",
+        set: |config, text| assign(&mut config.drain_timeout, units::parse_duration(text), "a time such as 30s"),
+        get: |config| units::format_duration(config.drain_timeout).into(),
+    },
+    Key {
+        name: "log",
+        set: |config, text| {
+            config.log = text.to_owned();
+            Ok(())
+        },
+        get: |config| config.log.clone().into(),
+    },
+    Key {
+        name: "onnxruntime.library",
+        set: |config, text| {
+            config.onnxruntime.library = text.to_owned();
+            Ok(())
+        },
+        get: |config| config.onnxruntime.library.clone().into(),
+    },
+    Key { name: "onnxruntime.devices", set: set_devices, get: |config| config.onnxruntime.devices.clone().into() },
+    Key {
+        name: "lifecycle.model_idle",
+        set: |config, text| assign(&mut config.model_idle, units::parse_duration(text), "a time such as 5m"),
+        get: |config| units::format_duration(config.model_idle).into(),
+    },
+    Key {
+        name: "limits.body",
+        set: |config, text| assign(&mut config.body_bytes, units::parse_size(text), "a size such as 64MiB"),
+        get: |config| units::format_size(config.body_bytes).into(),
+    },
+    Key {
+        name: "limits.held_requests",
+        set: |config, text| match text.parse() {
+            Ok(count) if count > 0 => {
+                config.held_requests = count;
+                Ok(())
+            }
+            _ => Err(format!("'{text}' is not a number of at least 1")),
+        },
+        get: |config| i64::try_from(config.held_requests).unwrap_or(i64::MAX).into(),
+    },
+];
+
+/// Environment variables that are ours but no configuration of the server.
+const OTHER_VARIABLES: &[&str] = &["NOCTI_SERVER", "NOCTI_HOME"];
+
+impl Config {
+    /// Reads all sources. `flags` are (key, value) pairs from the command line.
+    pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        let mut mistakes = Vec::new();
+        if let Some(path) = file {
+            let shown = path.display();
+            match std::fs::read_to_string(path).map_err(|error| error.to_string()).and_then(|text| flatten(&text)) {
+                Ok(entries) => {
+                    for (name, value) in entries {
+                        config.set(&name, &value, &format!("{shown}: "), &mut mistakes);
+                    }
+                }
+                Err(error) => mistakes.push(format!("{shown}: {}", error.trim_end())),
+            }
+        }
+        for (variable, value) in std::env::vars().filter(|(name, _)| name.starts_with("NOCTI_")) {
+            if OTHER_VARIABLES.contains(&variable.as_str()) {
+                continue;
+            }
+            match KEYS.iter().find(|key| variable_name(key.name) == variable) {
+                Some(key) => config.set(key.name, &value, &format!("{variable}: "), &mut mistakes),
+                None => mistakes.push(format!("{variable}: there is no such setting")),
+            }
+        }
+        for (name, value) in flags {
+            config.set(name, value, &format!("--{}: ", name.replace('_', "-")), &mut mistakes);
+        }
+        if mistakes.is_empty() { Ok(config) } else { Err(ConfigError(mistakes)) }
+    }
+
+    /// The folder for compiled components and other things of this node's own.
+    pub fn cache_dir(&self) -> PathBuf {
+        if self.cache_dir.as_os_str().is_empty() { self.store.join("cache") } else { self.cache_dir.clone() }
+    }
+
+    /// The effective values as TOML that `--config` takes.
+    pub fn to_toml(&self) -> String {
+        let mut root = toml::Table::new();
+        for key in KEYS {
+            let value = (key.get)(self);
+            match key.name.split_once('.') {
+                None => root.insert(key.name.into(), value),
+                Some((table, name)) => root
+                    .entry(table)
+                    .or_insert_with(|| toml::Table::new().into())
+                    .as_table_mut()
+                    .and_then(|table| table.insert(name.into(), value)),
+            };
+        }
+        root.to_string()
+    }
+
+    fn set(&mut self, name: &str, value: &str, origin: &str, mistakes: &mut Vec<String>) {
+        let result = match KEYS.iter().find(|key| key.name == name) {
+            Some(key) => (key.set)(self, value),
+            None => Err("there is no such setting".into()),
+        };
+        if let Err(mistake) = result {
+            let repeated = origin.starts_with("NOCTI_") || origin.starts_with("--");
+            let subject = if repeated { String::new() } else { format!("{name}: ") };
+            mistakes.push(format!("{origin}{subject}{mistake}"));
+        }
+    }
+}
+
+/// The folder of downloaded tools, where `scripts/setup` puts ONNX Runtime.
+pub fn tool_folder() -> Option<PathBuf> {
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    variable("NOCTI_HOME")
+        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("nocti")))
+        .or_else(|| variable("HOME").map(|home| home.join(".cache/nocti")))
+}
+
+fn variable_name(key: &str) -> String {
+    format!("NOCTI_{}", key.replace('.', "_").to_uppercase())
+}
+
+/// A TOML file as dotted keys with their values in words.
+fn flatten(text: &str) -> Result<Vec<(String, String)>, String> {
+    fn in_words(value: &toml::Value) -> String {
+        match value {
+            toml::Value::String(text) => text.clone(),
+            toml::Value::Array(values) => values.iter().map(in_words).collect::<Vec<_>>().join(","),
+            other => other.to_string(),
+        }
+    }
+    let root: toml::Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;
+    let mut entries = Vec::new();
+    for (name, value) in root {
+        match value {
+            toml::Value::Table(table) => {
+                entries.extend(table.iter().map(|(key, value)| (format!("{name}.{key}"), in_words(value))));
+            }
+            other => entries.push((name, in_words(&other))),
+        }
+    }
+    Ok(entries)
+}
+
+fn assign<T, E>(place: &mut T, parsed: Result<T, E>, expected: &str) -> Result<(), String> {
+    *place = parsed.map_err(|_| format!("this is not {expected}"))?;
+    Ok(())
+}
+
+fn folder(place: &mut PathBuf, text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err("the path of a folder is needed".into());
+    }
+    if text.contains("://") {
+        return Err(format!("'{text}': only folders are supported"));
+    }
+    *place = PathBuf::from(text);
+    Ok(())
+}
+
+fn set_devices(config: &mut Config, text: &str) -> Result<(), String> {
+    let devices: Vec<String> = text.split(',').map(|device| device.trim().to_owned()).collect();
+    if let Some(unknown) = devices.iter().find(|device| !["cuda", "cpu"].contains(&device.as_str())) {
+        return Err(format!("'{unknown}' is not a device: write a list of cuda, cpu"));
+    }
+    config.onnxruntime.devices = devices;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), text).expect("it can be written");
+        file
+    }
+
+    #[test]
+    fn what_is_printed_reads_back_the_same() {
+        let mut config = Config { model_idle: Duration::from_millis(1500), ..Config::default() };
+        config.cache_dir = config.cache_dir();
+        let printed = file(&config.to_toml());
+        assert_eq!(Config::load(Some(printed.path()), &[]).expect("it is valid"), config);
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let file = file("listen = \"127.0.0.1:1\"\n[limits]\nheld_requests = 7\n");
+        let config = Config::load(Some(file.path()), &[("listen", "127.0.0.1:2".into())]).expect("it is valid");
+        assert_eq!((config.listen.port(), config.held_requests), (2, 7));
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_together() {
+        let file = file("lisen = \"x\"\ndrain_timeout = \"long\"\n[onnxruntime]\ndevices = [\"tpu\"]\n");
+        let error = Config::load(Some(file.path()), &[("listen", "nowhere".into())]).expect_err("four mistakes").to_string();
+        for part in ["lisen: there is no such setting", "drain_timeout: this is not a time", "'tpu'", "--listen: this is not"] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! THE deploy path: a bundle streams in, its parts become blobs, what it is gets checked, and one revision makes it real.
+//!
+//! Until the revision is written nothing is deployed: a failure or a kill anywhere before leaves at most blobs that nobody
+//! refers to. Memory use does not depend on the bundle's size, but for the component, which has to be compiled.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body::Body;
+use http_body_util::BodyExt;
+
+use crate::host::Host;
+use crate::lifecycle::{self, Parts, WakeError};
+use crate::registry::catalog::{CatalogError, Version};
+use crate::registry::manifest::Manifest;
+use crate::registry::name::AliasName;
+use crate::registry::revision::{Kind, Revision, RevisionError, VersionRecord};
+use crate::registry::split::{Event, SplitError, Splitter};
+use crate::registry::store::StoreError;
+use crate::runtime::RuntimeError;
+use crate::runtime::instance::Pre;
+use crate::tensor::Signature;
+
+/// What became of a bundle.
+pub struct Deployed {
+    pub version: Arc<Version>,
+    pub revision: Arc<Revision>,
+    /// False when the same content was deployed before.
+    pub created: bool,
+    /// Bytes of the bundle as it came in.
+    pub size_bytes: u64,
+}
+
+/// Why a bundle is not deployed. Nothing that was deployed before is touched.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    #[error("the upload broke off: {0}")]
+    Upload(String),
+    #[error(transparent)]
+    Bundle(#[from] SplitError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the bundle cannot be deployed: {0}")]
+    Rejected(#[from] WakeError),
+    #[error("the bundle cannot be deployed: {0}")]
+    Incomplete(String),
+    #[error(transparent)]
+    Revision(#[from] RevisionError),
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+/// Deploys a bundle; `alias` then points at it with all its weight.
+pub async fn deploy<B>(host: &Host, bundle: B, alias: Option<AliasName>) -> Result<Deployed, DeployError>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let parts = &host.lifecycle.parts;
+    let (manifest, size_bytes) = receive(parts, bundle).await?;
+    let (kind, signature) = examine(parts, &manifest).await?;
+    let record = VersionRecord::new(&manifest, kind, signature);
+    let (revision, created) = host.catalog.deploy(&parts.store, &manifest, record, alias).await?;
+    let version = host.catalog.resolve(manifest.name.as_str(), Some(manifest.version.as_str()))?;
+    tracing::info!(function = %version.label(), revision = revision.revision, kind = kind.name(), created, "deployed");
+    Ok(Deployed { version, revision, created, size_bytes })
+}
+
+/// Takes the bundle apart as it comes and stores the parts.
+async fn receive<B>(parts: &Parts, mut bundle: B) -> Result<(Arc<Manifest>, u64), DeployError>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let mut splitter = Splitter::new();
+    let (mut manifest, mut open, mut size_bytes) = (None, None, 0);
+    while let Some(frame) = bundle.frame().await {
+        let frame = frame.map_err(|error| DeployError::Upload(error.to_string()))?;
+        let Ok(chunk) = frame.into_data() else { continue };
+        size_bytes += chunk.len() as u64;
+        for event in splitter.push(chunk)? {
+            match event {
+                Event::Manifest(found) => manifest = Some(found),
+                Event::BlobStart { blob, .. } => open = Some(parts.store.blob_writer(blob).await?),
+                Event::BlobData(bytes) => {
+                    if let Some(writer) = &mut open {
+                        writer.write(bytes).await?;
+                    }
+                }
+                Event::BlobEnd => {
+                    if let Some(writer) = open.take() {
+                        writer.commit().await?;
+                    }
+                }
+            }
+        }
+    }
+    splitter.finish()?;
+    let manifest = manifest.ok_or_else(|| DeployError::Incomplete("it has no manifest".into()))?;
+    parts.store.write_blob(Bytes::from(manifest.canonical_json())).await?;
+    Ok((manifest, size_bytes))
+}
+
+/// Loads all of it once, to know what it is and that it can run here.
+async fn examine(parts: &Arc<Parts>, manifest: &Manifest) -> Result<(Kind, Signature), DeployError> {
+    let sessions = futures::future::try_join_all(manifest.models.iter().map(|model| lifecycle::open_session(parts, model)));
+    let component = async {
+        match manifest.component {
+            Some(blob) => lifecycle::load_component(parts, blob.sha256).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    let (sessions, component) = tokio::try_join!(sessions, component)?;
+    let declared = || manifest.signature.clone().unwrap_or_default();
+    match component {
+        Some(Pre::Typed(_)) => Ok((Kind::Typed, declared())),
+        Some(Pre::Http(_)) => Ok((Kind::Http, declared())),
+        None => match sessions.as_slice() {
+            [(_, session)] => Ok((Kind::ModelOnly, session.signature().clone())),
+            others => Err(DeployError::Incomplete(format!(
+                "without a component it needs exactly one model, and it has {}",
+                others.len()
+            ))),
+        },
+    }
+}
+
+impl DeployError {
+    /// True when the bundle is to blame: sending it again would fail again.
+    pub fn is_bundles_fault(&self) -> bool {
+        match self {
+            Self::Upload(_) | Self::Bundle(_) | Self::Incomplete(_) => true,
+            Self::Rejected(WakeError::Model(_)) => true,
+            Self::Rejected(WakeError::Component(error)) => {
+                matches!(**error, RuntimeError::InvalidComponent(_) | RuntimeError::Trapped { .. })
+            }
+            Self::Rejected(_) | Self::Store(_) | Self::Revision(_) | Self::Catalog(_) => false,
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Host: the one struct that requests share. Fields only; what they do is in their own rooms.
+
+use tokio::time::Instant;
+
+use crate::admit::Admit;
+use crate::config::Config;
+use crate::lifecycle::Lifecycle;
+use crate::registry::catalog::Catalog;
+
+/// A running host.
+pub struct Host {
+    pub config: Config,
+    pub catalog: Catalog,
+    pub admit: Admit,
+    pub lifecycle: Lifecycle,
+    pub started_at: Instant,
+    /// Set once the host is told to stop: ready no more, though what is in flight goes on.
+    pub draining: std::sync::atomic::AtomicBool,
+}

@@ -1,0 +1,39 @@
+//! Bodies of requests and responses.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+
+/// What a response's body fails with: the connection is then cut, since the head is out.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of every response.
+pub type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
+
+/// A body that is there already.
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// Why a request's body could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    #[error("the body is larger than {limit_bytes} bytes (limits.body)")]
+    TooLarge { limit_bytes: u64 },
+    #[error("the body ended early or broke off")]
+    Broken(#[source] BoxError),
+}
+
+/// The whole body, if it keeps within `limit_bytes`; refused before reading when it says it does not.
+pub async fn collect(body: Incoming, limit_bytes: u64) -> Result<Bytes, BodyError> {
+    let too_large = BodyError::TooLarge { limit_bytes };
+    if body.size_hint().lower() > limit_bytes {
+        return Err(too_large);
+    }
+    let limit = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(too_large),
+        Err(error) => Err(BodyError::Broken(error)),
+    }
+}

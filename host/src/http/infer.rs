@@ -1,0 +1,64 @@
+//! Open Inference Protocol v2 over HTTP: health, metadata, infer.
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use std::sync::atomic::Ordering;
+
+use super::body::{self, Body};
+use super::respond::{self, HttpError};
+use crate::host::Host;
+use crate::invoke::{Call, Reply, Target, invoke};
+use crate::protocol::{oip_json, oip_metadata};
+use crate::registry::revision::Kind;
+
+/// `POST …/infer`
+pub(super) async fn infer(host: &Host, target: &Target, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
+    // JSON whatever the content type says: `tritonclient` sends none.
+    let bytes = body::collect(request.into_body(), host.config.body_bytes).await?;
+    let request = oip_json::parse_request(&bytes)?;
+    // What the tensors did not keep of the body is let go before the wait.
+    drop(bytes);
+    let id = request.id.clone();
+    match invoke::<http_body_util::Empty<Bytes>>(host, target, Call::Predict(request)).await? {
+        Reply::Predict { version, outputs } => {
+            let manifest = &version.manifest;
+            let (name, version) = (manifest.name.as_str(), manifest.version.as_str());
+            let json = oip_json::write_response(name, version, id.as_deref(), &outputs)?;
+            Ok(respond::json_bytes(StatusCode::OK, json))
+        }
+        Reply::Http(_) => Err(HttpError::Internal("an inference was answered with a raw response".into())),
+    }
+}
+
+/// `GET /v2/health/…`, `/healthz`, `/readyz`
+pub(super) fn health(host: &Host, asks_ready: bool) -> Response<Body> {
+    let ready = !host.draining.load(Ordering::Relaxed);
+    let status = if asks_ready && !ready { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    respond::json_bytes(status, oip_metadata::server_health(true, ready))
+}
+
+/// `GET /v2`
+pub(super) fn server_metadata() -> Response<Body> {
+    respond::json_bytes(StatusCode::OK, oip_metadata::server_metadata())
+}
+
+/// `GET /v2/models/M`
+pub(super) fn model_metadata(host: &Host, target: &Target) -> Result<Response<Body>, HttpError> {
+    let version = host.catalog.resolve(&target.function, target.version.as_deref())?;
+    let platform = match version.record.kind {
+        Kind::ModelOnly => oip_metadata::Platform::Onnx,
+        Kind::Typed | Kind::Http => oip_metadata::Platform::Component,
+    };
+    let function = host.catalog.function(&target.function)?;
+    let versions: Vec<String> = function.versions.keys().map(ToString::to_string).collect();
+    let name = version.manifest.name.as_str();
+    let json = oip_metadata::model_metadata(name, &versions, platform, version.signature());
+    Ok(respond::json_bytes(StatusCode::OK, json))
+}
+
+/// `GET /v2/models/M/ready`: a stored version is ready, since a request wakes it.
+pub(super) fn model_ready(host: &Host, target: &Target) -> Result<Response<Body>, HttpError> {
+    let version = host.catalog.resolve(&target.function, target.version.as_deref())?;
+    Ok(respond::json_bytes(StatusCode::OK, oip_metadata::model_ready(version.manifest.name.as_str(), true)))
+}

@@ -1,0 +1,44 @@
+//! `/functions/NAME/...`: raw HTTP to functions that speak it.
+
+use http::uri::{PathAndQuery, Uri};
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::body::{Body, BoxError};
+use super::respond::HttpError;
+use crate::host::Host;
+use crate::invoke::{Call, Reply, Target, invoke};
+
+/// Hands the request on, its path cut to what comes after the name; bodies stream both ways.
+pub(super) async fn call(
+    host: &Host,
+    target: &Target,
+    path: &str,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>, HttpError> {
+    *request.uri_mut() = below(request.uri(), path)?;
+    match invoke(host, target, Call::Http(request)).await? {
+        Reply::Http(response) => Ok(response.map(|body| body.map_err(|error| -> BoxError { describe(&error) }).boxed_unsync())),
+        Reply::Predict { .. } => Err(HttpError::Internal("a raw request was answered with tensors".into())),
+    }
+}
+
+fn below(uri: &Uri, path: &str) -> Result<Uri, HttpError> {
+    let path_and_query = match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let path_and_query: PathAndQuery =
+        path_and_query.parse().map_err(|error| HttpError::BadRequest(format!("the path is no path: {error}")))?;
+    let mut parts = uri.clone().into_parts();
+    // Only the path goes on: with a scheme or authority alone a URI would be invalid.
+    parts.scheme = None;
+    parts.authority = None;
+    parts.path_and_query = Some(path_and_query);
+    Uri::from_parts(parts).map_err(|error| HttpError::BadRequest(format!("the path is no path: {error}")))
+}
+
+fn describe(error: &wasmtime_wasi_http::Error) -> BoxError {
+    format!("the function's response broke off: {error:?}").into()
+}

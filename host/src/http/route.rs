@@ -1,0 +1,179 @@
+//! What a method and a path mean.
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+
+use crate::invoke::Target;
+
+/// Everything the server answers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// `GET /healthz`
+    Healthz,
+    /// `GET /readyz`
+    Readyz,
+    /// `GET /v2/health/live`
+    ServerLive,
+    /// `GET /v2/health/ready`
+    ServerReady,
+    /// `GET /v2`
+    ServerMetadata,
+    /// `GET /v2/models/M[/versions/V]`
+    ModelMetadata(Target),
+    /// `GET /v2/models/M[/versions/V]/ready`
+    ModelReady(Target),
+    /// `POST /v2/models/M[/versions/V]/infer`
+    Infer(Target),
+    /// `POST /v2/models/M[/versions/V]/explain`
+    Explain(Target),
+    /// `/functions/NAME[@VERSION]/...`: any method; the function sees `path`.
+    Function { target: Target, path: String },
+    /// `POST /api/functions`
+    Deploy,
+    /// `GET /api/functions`
+    ListFunctions,
+    /// `GET /api/functions/NAME`
+    ShowFunction(String),
+    /// `DELETE /api/functions/NAME`
+    DeleteFunction(String),
+    /// `DELETE /api/functions/NAME/versions/V`
+    DeleteVersion(String, String),
+    /// `GET /api/status`
+    Status,
+}
+
+/// Why a request means nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RouteError {
+    #[error("there is nothing at this path")]
+    NotFound,
+    #[error("this path takes {0} only")]
+    MethodNotAllowed(&'static str),
+}
+
+/// Finds the route of a request.
+pub fn route(method: &Method, path: &str) -> Result<Route, RouteError> {
+    if let Some(rest) = path.strip_prefix("/functions/") {
+        return function(rest);
+    }
+    let segments: Vec<String> = path
+        .trim_start_matches('/')
+        .trim_end_matches('/')
+        .split('/')
+        .map(decode)
+        .collect::<Option<_>>()
+        .ok_or(RouteError::NotFound)?;
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    match segments.as_slice() {
+        ["healthz"] => get(method, Route::Healthz),
+        ["readyz"] => get(method, Route::Readyz),
+        ["v2"] => get(method, Route::ServerMetadata),
+        ["v2", "health", "live"] => get(method, Route::ServerLive),
+        ["v2", "health", "ready"] => get(method, Route::ServerReady),
+        ["v2", "models", model, "versions", version, rest @ ..] => {
+            let target = Target { function: (*model).into(), version: Some((*version).into()) };
+            model_route(method, target, rest)
+        }
+        ["v2", "models", model, rest @ ..] => {
+            model_route(method, Target { function: (*model).into(), version: None }, rest)
+        }
+        ["api", "status"] => get(method, Route::Status),
+        ["api", "functions"] => match *method {
+            Method::GET | Method::HEAD => Ok(Route::ListFunctions),
+            Method::POST => Ok(Route::Deploy),
+            _ => Err(RouteError::MethodNotAllowed("GET, POST")),
+        },
+        ["api", "functions", name] => match *method {
+            Method::GET | Method::HEAD => Ok(Route::ShowFunction((*name).into())),
+            Method::DELETE => Ok(Route::DeleteFunction((*name).into())),
+            _ => Err(RouteError::MethodNotAllowed("GET, DELETE")),
+        },
+        ["api", "functions", name, "versions", version] => match *method {
+            Method::DELETE => Ok(Route::DeleteVersion((*name).into(), (*version).into())),
+            _ => Err(RouteError::MethodNotAllowed("DELETE")),
+        },
+        _ => Err(RouteError::NotFound),
+    }
+}
+
+fn model_route(method: &Method, target: Target, rest: &[&str]) -> Result<Route, RouteError> {
+    match rest {
+        [] => get(method, Route::ModelMetadata(target)),
+        ["ready"] => get(method, Route::ModelReady(target)),
+        ["infer"] => post(method, Route::Infer(target)),
+        ["explain"] => post(method, Route::Explain(target)),
+        _ => Err(RouteError::NotFound),
+    }
+}
+
+/// `NAME[@VERSION][/path]`. The path is handed on as it came: how it is encoded is the function's business.
+fn function(rest: &str) -> Result<Route, RouteError> {
+    let (name, path) = match rest.find('/') {
+        Some(slash) => rest.split_at(slash),
+        None => (rest, "/"),
+    };
+    let name = decode(name).filter(|name| !name.is_empty()).ok_or(RouteError::NotFound)?;
+    let target = match name.split_once('@') {
+        Some((function, version)) => Target { function: function.into(), version: Some(version.into()) },
+        None => Target { function: name, version: None },
+    };
+    Ok(Route::Function { target, path: path.to_owned() })
+}
+
+fn get(method: &Method, route: Route) -> Result<Route, RouteError> {
+    match *method {
+        Method::GET | Method::HEAD => Ok(route),
+        _ => Err(RouteError::MethodNotAllowed("GET")),
+    }
+}
+
+fn post(method: &Method, route: Route) -> Result<Route, RouteError> {
+    if method == Method::POST { Ok(route) } else { Err(RouteError::MethodNotAllowed("POST")) }
+}
+
+fn decode(segment: &str) -> Option<String> {
+    percent_decode_str(segment).decode_utf8().ok().map(|text| text.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(function: &str, version: Option<&str>) -> Target {
+        Target { function: function.into(), version: version.map(Into::into) }
+    }
+
+    #[test]
+    fn models_are_found_with_and_without_version() {
+        let infer = route(&Method::POST, "/v2/models/digits/infer");
+        assert_eq!(infer, Ok(Route::Infer(target("digits", None))));
+        let infer = route(&Method::POST, "/v2/models/digits/versions/1.0.0/infer");
+        assert_eq!(infer, Ok(Route::Infer(target("digits", Some("1.0.0")))));
+        assert_eq!(route(&Method::GET, "/v2/models/a%2Fb/ready"), Ok(Route::ModelReady(target("a/b", None))));
+    }
+
+    #[test]
+    fn functions_see_the_path_after_their_name() {
+        let expected = |path: &str| Ok(Route::Function { target: target("hello", None), path: path.into() });
+        assert_eq!(route(&Method::PUT, "/functions/hello"), expected("/"));
+        assert_eq!(route(&Method::GET, "/functions/hello/a%20b//c/"), expected("/a%20b//c/"));
+        let versioned = Route::Function { target: target("hello", Some("2")), path: "/x".into() };
+        assert_eq!(route(&Method::GET, "/functions/hello@2/x"), Ok(versioned));
+    }
+
+    #[test]
+    fn wrong_methods_are_told_from_wrong_paths() {
+        assert_eq!(route(&Method::GET, "/v2/models/m/infer"), Err(RouteError::MethodNotAllowed("POST")));
+        assert_eq!(route(&Method::PATCH, "/api/functions"), Err(RouteError::MethodNotAllowed("GET, POST")));
+        for path in ["/", "/v3", "/v2/models", "/v2/models/m/versions/1/x", "/functions/", "/%ff"] {
+            assert_eq!(route(&Method::GET, path), Err(RouteError::NotFound), "{path}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_path_is_answered(path in ".*") {
+            let _ = route(&Method::GET, &path);
+        }
+    }
+}

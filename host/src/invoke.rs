@@ -1,0 +1,112 @@
+//! THE data path: from a call that the protocol understood to an answer.
+//!
+//! Each line is one concept with one verb; the order is the design. Nothing here knows HTTP statuses or wire formats.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use wasmtime_wasi_http::Error as HttpError;
+
+use crate::admit::AdmitError;
+use crate::deadline::{Deadline, DeadlinePassed};
+use crate::host::Host;
+use crate::lifecycle::{Kind, WakeError};
+use crate::nn::NnError;
+use crate::protocol::predict::PredictRequest;
+use crate::protocol::{ProtocolError, check};
+use crate::registry::catalog::{CatalogError, Version};
+use crate::runtime::http::ResponseBody;
+use crate::runtime::{RuntimeError, http as guest_http, typed};
+use crate::tensor::Tensor;
+
+/// Who is asked: a function and, if the caller cares, a version or alias.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    pub function: String,
+    pub version: Option<String>,
+}
+
+/// What is asked.
+pub enum Call<B> {
+    /// Tensors in, tensors out.
+    Predict(PredictRequest),
+    /// A raw HTTP request.
+    Http(Request<B>),
+}
+
+/// What is answered.
+pub enum Reply {
+    Predict { version: Arc<Version>, outputs: Vec<(String, Tensor)> },
+    Http(Response<ResponseBody>),
+}
+
+/// Why there is no answer; whose fault it is can be told from the variant.
+#[derive(Debug, thiserror::Error)]
+pub enum InvokeError {
+    #[error(transparent)]
+    Unknown(#[from] CatalogError),
+    #[error(transparent)]
+    NotAdmitted(#[from] AdmitError),
+    #[error("function '{function}' cannot be loaded: {source}")]
+    Wake { function: String, source: WakeError },
+    #[error("the deadline passed")]
+    Deadline(#[from] DeadlinePassed),
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    #[error(transparent)]
+    Model(#[from] NnError),
+    #[error("function '{function}': {source}")]
+    Guest { function: String, source: RuntimeError },
+    #[error("function '{0}' is an http function: call it at /functions/{0}/")]
+    NotPredictable(String),
+    #[error("function '{0}' does not speak HTTP: call it at /v2/models/{0}/infer")]
+    NotHttp(String),
+}
+
+/// Answers a call. Dropping the future cancels the work, wherever it is.
+pub async fn invoke<B>(host: &Host, target: &Target, call: Call<B>) -> Result<Reply, InvokeError>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<HttpError>,
+{
+    // Alias and traffic weights become an immutable version; it sets the time.
+    let version = host.catalog.resolve(&target.function, target.version.as_deref())?;
+    let limits = &version.manifest.limits;
+    let due = Deadline::after(limits.timeout);
+    let permit = host.admit.enter(version.digest, limits.concurrency, due).await?;
+    let function = || version.manifest.name.to_string();
+    let live = due.bound(host.lifecycle.wake(&version)).await?;
+    let live = live.map_err(|source| InvokeError::Wake { function: function(), source })?;
+    let guest = |source| match source {
+        RuntimeError::Deadline(passed) => InvokeError::Deadline(passed),
+        source => InvokeError::Guest { function: function(), source },
+    };
+
+    match (&live.kind, call) {
+        (Kind::ModelOnly(session), Call::Predict(request)) => {
+            check::check_inputs(&function(), session.signature(), &request)?;
+            let wanted = request.outputs;
+            let outputs = due.bound(session.compute(request.inputs)).await??;
+            let outputs = check::select_outputs(&function(), outputs, wanted.as_deref())?;
+            Ok(Reply::Predict { version, outputs })
+        }
+        (Kind::Typed(pool), Call::Predict(request)) => {
+            check::check_given_inputs(&function(), version.signature(), &request)?;
+            let wanted = request.outputs.clone();
+            let lease = due.bound(pool.check_out()).await?.map_err(guest)?;
+            let outputs = due.bound(typed::predict(lease, request)).await?.map_err(guest)?;
+            check::check_outputs(&function(), version.signature(), &outputs)?;
+            let outputs = check::select_outputs(&function(), outputs, wanted.as_deref())?;
+            Ok(Reply::Predict { version, outputs })
+        }
+        (Kind::Http(pool), Call::Http(request)) => {
+            let lease = due.bound(pool.check_out()).await?.map_err(guest)?;
+            let held = (permit, Arc::clone(&live));
+            guest_http::handle(lease, request, due, held).await.map(Reply::Http).map_err(guest)
+        }
+        (Kind::Http(_), Call::Predict(_)) => Err(InvokeError::NotPredictable(function())),
+        (Kind::ModelOnly(_) | Kind::Typed(_), Call::Http(_)) => Err(InvokeError::NotHttp(function())),
+    }
+}

@@ -1,0 +1,25 @@
+//! Nocti: a host for serverless WebAssembly model functions. The modules in reading order.
+
+pub mod app;
+pub mod cli;
+pub mod config;
+
+pub mod http;
+pub mod protocol;
+
+pub mod api;
+pub mod deploy;
+pub mod invoke;
+
+pub mod admit;
+pub mod host;
+pub mod lifecycle;
+
+pub mod registry;
+pub mod runtime;
+
+pub mod nn;
+
+pub mod deadline;
+pub mod telemetry;
+pub mod tensor;

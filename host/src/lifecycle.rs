@@ -1,0 +1,370 @@
+//! From stored to live and back: what a version needs in memory, made when a request comes and let go when none does.
+//!
+//! Owns, per version, the compiled component with its pool and the version's hold on its models' sessions. A [`Live`] ends
+//! when the version has been idle for `model_idle`; whoever still has it finishes undisturbed. Waking is single-flight and
+//! goes on when the caller that began it has gone: the next one wants it too. Nothing polls: a live version has one timer.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use dashmap::DashMap;
+use futures::future::{BoxFuture, FutureExt, Shared};
+use tokio::time::Instant;
+
+use crate::nn::session::Source;
+use crate::nn::{Models, NnError, Session, SessionKey};
+use crate::registry::catalog::Version;
+use crate::registry::digest::Digest;
+use crate::registry::store::{Store, StoreError};
+use crate::runtime::instance::Pre;
+use crate::runtime::load::Loader;
+use crate::runtime::pool::{Policy, Pool};
+use crate::runtime::state::Grants;
+use crate::runtime::RuntimeError;
+
+/// A version in memory.
+pub struct Live {
+    pub kind: Kind,
+    used_at: Mutex<Instant>,
+}
+
+/// What serves a version's requests.
+pub enum Kind {
+    ModelOnly(Arc<Session>),
+    Typed(Arc<Pool>),
+    Http(Arc<Pool>),
+}
+
+/// Why a version could not be woken.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum WakeError {
+    #[error("its files cannot be read")]
+    Store(#[source] Arc<StoreError>),
+    #[error(transparent)]
+    Model(#[from] NnError),
+    #[error(transparent)]
+    Component(Arc<RuntimeError>),
+    #[error("{0}")]
+    Host(String),
+}
+
+/// A version as `status` shows it.
+pub struct VersionStatus {
+    pub version: Arc<Version>,
+    pub state: &'static str,
+    /// Idle and busy instances.
+    pub instances: (usize, usize),
+    pub requests: u64,
+    pub cold_starts: u64,
+    pub last_cold_start: Option<Duration>,
+}
+
+type Loading = Shared<BoxFuture<'static, Result<Arc<Live>, WakeError>>>;
+
+/// One version's place, kept while the version is deployed.
+struct Slot {
+    version: Arc<Version>,
+    live: ArcSwapOption<Live>,
+    loading: Mutex<Option<Loading>>,
+    requests: AtomicU64,
+    cold_starts: AtomicU64,
+    last_cold_start_us: AtomicU64,
+}
+
+/// All live versions and what it takes to make one.
+pub struct Lifecycle {
+    pub(crate) parts: Arc<Parts>,
+    slots: DashMap<Digest, Arc<Slot>>,
+    model_idle: Duration,
+}
+
+/// What versions are made from.
+pub(crate) struct Parts {
+    pub(crate) store: Store,
+    pub(crate) loader: Loader,
+    pub(crate) models: Arc<Models>,
+    pub(crate) cache_dir: PathBuf,
+}
+
+impl Lifecycle {
+    /// Nothing live yet.
+    pub(crate) fn new(parts: Arc<Parts>, model_idle: Duration) -> Self {
+        Self { parts, slots: DashMap::new(), model_idle }
+    }
+
+    /// The version in memory, made now if it is not there.
+    pub async fn wake(&self, version: &Arc<Version>) -> Result<Arc<Live>, WakeError> {
+        let slot = self.slot(version);
+        slot.requests.fetch_add(1, Ordering::Relaxed);
+        if let Some(live) = slot.live.load_full() {
+            live.touch();
+            return Ok(live);
+        }
+        let loading = {
+            let mut loading = slot.loading.lock().unwrap_or_else(PoisonError::into_inner);
+            // Who loaded first has stored the result before clearing `loading`.
+            match (slot.live.load_full(), &*loading) {
+                (Some(live), _) => return Ok(live),
+                (None, Some(loading)) => loading.clone(),
+                (None, None) => loading.insert(self.begin(&slot)).clone(),
+            }
+        };
+        loading.await
+    }
+
+    /// Every version that has been asked for since the host started.
+    pub fn statuses(&self) -> Vec<VersionStatus> {
+        let slots: Vec<Arc<Slot>> = self.slots.iter().map(|slot| Arc::clone(&slot)).collect();
+        slots.iter().map(|slot| slot.status()).collect()
+    }
+
+    /// A version is deployed no more: forget it. What is in flight finishes.
+    pub fn forget(&self, version: &Digest) {
+        if let Some((_, slot)) = self.slots.remove(version) {
+            slot.live.store(None);
+        }
+    }
+
+    /// Everything goes back to disk, for shutdown.
+    pub fn clear(&self) {
+        self.slots.clear();
+    }
+
+    fn slot(&self, version: &Arc<Version>) -> Arc<Slot> {
+        if let Some(slot) = self.slots.get(&version.digest) {
+            return Arc::clone(&slot);
+        }
+        let slot = self.slots.entry(version.digest).or_insert_with(|| Arc::new(Slot::new(version)));
+        Arc::clone(&slot)
+    }
+
+    fn begin(&self, slot: &Arc<Slot>) -> Loading {
+        let (parts, slot, idle) = (Arc::clone(&self.parts), Arc::clone(slot), self.model_idle);
+        // A task of its own: a caller that gives up must not undo the work the others wait for.
+        let task = tokio::spawn(async move {
+            let started = Instant::now();
+            let result = make(&parts, &slot.version).await.map(Arc::new);
+            if let Ok(live) = &result {
+                slot.cold_starts.fetch_add(1, Ordering::Relaxed);
+                let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+                slot.last_cold_start_us.store(took, Ordering::Relaxed);
+                tracing::info!(function = %slot.version.label(), ms = took / 1000, "woken");
+                slot.live.store(Some(Arc::clone(live)));
+                if slot.version.manifest.instances.min_warm == 0 {
+                    tokio::spawn(sleep_when_idle(Arc::clone(&slot), Arc::clone(live), idle));
+                }
+            }
+            *slot.loading.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            result
+        });
+        let joined = async move { task.await.unwrap_or_else(|error| Err(WakeError::Host(format!("waking failed: {error}")))) };
+        joined.boxed().shared()
+    }
+}
+
+/// Lets a live version go once it has been idle long enough. Ends with it.
+async fn sleep_when_idle(slot: Arc<Slot>, live: Arc<Live>, idle: Duration) {
+    /// The slot's reference and this task's own; one more is a request's.
+    const UNUSED: usize = 2;
+    loop {
+        let due = live.used_at() + idle;
+        tokio::time::sleep_until(due).await;
+        let in_use = live.busy() || Arc::strong_count(&live) > UNUSED;
+        if in_use {
+            live.touch();
+        } else if live.used_at() + idle <= Instant::now() {
+            break;
+        }
+    }
+    slot.live.store(None);
+    tracing::info!(function = %slot.version.label(), "idle: back to disk");
+}
+
+/// Component and sessions, made side by side.
+async fn make(parts: &Arc<Parts>, version: &Arc<Version>) -> Result<Live, WakeError> {
+    let sessions = async {
+        let opening = version.manifest.models.iter().map(|model| open_session(parts, model));
+        futures::future::try_join_all(opening).await
+    };
+    let component = async {
+        match version.manifest.component {
+            Some(blob) if version.has_component() => load_component(parts, blob.sha256).await.map(Some),
+            _ => Ok(None),
+        }
+    };
+    let assets = async { materialise_assets(parts, version).await };
+    let (sessions, pre, assets) = tokio::try_join!(sessions, component, assets)?;
+    let kind = match pre {
+        None => match sessions.into_iter().next() {
+            Some((_, session)) => Kind::ModelOnly(session),
+            None => return Err(WakeError::Host("the version has neither code nor a model".into())),
+        },
+        Some(pre) => {
+            let grants = grants(parts, version, sessions.into_iter().collect(), assets);
+            let policy = policy(version);
+            match pre {
+                Pre::Typed(_) => Kind::Typed(Pool::new(pre, grants, policy)),
+                Pre::Http(_) => Kind::Http(Pool::new(pre, grants, policy)),
+            }
+        }
+    };
+    Ok(Live { kind, used_at: Mutex::new(Instant::now()) })
+}
+
+pub(crate) async fn open_session(
+    parts: &Parts,
+    model: &crate::registry::manifest::Model,
+) -> Result<(String, Arc<Session>), WakeError> {
+    let file = parts.store.local_path(&model.blob.sha256).await.map_err(|error| WakeError::Store(Arc::new(error)))?;
+    let options = &model.options;
+    let key = SessionKey { digest: model.blob.sha256, device: options.device, intra_threads: options.intra_threads };
+    let name = model.name.as_str();
+    let session = parts.models.open(key, name, Source::File(file), options.warmup).await?;
+    Ok((name.to_owned(), session))
+}
+
+pub(crate) async fn load_component(parts: &Arc<Parts>, digest: Digest) -> Result<Pre, WakeError> {
+    let store_error = |error| WakeError::Store(Arc::new(error));
+    let file = parts.store.local_path(&digest).await.map_err(store_error)?;
+    let parts = Arc::clone(parts);
+    // Compiling takes the processor for as long as it takes: not on the executor.
+    let loaded = tokio::task::spawn_blocking(move || {
+        parts.loader.load(&digest.to_string(), || {
+            std::fs::read(file).map_err(|error| RuntimeError::Host(format!("component blob {digest}: {error}")))
+        })
+    });
+    match loaded.await {
+        Ok(result) => result.map(|(_, pre)| pre).map_err(|error| WakeError::Component(Arc::new(error))),
+        Err(error) => Err(WakeError::Host(format!("loading the component failed: {error}"))),
+    }
+}
+
+/// The bundle's assets as files, once per version; `None` when it has none.
+async fn materialise_assets(parts: &Parts, version: &Version) -> Result<Option<PathBuf>, WakeError> {
+    if version.manifest.assets.is_empty() {
+        return Ok(None);
+    }
+    let folder = parts.cache_dir.join("assets").join(version.digest.to_string());
+    if tokio::fs::try_exists(&folder).await.unwrap_or(false) {
+        return Ok(Some(folder));
+    }
+    let failed = |error: std::io::Error| WakeError::Host(format!("assets cannot be unpacked: {}", error.kind()));
+    let mut files = Vec::new();
+    for asset in &version.manifest.assets {
+        let blob = parts.store.local_path(&asset.blob.sha256).await.map_err(|error| WakeError::Store(Arc::new(error)))?;
+        files.push((asset.path.as_str().to_owned(), blob));
+    }
+    let unpack = move || -> std::io::Result<PathBuf> {
+        let parent = folder.parent().unwrap_or(&folder).to_path_buf();
+        std::fs::create_dir_all(&parent)?;
+        // Unpacked aside and renamed: a folder that is there is whole.
+        let staged = tempfile::TempDir::new_in(&parent)?;
+        for (path, blob) in files {
+            let target = staged.path().join(path);
+            if let Some(folder) = target.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            std::fs::copy(blob, target)?;
+        }
+        match std::fs::rename(staged.path(), &folder) {
+            // Another thread was first with the same content.
+            Err(_) if folder.is_dir() => {}
+            other => other?,
+        }
+        Ok(folder)
+    };
+    match tokio::task::spawn_blocking(unpack).await {
+        Ok(folder) => folder.map(Some).map_err(failed),
+        Err(error) => Err(WakeError::Host(format!("assets cannot be unpacked: {error}"))),
+    }
+}
+
+fn grants(
+    parts: &Parts,
+    version: &Version,
+    by_name: HashMap<String, Arc<Session>>,
+    assets: Option<PathBuf>,
+) -> Grants {
+    Grants {
+        function: version.label().into(),
+        assets,
+        env: version.manifest.env.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        memory_bytes: version.manifest.limits.memory,
+        models: Arc::clone(&parts.models),
+        by_name: Arc::new(by_name),
+    }
+}
+
+fn policy(version: &Version) -> Policy {
+    let instances = &version.manifest.instances;
+    Policy {
+        reuse: instances.reuse,
+        min_warm: instances.min_warm as usize,
+        max_warm: instances.max_warm as usize,
+        idle_timeout: instances.idle_timeout,
+    }
+}
+
+// === impl Live ===
+
+impl Live {
+    /// A request uses it now.
+    fn touch(&self) {
+        *self.used_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn used_at(&self) -> Instant {
+        *self.used_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn instances(&self) -> (usize, usize) {
+        match &self.kind {
+            Kind::ModelOnly(_) => (0, 0),
+            Kind::Typed(pool) | Kind::Http(pool) => pool.counts(),
+        }
+    }
+
+    fn busy(&self) -> bool {
+        self.instances().1 > 0
+    }
+}
+
+// === impl Slot ===
+
+impl Slot {
+    fn new(version: &Arc<Version>) -> Self {
+        Self {
+            version: Arc::clone(version),
+            live: ArcSwapOption::empty(),
+            loading: Mutex::new(None),
+            requests: AtomicU64::new(0),
+            cold_starts: AtomicU64::new(0),
+            last_cold_start_us: AtomicU64::new(0),
+        }
+    }
+
+    fn status(&self) -> VersionStatus {
+        let live = self.live.load_full();
+        let instances = live.as_ref().map_or((0, 0), |live| live.instances());
+        let state = match &live {
+            Some(_) if instances.0 + instances.1 > 0 => "warm",
+            Some(_) => "loaded",
+            None if self.loading.lock().unwrap_or_else(PoisonError::into_inner).is_some() => "loading",
+            None => "stored",
+        };
+        let cold_starts = self.cold_starts.load(Ordering::Relaxed);
+        let last = Duration::from_micros(self.last_cold_start_us.load(Ordering::Relaxed));
+        VersionStatus {
+            version: Arc::clone(&self.version),
+            state,
+            instances,
+            requests: self.requests.load(Ordering::Relaxed),
+            cold_starts,
+            last_cold_start: (cold_starts > 0).then_some(last),
+        }
+    }
+}

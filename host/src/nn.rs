@@ -1,0 +1,40 @@
+//! The model plane: ONNX models as sessions that outlive the instances which use them.
+//!
+//! Owns ONNX Runtime and everything that touches it; knows nothing of components, pools or HTTP. One session per model
+//! (by digest, device and options), shared by every instance and version that uses it, owned by a thread of its own and
+//! ended when its last user lets go.
+
+pub mod device;
+pub mod external;
+pub mod graph;
+pub mod job;
+pub mod library;
+pub mod session;
+mod value;
+pub mod wit;
+
+pub use graph::{Models, SessionKey};
+pub use session::Session;
+
+/// Why a model could not be loaded or run. The texts speak to the model's user; none shows a host path.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum NnError {
+    /// The file is not a model this host can run.
+    #[error("model '{model}' cannot be loaded: {reason}")]
+    InvalidModel { model: String, reason: String },
+    /// The asked-for device is not there, or ONNX Runtime cannot use it.
+    #[error("model '{model}' cannot run on {device}: {reason}")]
+    Device { model: String, device: String, reason: String },
+    /// Names, types or shapes do not fit the model.
+    #[error("{0}")]
+    InvalidInput(String),
+    /// What was asked for exists, but not through this interface.
+    #[error("{0}")]
+    Unsupported(String),
+    /// ONNX Runtime failed while running the model.
+    #[error("model '{model}' failed: {reason}")]
+    Run { model: String, reason: String },
+    /// The session ended while the job was with it.
+    #[error("the session of model '{0}' has ended")]
+    Ended(String),
+}

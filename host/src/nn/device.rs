@@ -1,0 +1,57 @@
+//! Which device a model runs on: the manifest's wish, resolved in the server's order, and never silently another one.
+
+use ort::ep;
+use ort::session::builder::SessionBuilder;
+
+use crate::registry::device::Device;
+
+/// A device to try, in the order given by [`order`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    Cpu,
+    Cuda { index: i32 },
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Cuda { index } => write!(f, "cuda:{index}"),
+        }
+    }
+}
+
+/// The devices to try for a model that wishes for `wish`, where the server's own order is `configured`.
+pub fn order(wish: Device, configured: &[String]) -> Vec<Target> {
+    match wish {
+        Device::Cpu => vec![Target::Cpu],
+        Device::Cuda(index) => vec![Target::Cuda { index: index.map_or(0, |index| i32::try_from(index).unwrap_or(i32::MAX)) }],
+        Device::Auto => configured
+            .iter()
+            .map(|name| if name == "cuda" { Target::Cuda { index: 0 } } else { Target::Cpu })
+            .collect(),
+    }
+}
+
+/// Registers the execution provider; one that cannot be had is an error, not a silent fall-back to the CPU.
+pub(super) fn register(builder: SessionBuilder, target: Target) -> Result<SessionBuilder, String> {
+    match target {
+        Target::Cpu => Ok(builder),
+        Target::Cuda { index } => builder
+            .with_execution_providers([ep::CUDA::default().with_device_id(index).build().error_on_failure()])
+            .map_err(|error| error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_follows_the_servers_order_and_a_wish_stands_alone() {
+        let configured = ["cuda".to_owned(), "cpu".to_owned()];
+        assert_eq!(order(Device::Auto, &configured), [Target::Cuda { index: 0 }, Target::Cpu]);
+        assert_eq!(order(Device::Cuda(Some(1)), &configured), [Target::Cuda { index: 1 }]);
+        assert_eq!(order(Device::Cpu, &configured), [Target::Cpu]);
+    }
+}

@@ -1,0 +1,80 @@
+//! One run of a model, from the caller's request to the owner thread's answer.
+//!
+//! A job ends by being answered or by being dropped: dropping the caller's [`Ticket`] takes a waiting job out of the queue
+//! (the owner skips it) and terminates a running one, so a deadline or a closed connection needs nothing but a drop.
+
+use std::sync::Arc;
+
+use ort::session::RunOptions;
+use ort::session::Session as OrtSession;
+use tokio::sync::oneshot;
+
+use super::{NnError, value};
+use crate::tensor::Tensor;
+
+/// Outputs under their names, in the model's order.
+pub type Outputs = Vec<(String, Tensor)>;
+
+/// What the owner thread gets.
+pub(super) struct Job {
+    inputs: Vec<(String, Tensor)>,
+    run: Arc<RunOptions>,
+    answer: oneshot::Sender<Result<Outputs, NnError>>,
+}
+
+/// What the caller awaits.
+pub(super) struct Ticket {
+    answer: oneshot::Receiver<Result<Outputs, NnError>>,
+    run: Arc<RunOptions>,
+}
+
+impl Job {
+    /// A job with inputs that were checked against the model.
+    pub(super) fn new(model: &str, inputs: Vec<(String, Tensor)>) -> Result<(Self, Ticket), NnError> {
+        let run = RunOptions::new().map(Arc::new).map_err(|error| run_error(model, &error))?;
+        let (sender, receiver) = oneshot::channel();
+        Ok((Self { inputs, run: Arc::clone(&run), answer: sender }, Ticket { answer: receiver, run }))
+    }
+
+    /// Runs the model, unless nobody waits for the answer any more.
+    pub(super) fn execute(self, model: &str, session: &mut OrtSession) {
+        if self.answer.is_closed() {
+            return;
+        }
+        let result = run(model, session, &self.inputs, &self.run);
+        // The caller may have gone in the meantime; then nobody misses the answer.
+        let _ = self.answer.send(result);
+    }
+}
+
+/// Runs a model on this thread.
+pub(super) fn run(
+    model: &str,
+    session: &mut OrtSession,
+    inputs: &[(String, Tensor)],
+    options: &RunOptions,
+) -> Result<Outputs, NnError> {
+    let mut values = Vec::with_capacity(inputs.len());
+    for (name, tensor) in inputs {
+        values.push((name.as_str(), value::to_ort(tensor)?));
+    }
+    let outputs = session.run_with_options(values, options).map_err(|error| run_error(model, &error))?;
+    outputs.into_iter().map(|(name, output)| Ok((name.to_owned(), value::from_ort(name, output)?))).collect()
+}
+
+fn run_error(model: &str, error: &ort::Error) -> NnError {
+    NnError::Run { model: model.to_owned(), reason: error.to_string() }
+}
+
+impl Ticket {
+    pub(super) async fn outputs(mut self, model: &str) -> Result<Outputs, NnError> {
+        (&mut self.answer).await.unwrap_or_else(|_| Err(NnError::Ended(model.to_owned())))
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        // After the answer this flags a run that is over, which is harmless: options are never used twice.
+        let _ = self.run.terminate();
+    }
+}

@@ -1,0 +1,151 @@
+//! Tensors in and out of ONNX Runtime.
+//!
+//! In: bytes that lie aligned are lent, not copied; the rest is copied once. Out: the value's own buffer becomes the
+//! tensor's storage and is freed with its last clone.
+
+use bytemuck::CheckedBitPattern;
+use bytes::Bytes;
+use half::{bf16, f16};
+use ort::session::SessionInputValue;
+use ort::value::{DynValue, Tensor as OrtTensor, TensorElementType, TensorRef, ValueType};
+
+use super::NnError;
+use crate::tensor::{Datatype, Storage, Tensor, TensorSpec};
+
+/// Calls `$then!(T)` with the Rust type of a fixed-size datatype.
+macro_rules! with_element {
+    ($datatype:expr, $then:ident, $otherwise:expr) => {
+        match $datatype {
+            Datatype::Bool => $then!(bool),
+            Datatype::Uint8 => $then!(u8),
+            Datatype::Uint16 => $then!(u16),
+            Datatype::Uint32 => $then!(u32),
+            Datatype::Uint64 => $then!(u64),
+            Datatype::Int8 => $then!(i8),
+            Datatype::Int16 => $then!(i16),
+            Datatype::Int32 => $then!(i32),
+            Datatype::Int64 => $then!(i64),
+            Datatype::Fp16 => $then!(f16),
+            Datatype::Bf16 => $then!(bf16),
+            Datatype::Fp32 => $then!(f32),
+            Datatype::Fp64 => $then!(f64),
+            Datatype::Bytes => $otherwise,
+        }
+    };
+}
+
+/// The tensor as an input value that borrows its bytes where they are aligned.
+pub(super) fn to_ort(tensor: &Tensor) -> Result<SessionInputValue<'_>, NnError> {
+    let failed = |error: ort::Error| NnError::InvalidInput(format!("the tensor was refused: {error}"));
+    match tensor.storage() {
+        Storage::Fixed(bytes) => {
+            macro_rules! lend {
+                ($element:ty) => {
+                    match bytemuck::checked::try_cast_slice::<u8, $element>(bytes) {
+                        Ok(elements) => {
+                            TensorRef::from_array_view((tensor.shape(), elements)).map_err(failed)?.into()
+                        }
+                        // Bytes of a body lie where the protocol put them: copy into an aligned buffer.
+                        Err(_) => {
+                            let elements = copied::<$element>(bytes);
+                            OrtTensor::from_array((tensor.shape(), elements)).map_err(failed)?.into()
+                        }
+                    }
+                };
+            }
+            Ok(with_element!(tensor.datatype(), lend, {
+                return Err(NnError::InvalidInput("a BYTES tensor has elements of fixed size".into()));
+            }))
+        }
+        Storage::Variable(elements) => {
+            let text = elements
+                .iter()
+                .map(|element| String::from_utf8(element.to_vec()))
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|_| NnError::InvalidInput("this model takes text: the elements must be UTF-8".into()))?;
+            Ok(OrtTensor::from_string_array((tensor.shape(), text.as_slice())).map_err(failed)?.into())
+        }
+    }
+}
+
+/// Elements from bytes that do not lie on their boundary.
+fn copied<T: CheckedBitPattern>(bytes: &[u8]) -> Vec<T> {
+    bytes.chunks_exact(size_of::<T>()).map(bytemuck::checked::pod_read_unaligned).collect()
+}
+
+/// An output value as a tensor that keeps the value's buffer alive.
+pub(super) fn from_ort(name: &str, value: DynValue) -> Result<Tensor, NnError> {
+    let refused = |reason: String| NnError::Unsupported(format!("output '{name}' {reason}"));
+    let (datatype, shape) = match value.dtype() {
+        ValueType::Tensor { ty, shape, .. } => {
+            let datatype = datatype(*ty).ok_or_else(|| refused(format!("has element type {ty}")))?;
+            let shape: Option<Vec<usize>> = shape.iter().map(|&dim| usize::try_from(dim).ok()).collect();
+            (datatype, shape.ok_or_else(|| refused("has a negative dimension".into()))?)
+        }
+        other => return Err(refused(format!("is no tensor but {other}"))),
+    };
+    let failed = |error: ort::Error| refused(format!("cannot be read: {error}"));
+    if datatype == Datatype::Bytes {
+        let (_, text) = value.try_extract_strings().map_err(failed)?;
+        let elements = text.into_iter().map(|element| Bytes::from(element.into_bytes())).collect();
+        return Tensor::variable(shape, elements).map_err(|error| refused(error.to_string()));
+    }
+    let bytes = Bytes::from_owner(OutputBuffer::new(value, datatype).map_err(failed)?);
+    Tensor::fixed(datatype, shape, bytes).map_err(|error| refused(error.to_string()))
+}
+
+/// An output value, seen as its bytes.
+struct OutputBuffer {
+    value: DynValue,
+    datatype: Datatype,
+}
+
+impl OutputBuffer {
+    /// Checks that the value's elements can be read, so that [`AsRef`] has nothing to fail on.
+    fn new(value: DynValue, datatype: Datatype) -> ort::Result<Self> {
+        let buffer = Self { value, datatype };
+        buffer.bytes()?;
+        Ok(buffer)
+    }
+
+    fn bytes(&self) -> ort::Result<&[u8]> {
+        macro_rules! view {
+            ($element:ty) => {
+                self.value.try_extract_tensor::<$element>().map(|(_, elements)| bytemuck::cast_slice(elements))
+            };
+        }
+        with_element!(self.datatype, view, Ok(&[]))
+    }
+}
+
+impl AsRef<[u8]> for OutputBuffer {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes().expect("`new` read the same elements")
+    }
+}
+
+/// The model's declaration of an input or output; `None` for what is no tensor of a known type.
+pub(super) fn spec(name: &str, declared: &ValueType) -> Option<TensorSpec> {
+    let ValueType::Tensor { ty, shape, .. } = declared else { return None };
+    Some(TensorSpec { name: name.to_owned(), datatype: datatype(*ty)?, shape: shape.iter().copied().collect() })
+}
+
+fn datatype(element: TensorElementType) -> Option<Datatype> {
+    Some(match element {
+        TensorElementType::Bool => Datatype::Bool,
+        TensorElementType::Uint8 => Datatype::Uint8,
+        TensorElementType::Uint16 => Datatype::Uint16,
+        TensorElementType::Uint32 => Datatype::Uint32,
+        TensorElementType::Uint64 => Datatype::Uint64,
+        TensorElementType::Int8 => Datatype::Int8,
+        TensorElementType::Int16 => Datatype::Int16,
+        TensorElementType::Int32 => Datatype::Int32,
+        TensorElementType::Int64 => Datatype::Int64,
+        TensorElementType::Float16 => Datatype::Fp16,
+        TensorElementType::Bfloat16 => Datatype::Bf16,
+        TensorElementType::Float32 => Datatype::Fp32,
+        TensorElementType::Float64 => Datatype::Fp64,
+        TensorElementType::String => Datatype::Bytes,
+        _ => return None,
+    })
+}

@@ -1,0 +1,65 @@
+//! The one wasmtime engine of the process and the clock that interrupts endless loops.
+
+use std::time::Duration;
+
+use wasmtime::{Config, Engine, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+/// Length of an epoch: how long a guest may hold a tokio thread before it must yield.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Instances that can exist at once in the process.
+const MAX_INSTANCES: u32 = 1000;
+
+/// Creates the engine, with pooled instance slots where the machine's address space has room for them.
+pub fn create() -> wasmtime::Result<Engine> {
+    let engine = match Engine::new(&config(true)) {
+        Ok(engine) => engine,
+        Err(error) => {
+            // Small boards have 39-bit address spaces, where the reservation fails; everything works without it, slower.
+            tracing::warn!(%error, "no pooled instances: allocating each on demand");
+            Engine::new(&config(false))?
+        }
+    };
+    let weak = engine.weak();
+    std::thread::Builder::new().name("epoch".into()).spawn(move || {
+        // Ends with the engine.
+        loop {
+            std::thread::sleep(TICK);
+            match weak.upgrade() {
+                Some(engine) => engine.increment_epoch(),
+                None => return,
+            }
+        }
+    })?;
+    Ok(engine)
+}
+
+fn config(pooled: bool) -> Config {
+    let mut config = Config::new();
+    config.epoch_interruption(true).memory_init_cow(true).wasm_component_model(true);
+    if pooled {
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling()));
+    }
+    config
+}
+
+fn pooling() -> PoolingAllocationConfig {
+    let mut pooling = PoolingAllocationConfig::new();
+    pooling
+        .total_component_instances(MAX_INSTANCES)
+        // A component has a few core instances: the program, adapters, shims.
+        .total_core_instances(MAX_INSTANCES * 6)
+        .total_memories(MAX_INSTANCES * 2)
+        .total_tables(MAX_INSTANCES * 4)
+        .total_stacks(MAX_INSTANCES)
+        .max_memories_per_component(4)
+        .max_tables_per_component(16)
+        .table_elements(100_000)
+        .max_component_instance_size(4 << 20)
+        .max_core_instance_size(4 << 20)
+        // Pages kept between instances and the kernel's list of dirty ones: a fresh instance costs half.
+        .linear_memory_keep_resident(1 << 20)
+        .table_keep_resident(64 << 10)
+        .pagemap_scan(Enabled::Auto);
+    pooling
+}

@@ -1,0 +1,138 @@
+//! What one instance may see of the world: the whole of a guest's authority, in one place.
+//!
+//! No network, no environment but the manifest's, no files but `/assets` to read, no more memory than allowed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use wasmtime::ResourceLimiter;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_config::WasiConfigVariables;
+use wasmtime_wasi_http::{Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
+
+use super::log::GuestOutput;
+use crate::nn::wit::{NnCtx, NnState, NnView};
+use crate::nn::{Models, Session};
+
+/// What every instance of a version is given.
+pub struct Grants {
+    /// `name@version`, for logs.
+    pub function: Arc<str>,
+    /// The folder shown as `/assets`, when the bundle has assets.
+    pub assets: Option<PathBuf>,
+    /// The manifest's environment.
+    pub env: Vec<(String, String)>,
+    /// Bytes of linear memory an instance may have.
+    pub memory_bytes: u64,
+    /// The model plane, for models guests bring themselves.
+    pub models: Arc<Models>,
+    /// The bundle's models by name.
+    pub by_name: Arc<std::collections::HashMap<String, Arc<Session>>>,
+}
+
+/// The data of an instance's store.
+pub struct State {
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    hooks: NoOutgoingRequests,
+    config: WasiConfigVariables,
+    nn: NnState,
+    pub(super) table: ResourceTable,
+    pub(super) limits: MemoryLimit,
+}
+
+/// Handles one instance may hold at once; a guest that leaks them fails instead of growing the host.
+const MAX_HANDLES: usize = 100_000;
+
+impl State {
+    pub(super) fn new(grants: &Grants) -> wasmtime::Result<Self> {
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(GuestOutput::new(&grants.function, "stdout"))
+            .stderr(GuestOutput::new(&grants.function, "stderr"))
+            .envs(&grants.env)
+            .allow_tcp(false)
+            .allow_udp(false)
+            .allow_ip_name_lookup(false);
+        if let Some(folder) = &grants.assets {
+            wasi.preopened_dir(folder, "/assets", FsPerms::ReadOnly)?;
+        }
+        let mut config = WasiConfigVariables::new();
+        for (key, value) in &grants.env {
+            config.insert(key, value);
+        }
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_HANDLES);
+        Ok(Self {
+            wasi: wasi.build(),
+            http: WasiHttpCtx::new(),
+            hooks: NoOutgoingRequests,
+            config,
+            nn: NnState::new(Arc::clone(&grants.models), Arc::clone(&grants.by_name), grants.memory_bytes),
+            table,
+            limits: MemoryLimit { limit_bytes: grants.memory_bytes, used_bytes: 0, refused: false },
+        })
+    }
+
+    pub(super) fn config(&self) -> &WasiConfigVariables {
+        &self.config
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
+    }
+}
+
+impl NnView for State {
+    fn nn(&mut self) -> NnCtx<'_> {
+        NnCtx { state: &mut self.nn, table: &mut self.table }
+    }
+}
+
+/// Counts an instance's linear memories together.
+pub(super) struct MemoryLimit {
+    pub(super) limit_bytes: u64,
+    used_bytes: u64,
+    /// True once the guest asked for more than it may have: the likely reason of a trap that follows.
+    pub(super) refused: bool,
+}
+
+impl ResourceLimiter for MemoryLimit {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let used = self.used_bytes.saturating_add((desired.saturating_sub(current)) as u64);
+        if used > self.limit_bytes {
+            self.refused = true;
+            return Ok(false);
+        }
+        self.used_bytes = used;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= 1 << 20)
+    }
+}
+
+/// Outgoing HTTP is refused: functions have no network.
+struct NoOutgoingRequests;
+
+impl WasiHttpHooks for NoOutgoingRequests {
+    fn send_request(
+        &mut self,
+        _: http::Request<WasiBody>,
+        _: Option<RequestOptions>,
+        _: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
+    ) -> Box<dyn Future<Output = Result<SentResponse, HttpError>> + Send> {
+        Box::new(async { Err(HttpError::HttpRequestDenied) })
+    }
+}
+
+type SentResponse = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>);

@@ -1,0 +1,115 @@
+//! Calls into typed functions: `nocti:function/predictor`.
+
+use bytes::Bytes;
+use wasmtime::component::Resource;
+
+use super::instance::Bound;
+use super::{Lease, RuntimeError};
+use crate::nn::wit::{GuestTensor, wasi_type};
+use crate::protocol::predict::{Parameter, PredictRequest};
+use crate::tensor::{Storage, Tensor};
+
+#[expect(missing_docs, reason = "generated from wit/")]
+pub mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "nocti:function/model",
+        exports: { default: async },
+        with: { "wasi:nn": crate::nn::wit::bindings },
+    });
+}
+
+use bindings::nocti::function::types;
+
+/// Asks the guest for a prediction. Dropping the future retires the instance.
+pub async fn predict(mut lease: Lease, request: PredictRequest) -> Result<Vec<(String, Tensor)>, RuntimeError> {
+    let instance = lease.begin();
+    let bound = std::sync::Arc::clone(&instance.bound);
+    let Bound::Typed(model) = &*bound else {
+        return Err(RuntimeError::Host("a typed call reached another kind of function".into()));
+    };
+    let request = lower(&mut instance.store.data_mut().table, request)?;
+    let answer = model.nocti_function_predictor().call_predict(&mut instance.store, &request).await;
+    let result = match answer {
+        Err(error) => return Err(instance.trap(error)),
+        Ok(Ok(outputs)) => lift(&mut instance.store.data_mut().table, outputs),
+        Ok(Err(types::Error::InvalidInput(text))) => Err(RuntimeError::InvalidInput(text)),
+        Ok(Err(types::Error::Unavailable(text))) => Err(RuntimeError::Unavailable(text)),
+        Ok(Err(types::Error::Internal(text))) => Err(RuntimeError::Internal(text)),
+    };
+    lease.finish();
+    result
+}
+
+/// A host's failure to hand over handles: the guest holds too many.
+fn full(error: wasmtime::component::ResourceTableError) -> RuntimeError {
+    RuntimeError::Host(format!("the instance's handle table: {error}"))
+}
+
+fn lower(
+    table: &mut wasmtime::component::ResourceTable,
+    request: PredictRequest,
+) -> Result<types::Request, RuntimeError> {
+    let mut inputs = Vec::with_capacity(request.inputs.len());
+    for (name, tensor) in request.inputs {
+        let value = match tensor.storage() {
+            Storage::Variable(elements) => types::Value::Bytes(types::ByteTensor {
+                dimensions: tensor.shape().iter().map(|&dim| u32::try_from(dim).unwrap_or(u32::MAX)).collect(),
+                elements: elements.iter().map(|element| element.to_vec()).collect(),
+            }),
+            Storage::Fixed(_) if wasi_type(tensor.datatype()).is_none() => {
+                return Err(RuntimeError::InvalidInput(format!(
+                    "input '{name}' is {}, which typed functions cannot take; they take UINT8, INT32, INT64, FP16, BF16, \
+                     FP32, FP64 and BYTES",
+                    tensor.datatype()
+                )));
+            }
+            Storage::Fixed(_) => types::Value::Tensor(table.push(GuestTensor::Whole(tensor)).map_err(full)?),
+        };
+        inputs.push((name, value));
+    }
+    let parameters = request
+        .parameters
+        .into_iter()
+        .map(|(name, parameter)| {
+            let parameter = match parameter {
+                Parameter::Bool(value) => types::Parameter::Boolean(value),
+                Parameter::Int(value) => types::Parameter::Int64(value),
+                Parameter::Double(value) => types::Parameter::Double(value),
+                Parameter::Text(value) => types::Parameter::Text(value),
+            };
+            (name, parameter)
+        })
+        .collect();
+    Ok(types::Request { id: request.id, inputs, parameters })
+}
+
+fn lift(
+    table: &mut wasmtime::component::ResourceTable,
+    outputs: Vec<(String, types::Value)>,
+) -> Result<Vec<(String, Tensor)>, RuntimeError> {
+    let mut tensors = Vec::with_capacity(outputs.len());
+    let mut wrong = None;
+    for (name, value) in outputs {
+        // Every handle leaves the table, also after the first mistake.
+        let tensor = match value {
+            types::Value::Tensor(handle) => take(table, handle)?.into_tensor(),
+            types::Value::Bytes(bytes) => Tensor::variable(
+                bytes.dimensions.iter().map(|&dim| dim as usize).collect(),
+                bytes.elements.into_iter().map(Bytes::from).collect(),
+            ),
+        };
+        match tensor {
+            Ok(tensor) => tensors.push((name, tensor)),
+            Err(error) => wrong = Some(RuntimeError::BadAnswer(format!("output '{name}': {error}"))),
+        }
+    }
+    wrong.map_or(Ok(tensors), Err)
+}
+
+fn take(
+    table: &mut wasmtime::component::ResourceTable,
+    handle: Resource<GuestTensor>,
+) -> Result<GuestTensor, RuntimeError> {
+    table.delete(handle).map_err(|error| RuntimeError::BadAnswer(format!("a tensor handle: {error}")))
+}

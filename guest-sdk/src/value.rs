@@ -65,7 +65,8 @@ impl Value {
         }
     }
 
-    pub(crate) fn from_handle(handle: Handle) -> Self {
+    /// A tensor as the raw bindings have it.
+    pub fn from_handle(handle: Handle) -> Self {
         match handle.ty() {
             TensorType::Fp16 => Self::F16(Tensor::from_handle(handle)),
             TensorType::Bf16 => Self::Bf16(Tensor::from_handle(handle)),
@@ -77,8 +78,11 @@ impl Value {
         }
     }
 
-    /// The value as a graph takes it; BYTES, which no graph takes, come back as they were.
-    pub(crate) fn into_handle(self) -> Result<Handle, Bytes> {
+    /// The value as the raw bindings have it, and as a graph takes it.
+    ///
+    /// # Errors
+    /// It is BYTES, which no graph takes; they come back as they were.
+    pub fn into_handle(self) -> Result<Handle, Bytes> {
         match self {
             Self::F16(tensor) => Ok(tensor.into_handle()),
             Self::Bf16(tensor) => Ok(tensor.into_handle()),

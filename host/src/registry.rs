@@ -9,14 +9,18 @@
 //! Runtime nor HTTP: what a component exports or a model computes is told to it.
 
 pub mod bundle;
+pub mod catalog;
 pub mod device;
 pub mod digest;
 pub mod manifest;
 pub mod name;
 pub mod nocti_toml;
+pub mod revision;
 mod rules;
 mod section;
 pub mod split;
+pub mod store;
+pub mod timestamp;
 mod toml_reader;
 pub mod units;
 

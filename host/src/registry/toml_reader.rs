@@ -117,13 +117,13 @@ impl<'r> Table<'r> {
     /// The text under `key`, read as a `T`.
     pub(super) fn parsed<T: FromStr<Err: fmt::Display>>(&mut self, key: &'static str) -> Option<Placed<T>> {
         let text = self.text(key)?;
-        self.parse(key, text)
+        self.parse(key, &text)
     }
 
     /// The text under `key`, read as a `T`; its absence is a mistake.
     pub(super) fn required<T: FromStr<Err: fmt::Display>>(&mut self, key: &'static str) -> Option<Placed<T>> {
         let text = self.required_text(key)?;
-        self.parse(key, text)
+        self.parse(key, &text)
     }
 
     /// The value under `key`, text or a plain whole number, read by `read`.
@@ -278,7 +278,7 @@ impl<'r> Table<'r> {
         }
     }
 
-    fn parse<T: FromStr<Err: fmt::Display>>(&self, key: &str, text: Placed<&str>) -> Option<Placed<T>> {
+    fn parse<T: FromStr<Err: fmt::Display>>(&self, key: &str, text: &Placed<&str>) -> Option<Placed<T>> {
         match text.value.parse() {
             Ok(value) => Some(Placed { value, at: text.at }),
             Err(why) => {

@@ -84,9 +84,12 @@ fn other_spellings_are_refused() {
     assert!(error.contains("unknown field `nmae`"), "{error}");
 }
 
+/// What the message must say, and the change that breaks a rule.
+type Case = (&'static str, fn(&mut Manifest));
+
 #[test]
 fn every_rule_is_checked() {
-    let cases: [(&str, fn(&mut Manifest)); 18] = [
+    let cases: [Case; 18] = [
         ("limits.memory", |m| m.limits.memory = 1),
         ("limits.timeout", |m| m.limits.timeout = Duration::ZERO),
         ("limits.concurrency", |m| m.limits.concurrency = 0),

@@ -1,9 +1,12 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
-use crate::registry::manifest::{Asset, Model, ModelOptions};
-use crate::registry::section::custom_header;
+use crate::registry::manifest::{Asset, MAX_MANIFEST_BYTES, Model, ModelOptions};
+use crate::registry::section::{PREAMBLE, custom_header};
 
 /// A bundle being laid out by hand, so that it can be laid out wrongly.
 struct Layout {
@@ -171,68 +174,53 @@ fn what_is_no_bundle_is_told_apart() {
     }
 }
 
+fn section(name: &str, content: &str) -> (String, Vec<u8>) {
+    (name.to_owned(), content.as_bytes().to_vec())
+}
+
+/// What the message must say, and what is laid out wrongly.
+type Case = (&'static str, fn(&mut Layout));
+
 #[test]
 fn every_wrong_layout_is_refused_by_name() {
-    let section = |name: &str, content: &str| (name.to_owned(), content.as_bytes().to_vec());
-    let cases: [(&str, Box<dyn FnOnce(&mut Layout)>); 16] = [
-        ("without nocti.model.n", Box::new(|l| drop(l.sections.remove(2)))),
-        ("without nocti.asset.a/b.txt", Box::new(|l| drop(l.sections.pop()))),
-        (
-            "nocti.model.m is damaged: its sha256 should be",
-            Box::new(|l| l.sections[1].1[0] = b'M'),
-        ),
-        (
-            "nocti.model.m has 8 bytes or more, but the manifest says 7",
-            Box::new(|l| l.sections[1].1.push(b'!')),
-        ),
-        (
-            "inside nocti.asset.a/b.txt",
-            Box::new(|l| l.manifest.assets[0].blob.size = 1),
-        ),
-        ("nocti.model.m at byte", Box::new(|l| l.manifest.models.truncate(0))),
-        (
-            "the bundle has had it already",
-            Box::new(move |l| l.sections.push(section("nocti.model.m", "model m"))),
-        ),
-        (
-            "the bundle has had it already",
-            Box::new(move |l| l.sections.push(section("nocti.manifest", "{}"))),
-        ),
-        (
-            "the manifest does not list it",
-            Box::new(move |l| l.sections.push(section("nocti.asset.z", ""))),
-        ),
-        (
-            "this host knows no such section",
-            Box::new(move |l| l.sections.push(section("nocti.policy", ""))),
-        ),
-        (
-            "parts must not be interleaved",
-            Box::new(|l| l.sections[1].1.truncate(6)),
-        ),
-        (
-            "all the component's sections must come before",
-            Box::new(|l| l.sections.rotate_left(1)),
-        ),
-        (
-            "all the component's sections must come before",
-            Box::new(move |l| l.sections.push(section("x", ""))),
-        ),
-        (
-            "the component has 43 bytes or more",
-            Box::new(|l| l.sections[0].1[1] = 33),
-        ),
-        (
-            "together have the size",
-            Box::new(|l| l.sections.insert(0, l.sections[0].clone())),
-        ),
-        (
-            "the manifest lists no component",
-            Box::new(|l| {
-                l.manifest.component = None;
-                l.manifest.models.truncate(1);
-            }),
-        ),
+    let cases: [Case; 16] = [
+        ("without nocti.model.n", |l| drop(l.sections.remove(2))),
+        ("without nocti.asset.a/b.txt", |l| drop(l.sections.pop())),
+        ("nocti.model.m is damaged: its sha256 should be", |l| {
+            l.sections[1].1[0] = b'M'
+        }),
+        ("nocti.model.m has 8 bytes or more, but the manifest says 7", |l| {
+            l.sections[1].1.push(b'!')
+        }),
+        ("inside nocti.asset.a/b.txt", |l| l.manifest.assets[0].blob.size = 1),
+        ("nocti.model.m at byte", |l| l.manifest.models.truncate(0)),
+        ("the bundle has had it already", |l| {
+            l.sections.push(section("nocti.model.m", "model m"))
+        }),
+        ("the bundle has had it already", |l| {
+            l.sections.push(section("nocti.manifest", "{}"))
+        }),
+        ("the manifest does not list it", |l| {
+            l.sections.push(section("nocti.asset.z", ""))
+        }),
+        ("this host knows no such section", |l| {
+            l.sections.push(section("nocti.policy", ""))
+        }),
+        ("parts must not be interleaved", |l| l.sections[1].1.truncate(6)),
+        ("all the component's sections must come before", |l| {
+            l.sections.rotate_left(1)
+        }),
+        ("all the component's sections must come before", |l| {
+            l.sections.push(section("x", ""))
+        }),
+        ("the component has 43 bytes or more", |l| l.sections[0].1[1] = 33),
+        ("together have the size", |l| {
+            l.sections.insert(0, l.sections[0].clone())
+        }),
+        ("the manifest lists no component", |l| {
+            l.manifest.component = None;
+            l.manifest.models.truncate(1);
+        }),
     ];
     for (expected, change) in cases {
         let message = refused_layout(change);

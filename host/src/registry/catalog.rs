@@ -1,0 +1,376 @@
+//! What is deployed, in memory: the one place readers ask, and the one way changes are made.
+//!
+//! Readers see a snapshot that is swapped whole, so resolving a name takes no lock and never sees half a change. A change
+//! is made in the store first, create-only, and shown here second; when somebody else was quicker it is made again on
+//! top of theirs. The catalog knows functions, versions and aliases, nothing of what runs them. An [`Arc<Version>`]
+//! outlives its place in the catalog for as long as somebody uses it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use futures::StreamExt;
+use indexmap::IndexMap;
+
+use super::digest::Digest;
+use super::manifest::Manifest;
+use super::name::{AliasName, FunctionName, VersionName};
+use super::revision::{FunctionKind, ModelRecord, Revision, RevisionError, VersionRecord, has_versions};
+use super::store::{Store, StoreError};
+use super::timestamp::Timestamp;
+use crate::tensor::Signature;
+
+mod read;
+
+/// Losing a race so often means something is wrong, not that others are quick.
+const MAX_ATTEMPTS: usize = 16;
+
+/// What is deployed. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    snapshot: ArcSwap<Snapshot>,
+    /// One change at a time in this process, so that snapshots follow each other in order.
+    changing: tokio::sync::Mutex<()>,
+}
+
+type Snapshot = HashMap<FunctionName, Entry>;
+
+#[derive(Debug, Clone)]
+enum Entry {
+    Usable(Arc<Function>),
+    /// Its objects in the store cannot be read, which says why.
+    Damaged(String),
+}
+
+/// A function as of one revision.
+#[derive(Debug)]
+pub struct Function {
+    /// Its state.
+    pub revision: Revision,
+    /// Its versions, first deployed first.
+    pub versions: IndexMap<VersionName, Arc<Version>>,
+}
+
+/// An immutable version.
+#[derive(Debug)]
+pub struct Version {
+    /// The function it is a version of.
+    pub function: FunctionName,
+    /// Its name.
+    pub name: VersionName,
+    /// What identifies it: its manifest's sha256.
+    pub digest: Digest,
+    /// What its bundle says about it.
+    pub manifest: Arc<Manifest>,
+    /// What was found when it was deployed.
+    pub record: VersionRecord,
+}
+
+/// A version to be deployed, whose parts are in the store already.
+#[derive(Debug, Clone)]
+pub struct Deployment {
+    /// What its bundle says about it, names included.
+    pub manifest: Arc<Manifest>,
+    /// What its component exports.
+    pub kind: FunctionKind,
+    /// What it takes and gives, as served.
+    pub signature: Option<Signature>,
+    /// What its models take and give.
+    pub models: Vec<ModelRecord>,
+    /// The alias that shall send everything to it; `None` for no traffic.
+    pub alias: Option<AliasName>,
+}
+
+/// The outcome of a change.
+#[derive(Debug)]
+pub struct Published {
+    /// The function as it now is; without versions if it was deleted.
+    pub function: Arc<Function>,
+    /// False if everything was so already.
+    pub changed: bool,
+}
+
+/// Why the catalog has no answer or made no change.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    #[error("Request for unknown model: '{0}' is not found")]
+    UnknownFunction(String),
+    #[error("Request for unknown model: '{function}' version '{version}' is not found; {}", has_versions(.function, .existing))]
+    UnknownVersion {
+        function: FunctionName,
+        version: String,
+        existing: Vec<VersionName>,
+    },
+    #[error(
+        "function '{function}' gets no traffic: it has no alias '{}'; name a version, or deploy one without --no-traffic; {}",
+        AliasName::LIVE, has_versions(.function, .existing)
+    )]
+    NoTraffic {
+        function: FunctionName,
+        existing: Vec<VersionName>,
+    },
+    #[error("function '{function}' cannot be used: {why}")]
+    Damaged { function: FunctionName, why: String },
+    #[error(transparent)]
+    Revision(#[from] RevisionError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("function '{0}' is being changed by others all the time; try again")]
+    Contended(FunctionName),
+    #[error("the change to function '{0}' was interrupted because the server is stopping")]
+    Interrupted(FunctionName),
+}
+
+impl Catalog {
+    /// Reads everything that is deployed. A function that cannot be read is kept as [damaged](Self::damaged) and
+    /// leaves the others alone.
+    pub async fn load(store: Store) -> Result<Self, StoreError> {
+        let functions = store.list_functions().await?;
+        let entries = futures::stream::iter(functions).map(|name| {
+            let store = &store;
+            async move {
+                let entry = match read::function(store, &name).await {
+                    Ok(function) => Entry::Usable(Arc::new(function?)),
+                    Err(error) => Entry::Damaged(error.to_string()),
+                };
+                Some((name, entry))
+            }
+        });
+        let snapshot: Snapshot = entries
+            .buffer_unordered(16)
+            .filter_map(async |entry| entry)
+            .collect()
+            .await;
+        let (snapshot, changing) = (ArcSwap::from_pointee(snapshot), tokio::sync::Mutex::new(()));
+        Ok(Self {
+            shared: Arc::new(Shared {
+                store,
+                snapshot,
+                changing,
+            }),
+        })
+    }
+
+    /// The store behind it.
+    pub fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    /// The version that a request for `function` goes to: the one called `version`, or the one that the alias of that
+    /// name picks by its weights. Without `version`, the `live` alias decides.
+    pub fn resolve(&self, function: &str, version: Option<&str>) -> Result<Arc<Version>, CatalogError> {
+        let snapshot = self.shared.snapshot.load();
+        let function = entry(&snapshot, function)?;
+        if let Some(found) = version.and_then(|version| function.versions.get(version)) {
+            return Ok(Arc::clone(found));
+        }
+        let alias = version.unwrap_or(AliasName::LIVE);
+        let picked = function.revision.aliases.get(alias).and_then(|weights| {
+            let total = weights.values().sum();
+            let draw = if weights.len() == 1 {
+                0
+            } else {
+                rand::random_range(0..total)
+            };
+            function
+                .versions
+                .get(pick(weights.iter().map(|(name, weight)| (name, *weight)), draw)?)
+        });
+        picked.map(Arc::clone).ok_or_else(|| function.unknown(version))
+    }
+
+    /// A function by its name.
+    pub fn function(&self, name: &str) -> Result<Arc<Function>, CatalogError> {
+        entry(&self.shared.snapshot.load(), name).map(Arc::clone)
+    }
+
+    /// All functions, sorted by name.
+    pub fn functions(&self) -> Vec<Arc<Function>> {
+        let snapshot = self.shared.snapshot.load();
+        let usable = snapshot.values().filter_map(|entry| match entry {
+            Entry::Usable(function) => Some(Arc::clone(function)),
+            Entry::Damaged(_) => None,
+        });
+        let mut functions: Vec<_> = usable.collect();
+        functions.sort_by(|a, b| a.revision.function.cmp(&b.revision.function));
+        functions
+    }
+
+    /// The functions that cannot be read from the store, and why, sorted by name.
+    pub fn damaged(&self) -> Vec<(FunctionName, String)> {
+        let snapshot = self.shared.snapshot.load();
+        let damaged = snapshot.iter().filter_map(|(name, entry)| match entry {
+            Entry::Usable(_) => None,
+            Entry::Damaged(why) => Some((name.clone(), why.clone())),
+        });
+        let mut damaged: Vec<_> = damaged.collect();
+        damaged.sort();
+        damaged
+    }
+
+    /// Deploys a version whose parts are all in the store; writes its manifest there too.
+    pub async fn deploy(&self, deployment: Deployment) -> Result<Published, CatalogError> {
+        let Deployment {
+            manifest,
+            kind,
+            signature,
+            models,
+            alias,
+        } = deployment;
+        let now = Timestamp::now();
+        let blob = self.shared.store.write_blob(manifest.canonical_json().into()).await?;
+        let size_bytes = manifest.size_bytes();
+        let record = VersionRecord {
+            digest: blob.sha256,
+            kind,
+            created_at: now,
+            signature,
+            models,
+            size_bytes,
+        };
+        let version = manifest.version.clone();
+        self.publish(manifest.name.clone(), move |current| {
+            current.with_deploy(&version, &record, alias.as_ref(), now)
+        })
+        .await
+    }
+
+    /// Deletes a version; the last one takes the function along.
+    pub async fn delete_version(&self, function: &str, version: &str) -> Result<Published, CatalogError> {
+        let (name, version) = (name(function)?, version.to_owned());
+        self.publish(name, move |current| {
+            current.without_version(&version, Timestamp::now()).map(Some)
+        })
+        .await
+    }
+
+    /// Deletes a function with all its versions.
+    pub async fn delete_function(&self, function: &str) -> Result<Published, CatalogError> {
+        self.publish(name(function)?, |current| {
+            current.without_anything(Timestamp::now()).map(Some)
+        })
+        .await
+    }
+
+    /// Makes a change to a function's newest revision, and again to a newer one when somebody else was quicker.
+    ///
+    /// The change runs in a task of its own: a caller who goes away must not leave the store changed and the snapshot
+    /// not.
+    pub async fn publish(
+        &self,
+        function: FunctionName,
+        change: impl Fn(&Revision) -> Result<Option<Revision>, RevisionError> + Send + Sync + 'static,
+    ) -> Result<Published, CatalogError> {
+        let (shared, name) = (Arc::clone(&self.shared), function.clone());
+        let task = tokio::spawn(async move { shared.publish(&name, change).await });
+        match task.await {
+            Ok(published) => published,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(CatalogError::Interrupted(function)),
+            },
+        }
+    }
+}
+
+impl Shared {
+    async fn publish(
+        &self,
+        name: &FunctionName,
+        change: impl Fn(&Revision) -> Result<Option<Revision>, RevisionError>,
+    ) -> Result<Published, CatalogError> {
+        let _turn = self.changing.lock().await;
+        for _ in 0..MAX_ATTEMPTS {
+            let current = self.store.latest(name).await?;
+            let current = current.unwrap_or_else(|| Revision::before_first(name.clone(), Timestamp::now()));
+            let (next, changed) = match change(&current)? {
+                Some(next) => (next, true),
+                None => (current, false),
+            };
+            // Before it is written: what cannot be shown afterwards must not be deployed.
+            let shown = self.snapshot.load_full();
+            let function = Arc::new(read::with_manifests(&self.store, next, entry(&shown, name.as_str()).ok()).await?);
+            if changed {
+                match self.store.write_revision(&function.revision).await {
+                    Ok(()) => {}
+                    Err(StoreError::Conflict { .. }) => continue,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            self.show(Arc::clone(&function));
+            return Ok(Published { function, changed });
+        }
+        Err(CatalogError::Contended(name.clone()))
+    }
+
+    fn show(&self, function: Arc<Function>) {
+        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        let name = function.revision.function.clone();
+        if function.revision.is_deleted() {
+            snapshot.remove(&name);
+        } else {
+            snapshot.insert(name, Entry::Usable(function));
+        }
+        self.snapshot.store(Arc::new(snapshot));
+    }
+}
+
+impl Function {
+    /// What the function is called.
+    pub fn name(&self) -> &FunctionName {
+        &self.revision.function
+    }
+
+    fn unknown(&self, version: Option<&str>) -> CatalogError {
+        let (function, existing) = (self.name().clone(), self.versions.keys().cloned().collect());
+        match version {
+            None | Some(AliasName::LIVE) => CatalogError::NoTraffic { function, existing },
+            Some(version) => CatalogError::UnknownVersion {
+                function,
+                version: shown(version),
+                existing,
+            },
+        }
+    }
+}
+
+fn entry<'s>(snapshot: &'s Snapshot, function: &str) -> Result<&'s Arc<Function>, CatalogError> {
+    match snapshot.get_key_value(function) {
+        Some((_, Entry::Usable(function))) => Ok(function),
+        Some((name, Entry::Damaged(why))) => Err(CatalogError::Damaged {
+            function: name.clone(),
+            why: why.clone(),
+        }),
+        None => Err(CatalogError::UnknownFunction(shown(function))),
+    }
+}
+
+/// A text that is no name is the name of no function.
+fn name(text: &str) -> Result<FunctionName, CatalogError> {
+    text.parse().map_err(|_| CatalogError::UnknownFunction(shown(text)))
+}
+
+/// The name whose share of the total weight `draw` falls into.
+fn pick<'n, N: ?Sized>(weights: impl Iterator<Item = (&'n N, u32)>, mut draw: u32) -> Option<&'n N> {
+    for (name, weight) in weights {
+        match draw.checked_sub(weight) {
+            None => return Some(name),
+            Some(rest) => draw = rest,
+        }
+    }
+    None
+}
+
+/// A caller's text, made fit for a message.
+fn shown(text: &str) -> String {
+    text.chars().take(120).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests;

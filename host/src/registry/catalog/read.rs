@@ -1,0 +1,67 @@
+//! Reading a function from the store: its newest revision, and the manifests that names.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+
+use super::super::digest::Digest;
+use super::super::manifest::{MAX_MANIFEST_BYTES, Manifest};
+use super::super::name::{FunctionName, VersionName};
+use super::super::revision::Revision;
+use super::super::store::{Store, StoreError};
+use super::{Function, Version};
+
+/// Reads a function's newest revision and its manifests; `None` if it has been deleted.
+pub(super) async fn function(store: &Store, name: &FunctionName) -> Result<Option<Function>, StoreError> {
+    match store.latest(name).await? {
+        Some(revision) if !revision.is_deleted() => with_manifests(store, revision, None).await.map(Some),
+        Some(_) | None => Ok(None),
+    }
+}
+
+/// Adds the manifests to a revision, reading only those that `shown` does not have.
+pub(super) async fn with_manifests(
+    store: &Store,
+    revision: Revision,
+    shown: Option<&Arc<Function>>,
+) -> Result<Function, StoreError> {
+    let mut versions = IndexMap::new();
+    for (name, record) in &revision.versions {
+        let known = shown
+            .and_then(|function| function.versions.get(name))
+            .filter(|known| known.record == *record);
+        let version = match known {
+            Some(version) => Arc::clone(version),
+            None => Arc::new(Version {
+                function: revision.function.clone(),
+                name: name.clone(),
+                digest: record.digest,
+                manifest: Arc::new(manifest(store, &revision.function, name, record.digest).await?),
+                record: record.clone(),
+            }),
+        };
+        versions.insert(name.clone(), version);
+    }
+    Ok(Function { revision, versions })
+}
+
+async fn manifest(
+    store: &Store,
+    function: &FunctionName,
+    version: &VersionName,
+    digest: Digest,
+) -> Result<Manifest, StoreError> {
+    let damaged = |why: String| StoreError::Damaged {
+        object: format!("manifest {digest}"),
+        why,
+    };
+    let bytes = store.read_blob(&digest, MAX_MANIFEST_BYTES as u64).await?;
+    let manifest = Manifest::parse(&bytes).map_err(|error| damaged(error.to_string()))?;
+    if (&manifest.name, &manifest.version) != (function, version) {
+        return Err(damaged(format!(
+            "it is of function '{}' version '{}'",
+            manifest.name, manifest.version
+        )));
+    }
+    Ok(manifest)
+}

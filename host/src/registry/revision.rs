@@ -1,0 +1,290 @@
+//! A function's whole state at one moment, and the changes that make the next one.
+//!
+//! Revisions are numbered, written once and never changed, so that history and rollback come for free and two writers
+//! cannot both succeed. The changes are pure functions from a revision to the next. Knows no store: writing one down,
+//! and trying again when somebody was quicker, is the catalog's business.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+use super::digest::Digest;
+use super::name::{AliasName, FunctionName, ModelName, VersionName};
+use super::timestamp::Timestamp;
+use crate::tensor::Signature;
+
+/// A function's whole state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revision {
+    /// Whose state it is.
+    pub function: FunctionName,
+    /// Its number, from 1; 0 is the state before the first change and is never stored.
+    pub revision: u64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// What made it.
+    pub action: Action,
+    /// The versions there are, first deployed first. None: the function has been deleted.
+    pub versions: IndexMap<VersionName, VersionRecord>,
+    /// Where each alias sends requests, by weight.
+    pub aliases: BTreeMap<AliasName, BTreeMap<VersionName, u32>>,
+}
+
+/// What made a revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Action {
+    /// The state before the first change.
+    Create,
+    /// A version was deployed and, unless it got no traffic, an alias was pointed at it.
+    Deploy {
+        version: VersionName,
+        alias: Option<AliasName>,
+    },
+    /// A version was deleted.
+    DeleteVersion { version: VersionName },
+    /// The function was deleted with all its versions.
+    DeleteFunction,
+}
+
+/// What is known about a version, as it was found when it was deployed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VersionRecord {
+    /// The sha256 of its manifest, which is a blob of that name.
+    pub digest: Digest,
+    /// What its component exports.
+    pub kind: FunctionKind,
+    /// When it was deployed.
+    pub created_at: Timestamp,
+    /// What it takes and gives, as served; `None` where nothing says so.
+    pub signature: Option<Signature>,
+    /// What its models take and give.
+    pub models: Vec<ModelRecord>,
+    /// Bytes of all its parts.
+    pub size_bytes: u64,
+}
+
+/// A model as ONNX Runtime found it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelRecord {
+    /// What a guest loads it by.
+    pub name: ModelName,
+    /// Its inputs and outputs.
+    pub signature: Signature,
+}
+
+/// The three kinds of function, told apart by what the component exports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FunctionKind {
+    /// No component: the host answers with the model itself.
+    ModelOnly,
+    /// Exports `nocti:function/predictor`.
+    Typed,
+    /// Exports `wasi:http/incoming-handler`.
+    Http,
+}
+
+/// Why a function's state cannot be changed so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RevisionError {
+    #[error(
+        "version '{version}' of function '{function}' is already deployed with other content (sha256 {deployed}, this is \
+         {offered}); versions never change, so deploy it under another version"
+    )]
+    VersionTaken {
+        function: FunctionName,
+        version: VersionName,
+        deployed: Digest,
+        offered: Digest,
+    },
+    #[error("'{name}' cannot be both a version and an alias of function '{function}'; choose another {choose}")]
+    NameClash {
+        function: FunctionName,
+        name: String,
+        choose: &'static str,
+    },
+    #[error("Request for unknown model: '{0}' is not found")]
+    UnknownFunction(FunctionName),
+    #[error("Request for unknown model: '{function}' version '{version}' is not found; {}", has_versions(.function, .existing))]
+    UnknownVersion {
+        function: FunctionName,
+        version: String,
+        existing: Vec<VersionName>,
+    },
+    #[error(
+        "version '{version}' of function '{function}' gets requests through alias '{alias}'; point the alias elsewhere \
+         first, or delete the whole function"
+    )]
+    VersionInUse {
+        function: FunctionName,
+        version: VersionName,
+        alias: AliasName,
+    },
+}
+
+impl Revision {
+    /// The state of a function that has never been deployed.
+    pub fn before_first(function: FunctionName, now: Timestamp) -> Self {
+        let (versions, aliases) = (IndexMap::new(), BTreeMap::new());
+        Self {
+            function,
+            revision: 0,
+            created_at: now,
+            action: Action::Create,
+            versions,
+            aliases,
+        }
+    }
+
+    /// True when there is nothing deployed.
+    pub fn is_deleted(&self) -> bool {
+        self.versions.is_empty()
+    }
+
+    /// A version is deployed, and `alias`, if any, sends everything to it. `None`: that is how things are already.
+    pub fn with_deploy(
+        &self,
+        version: &VersionName,
+        record: &VersionRecord,
+        alias: Option<&AliasName>,
+        now: Timestamp,
+    ) -> Result<Option<Self>, RevisionError> {
+        let clash = |name: &str, choose| {
+            Err(RevisionError::NameClash {
+                function: self.function.clone(),
+                name: name.to_owned(),
+                choose,
+            })
+        };
+        // `function@NAME` must mean one thing.
+        if self.aliases.contains_key(version.as_str()) || alias.is_some_and(|alias| alias.as_str() == version.as_str())
+        {
+            return clash(version.as_str(), "version");
+        }
+        if let Some(alias) = alias.filter(|alias| self.versions.contains_key(alias.as_str())) {
+            return clash(alias.as_str(), "alias");
+        }
+        let mut next = self.next(
+            Action::Deploy {
+                version: version.clone(),
+                alias: alias.cloned(),
+            },
+            now,
+        );
+        match self.versions.get(version.as_str()) {
+            // The first record stands: what was found then is what is being served.
+            Some(deployed) if deployed.digest == record.digest => {}
+            Some(deployed) => {
+                return Err(RevisionError::VersionTaken {
+                    function: self.function.clone(),
+                    version: version.clone(),
+                    deployed: deployed.digest,
+                    offered: record.digest,
+                });
+            }
+            None => drop(next.versions.insert(version.clone(), record.clone())),
+        }
+        if let Some(alias) = alias {
+            next.aliases
+                .insert(alias.clone(), BTreeMap::from([(version.clone(), 100)]));
+        }
+        let changed = next.versions != self.versions || next.aliases != self.aliases;
+        Ok(changed.then_some(next))
+    }
+
+    /// A version is gone. The last one takes its aliases, and with them the function, along.
+    pub fn without_version(&self, version: &str, now: Timestamp) -> Result<Self, RevisionError> {
+        let Some((name, _)) = self.versions.get_key_value(version) else {
+            return Err(self.unknown_version(version));
+        };
+        let mut next = self.next(Action::DeleteVersion { version: name.clone() }, now);
+        if self.versions.len() == 1 {
+            next.aliases.clear();
+        } else if let Some((alias, _)) = self.aliases.iter().find(|(_, weights)| weights.contains_key(version)) {
+            let (function, alias) = (self.function.clone(), alias.clone());
+            return Err(RevisionError::VersionInUse {
+                function,
+                version: name.clone(),
+                alias,
+            });
+        }
+        next.versions.shift_remove(version);
+        Ok(next)
+    }
+
+    /// The function is gone. Its numbers go on from here, so that a revision's number stays unique for ever.
+    pub fn without_anything(&self, now: Timestamp) -> Result<Self, RevisionError> {
+        if self.is_deleted() {
+            return Err(RevisionError::UnknownFunction(self.function.clone()));
+        }
+        let mut next = self.next(Action::DeleteFunction, now);
+        next.versions.clear();
+        next.aliases.clear();
+        Ok(next)
+    }
+
+    /// Says what contradicts itself, in a revision that was read.
+    pub(super) fn check(&self) -> Result<(), String> {
+        for (alias, weights) in &self.aliases {
+            if let Some(version) = weights
+                .keys()
+                .find(|version| !self.versions.contains_key(version.as_str()))
+            {
+                return Err(format!(
+                    "alias '{alias}' points at version '{version}', which is not there"
+                ));
+            }
+            let total = weights.values().try_fold(0u32, |sum, weight| sum.checked_add(*weight));
+            if total.is_none_or(|total| total == 0) {
+                return Err(format!("the weights of alias '{alias}' add up to nothing usable"));
+            }
+        }
+        Ok(())
+    }
+
+    fn unknown_version(&self, version: &str) -> RevisionError {
+        if self.is_deleted() {
+            return RevisionError::UnknownFunction(self.function.clone());
+        }
+        let existing = self.versions.keys().cloned().collect();
+        RevisionError::UnknownVersion {
+            function: self.function.clone(),
+            version: version.to_owned(),
+            existing,
+        }
+    }
+
+    fn next(&self, action: Action, now: Timestamp) -> Self {
+        Self {
+            revision: self.revision + 1,
+            created_at: now,
+            action,
+            ..self.clone()
+        }
+    }
+}
+
+/// What there is, for a message about what there is not.
+pub(super) fn has_versions(function: &FunctionName, existing: &[VersionName]) -> String {
+    let listed = existing.iter().map(VersionName::as_str).collect::<Vec<_>>().join(", ");
+    format!("function '{function}' has versions {listed}")
+}
+
+impl fmt::Display for FunctionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ModelOnly => "model-only",
+            Self::Typed => "typed",
+            Self::Http => "http",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

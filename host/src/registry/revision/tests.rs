@@ -1,0 +1,141 @@
+use super::*;
+
+const NOW: &str = "2026-11-23T14:31:00Z";
+
+fn now() -> Timestamp {
+    NOW.parse().unwrap()
+}
+
+fn record(content: &str) -> VersionRecord {
+    VersionRecord {
+        digest: Digest::of(content.as_bytes()),
+        kind: FunctionKind::Typed,
+        created_at: now(),
+        signature: None,
+        models: Vec::new(),
+        size_bytes: 7,
+    }
+}
+
+fn deploy(
+    revision: &Revision,
+    version: &str,
+    content: &str,
+    alias: Option<&str>,
+) -> Result<Option<Revision>, RevisionError> {
+    let alias = alias.map(|alias| alias.parse().unwrap());
+    revision.with_deploy(&version.parse().unwrap(), &record(content), alias.as_ref(), now())
+}
+
+fn empty() -> Revision {
+    Revision::before_first("f".parse().unwrap(), now())
+}
+
+/// Versions 1.9 and 1.10, `live` at the latter.
+fn two() -> Revision {
+    let one = deploy(&empty(), "1.9", "a", Some("live")).unwrap().unwrap();
+    deploy(&one, "1.10", "b", Some("live")).unwrap().unwrap()
+}
+
+#[test]
+fn a_deploy_adds_the_version_and_points_the_alias() {
+    let two = two();
+    assert_eq!(two.revision, 2);
+    assert_eq!(
+        two.versions.keys().map(VersionName::as_str).collect::<Vec<_>>(),
+        ["1.9", "1.10"],
+        "in order of deployment"
+    );
+    assert_eq!(two.aliases["live"], BTreeMap::from([("1.10".parse().unwrap(), 100)]));
+    assert_eq!(
+        two.action,
+        Action::Deploy {
+            version: "1.10".parse().unwrap(),
+            alias: Some(AliasName::live())
+        }
+    );
+}
+
+#[test]
+fn without_traffic_no_alias_moves() {
+    let three = deploy(&two(), "2", "c", None).unwrap().unwrap();
+    assert_eq!(three.aliases, two().aliases);
+    assert_eq!(three.versions.len(), 3);
+}
+
+#[test]
+fn the_same_content_again_changes_nothing_but_may_move_the_alias() {
+    assert_eq!(deploy(&two(), "1.10", "b", Some("live")), Ok(None));
+    assert_eq!(deploy(&two(), "1.9", "a", None), Ok(None));
+    let back = deploy(&two(), "1.9", "a", Some("live")).unwrap().unwrap();
+    assert_eq!(back.aliases["live"], BTreeMap::from([("1.9".parse().unwrap(), 100)]));
+    assert_eq!(back.versions, two().versions);
+}
+
+#[test]
+fn other_content_under_the_same_version_is_refused() {
+    let error = deploy(&two(), "1.9", "other", Some("live")).expect_err("1.9 is taken");
+    assert!(matches!(error, RevisionError::VersionTaken { .. }));
+    assert!(
+        error
+            .to_string()
+            .contains("version '1.9' of function 'f' is already deployed with other content"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_name_is_a_version_or_an_alias() {
+    for (version, alias) in [("live", None), ("x", Some("x")), ("y", Some("2"))] {
+        let with_2 = deploy(&two(), "2", "c", None).unwrap().unwrap();
+        let error = deploy(&with_2, version, "d", alias).expect_err("the names clash");
+        assert!(matches!(error, RevisionError::NameClash { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_version_in_use_stays_and_others_go() {
+    let error = two().without_version("1.10", now()).expect_err("live points there");
+    assert!(error.to_string().contains("through alias 'live'"), "{error}");
+    let one = two().without_version("1.9", now()).unwrap();
+    assert_eq!((one.revision, one.versions.len()), (3, 1));
+    let none = one.without_version("1.10", now()).expect("the last version may go");
+    assert!(none.is_deleted() && none.aliases.is_empty());
+}
+
+#[test]
+fn unknown_versions_are_answered_with_the_known_ones() {
+    let error = two().without_version("3", now()).expect_err("there is no 3");
+    assert_eq!(
+        error.to_string(),
+        "Request for unknown model: 'f' version '3' is not found; function 'f' has versions 1.9, 1.10"
+    );
+    let error = empty().without_version("3", now()).expect_err("there is nothing");
+    assert_eq!(error.to_string(), "Request for unknown model: 'f' is not found");
+}
+
+#[test]
+fn numbers_go_on_after_a_deletion() {
+    let gone = two().without_anything(now()).unwrap();
+    assert_eq!((gone.revision, gone.is_deleted()), (3, true));
+    assert!(matches!(
+        gone.without_anything(now()),
+        Err(RevisionError::UnknownFunction(_))
+    ));
+    let again = deploy(&gone, "1.9", "other", Some("live"))
+        .unwrap()
+        .expect("a deleted version may come back");
+    assert_eq!(again.revision, 4);
+}
+
+#[test]
+fn json_reads_back_and_is_checked() {
+    let text = serde_json::to_string(&two()).unwrap();
+    let read: Revision = serde_json::from_str(&text).unwrap();
+    assert_eq!(read, two());
+    assert_eq!(read.check(), Ok(()));
+    for (from, to) in [("\"1.10\":100", "\"1.11\":100"), (":100", ":0")] {
+        let broken: Revision = serde_json::from_str(&text.replace(from, to)).unwrap();
+        assert!(broken.check().is_err(), "{to}");
+    }
+}

@@ -1,0 +1,249 @@
+//! Where everything deployed is kept: blobs by their sha256, and each function's numbered revisions.
+//!
+//! ```text
+//! blobs/sha256/<hex>                            components, models, assets, manifests
+//! functions/<name>/<revision, 20 digits>.json   written create-only
+//! ```
+//! Every object appears whole or not at all and never changes, so the store needs no lock between its users: who writes a
+//! revision first has won. It knows what a revision is, not what should be in the next one. Nothing is deleted here.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+
+use super::digest::{Blob, Digest};
+use super::name::FunctionName;
+use super::revision::Revision;
+
+mod blob_writer;
+mod folder;
+
+pub use blob_writer::BlobWriter;
+
+/// The most a revision may take: thousands of versions fit, and a damaged store cannot fill the memory.
+const MAX_REVISION_BYTES: u64 = 16 << 20;
+
+/// The store. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Store {
+    objects: Arc<dyn ObjectStore>,
+    folder: Option<Arc<folder::Folder>>,
+}
+
+/// Why the store did not do as asked. Objects are named by their place in the store, never by a path of the machine.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("cannot use the store's folder {}: {source}", path.display())]
+    Open { path: PathBuf, source: std::io::Error },
+    #[error("no space is left in the store to write {object}; nothing was deployed, free some space and try again")]
+    Full { object: String },
+    #[error("revision {revision} of function '{function}' was written by somebody else")]
+    Conflict { function: FunctionName, revision: u64 },
+    #[error("{object} in the store is damaged: {why}; restore it from a backup, or remove it to give it up")]
+    Damaged { object: String, why: String },
+    #[error("{object} is missing from the store")]
+    Missing { object: String },
+    #[error("{object} has {size} bytes, which is more than the {cap} that are read at once")]
+    TooLarge { object: String, size: u64, cap: u64 },
+    #[error("content announced as {} bytes with sha256 {} came as {} bytes with sha256 {}", expected.size, expected.sha256, got.size, got.sha256)]
+    WrongContent { expected: Blob, got: Blob },
+    // The source names paths of the machine, so it is not part of the message.
+    #[error("the store cannot {doing} {object}")]
+    Failed {
+        doing: &'static str,
+        object: String,
+        source: object_store::Error,
+    },
+}
+
+impl Store {
+    /// Opens the store in a folder, which is made if it is not there.
+    ///
+    /// What an earlier process left half written is swept away, unless another process is using the folder.
+    pub async fn open_folder(path: &Path) -> Result<Self, StoreError> {
+        let failed = |source| StoreError::Open {
+            path: path.into(),
+            source,
+        };
+        let root = path.to_owned();
+        let folder = tokio::task::spawn_blocking(move || folder::Folder::open(&root))
+            .await
+            .map_err(|error| failed(error.into()))?
+            .map_err(failed)?;
+        // A revision must not be durable before the blobs it names, nor be lost after it was confirmed.
+        let files = LocalFileSystem::new_with_prefix(folder.root()).map_err(|error| failed(error.into()))?;
+        Ok(Self {
+            objects: Arc::new(files.with_fsync(true)),
+            folder: Some(Arc::new(folder)),
+        })
+    }
+
+    /// A store over any object store that has create-only writes.
+    pub fn over(objects: Arc<dyn ObjectStore>) -> Self {
+        Self { objects, folder: None }
+    }
+
+    /// Begins to write a blob whose size and digest are known.
+    pub async fn blob_writer(&self, blob: Blob) -> Result<BlobWriter, StoreError> {
+        BlobWriter::begin(Arc::clone(&self.objects), blob_path(&blob.sha256), blob).await
+    }
+
+    /// Writes a blob that is in memory.
+    pub async fn write_blob(&self, content: Bytes) -> Result<Blob, StoreError> {
+        let blob = Blob::of(&content);
+        let mut writer = self.blob_writer(blob).await?;
+        writer.write(content).await?;
+        writer.commit().await?;
+        Ok(blob)
+    }
+
+    /// Reads a whole blob of at most `cap` bytes, and checks that it is what its name says.
+    pub async fn read_blob(&self, digest: &Digest, cap: u64) -> Result<Bytes, StoreError> {
+        let path = blob_path(digest);
+        let content = self.read(&path, cap).await?;
+        let got = Digest::of(&content);
+        if got != *digest {
+            return Err(StoreError::Damaged {
+                object: path.to_string(),
+                why: format!("its sha256 is {got}"),
+            });
+        }
+        Ok(content)
+    }
+
+    /// The size of a blob, `None` if there is no such blob.
+    pub async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        blob_writer::size(&*self.objects, &blob_path(digest)).await
+    }
+
+    /// The file that holds a blob, for those that read files; `None` if the store is not in a folder or has no such blob.
+    /// The file must not be changed.
+    pub fn local_path(&self, digest: &Digest) -> Option<PathBuf> {
+        let root = self.folder.as_ref()?.root();
+        Some(root.join("blobs").join("sha256").join(digest.to_string())).filter(|path| path.is_file())
+    }
+
+    /// Every function that was ever deployed, sorted; those deleted since are among them.
+    pub async fn list_functions(&self) -> Result<Vec<FunctionName>, StoreError> {
+        let folder = ObjectPath::from("functions");
+        let listed = self
+            .objects
+            .list_with_delimiter(Some(&folder))
+            .await
+            .map_err(failed("list", &folder))?;
+        // What has no valid name was put there by no one of us.
+        let names = listed
+            .common_prefixes
+            .iter()
+            .filter_map(|path| path.filename()?.parse().ok());
+        let mut names: Vec<FunctionName> = names.collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// A function's newest revision, `None` if it was never deployed.
+    pub async fn latest(&self, function: &FunctionName) -> Result<Option<Revision>, StoreError> {
+        let folder = ObjectPath::from_iter(["functions", function.as_str()]);
+        let listed = self
+            .objects
+            .list_with_delimiter(Some(&folder))
+            .await
+            .map_err(failed("list", &folder))?;
+        let numbers = listed
+            .objects
+            .iter()
+            .filter_map(|object| revision_number(object.location.filename()?));
+        let Some(number) = numbers.max() else { return Ok(None) };
+        self.read_revision(function, number).await.map(Some)
+    }
+
+    /// Writes a function's next revision, or says that somebody else has.
+    pub async fn write_revision(&self, revision: &Revision) -> Result<(), StoreError> {
+        let path = revision_path(&revision.function, revision.revision);
+        let content =
+            serde_json::to_vec_pretty(revision).expect("every key is text and no value's serialisation fails");
+        let create = PutOptions {
+            mode: PutMode::Create,
+            ..PutOptions::default()
+        };
+        match self.objects.put_opts(&path, content.into(), create).await {
+            Ok(_) => Ok(()),
+            Err(object_store::Error::AlreadyExists { .. }) => Err(StoreError::Conflict {
+                function: revision.function.clone(),
+                revision: revision.revision,
+            }),
+            Err(error) => Err(failed("write", &path)(error)),
+        }
+    }
+
+    async fn read_revision(&self, function: &FunctionName, number: u64) -> Result<Revision, StoreError> {
+        let path = revision_path(function, number);
+        let damaged = |why: String| StoreError::Damaged {
+            object: path.to_string(),
+            why,
+        };
+        let content = self.read(&path, MAX_REVISION_BYTES).await?;
+        let revision: Revision = serde_json::from_slice(&content).map_err(|error| damaged(error.to_string()))?;
+        if (&revision.function, revision.revision) != (function, number) {
+            let of = format!(
+                "it is revision {} of function '{}'",
+                revision.revision, revision.function
+            );
+            return Err(damaged(of));
+        }
+        revision.check().map_err(damaged)?;
+        Ok(revision)
+    }
+
+    async fn read(&self, path: &ObjectPath, cap: u64) -> Result<Bytes, StoreError> {
+        let found = self.objects.get(path).await.map_err(failed("read", path))?;
+        if found.meta.size > cap {
+            return Err(StoreError::TooLarge {
+                object: path.to_string(),
+                size: found.meta.size,
+                cap,
+            });
+        }
+        found.bytes().await.map_err(failed("read", path))
+    }
+}
+
+fn blob_path(digest: &Digest) -> ObjectPath {
+    ObjectPath::from_iter(["blobs", "sha256", &digest.to_string()])
+}
+
+fn revision_path(function: &FunctionName, number: u64) -> ObjectPath {
+    ObjectPath::from_iter(["functions", function.as_str(), &format!("{number:020}.json")])
+}
+
+fn revision_number(file_name: &str) -> Option<u64> {
+    let digits = file_name.strip_suffix(".json")?;
+    let all_digits = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
+    if all_digits { digits.parse().ok() } else { None }
+}
+
+/// Tells what an object store's error means here.
+fn failed(doing: &'static str, path: &ObjectPath) -> impl FnOnce(object_store::Error) -> StoreError {
+    let object = path.to_string();
+    move |source| match source {
+        object_store::Error::NotFound { .. } => StoreError::Missing { object },
+        source if is_full(&source) => StoreError::Full { object },
+        source => StoreError::Failed { doing, object, source },
+    }
+}
+
+/// True when the cause, however deep, is that no space is left.
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+        .any(|cause| matches!(cause.kind(), StorageFull | QuotaExceeded))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! Writing one blob as its bytes arrive.
+//!
+//! Memory use is bounded by one part whatever the blob's size. The blob appears in the store when [`BlobWriter::commit`]
+//! has found its content to be as announced, and only then; a writer that is dropped, aborted or failed leaves nothing. A
+//! blob that the store has already is not written again, only checked.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use object_store::path::Path as ObjectPath;
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutPayloadMut};
+
+use super::super::digest::{Blob, BlobHasher};
+use super::{StoreError, failed};
+
+/// What is gathered before it is written. Object stores want parts of at least 5 MiB.
+const PART_BYTES: usize = 8 << 20;
+
+/// Writes one blob.
+#[derive(Debug)]
+pub struct BlobWriter {
+    objects: Arc<dyn ObjectStore>,
+    path: ObjectPath,
+    blob: Blob,
+    hasher: BlobHasher,
+    /// The store has a blob of this name and size.
+    exists: bool,
+    pending: PutPayloadMut,
+    /// Begun when there is more than one part.
+    upload: Option<Box<dyn MultipartUpload>>,
+}
+
+impl BlobWriter {
+    pub(super) async fn begin(objects: Arc<dyn ObjectStore>, path: ObjectPath, blob: Blob) -> Result<Self, StoreError> {
+        // One of another size is damaged, and is replaced by what is being written.
+        let exists = size(&*objects, &path).await? == Some(blob.size);
+        let (hasher, pending) = (BlobHasher::default(), PutPayloadMut::new());
+        Ok(Self {
+            objects,
+            path,
+            blob,
+            hasher,
+            exists,
+            pending,
+            upload: None,
+        })
+    }
+
+    /// Takes the next bytes.
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        self.hasher.update(&bytes);
+        if self.hasher.size() > self.blob.size {
+            return Err(self.wrong_content());
+        }
+        if self.exists {
+            return Ok(());
+        }
+        self.pending.push(bytes);
+        if self.pending.content_length() < PART_BYTES {
+            return Ok(());
+        }
+        self.write_part().await
+    }
+
+    /// Makes the blob appear, if it is what was announced.
+    pub async fn commit(mut self) -> Result<(), StoreError> {
+        if self.hasher.clone().finish() != self.blob {
+            return Err(self.wrong_content());
+        }
+        if self.exists {
+            return Ok(());
+        }
+        if self.upload.is_some() && !self.pending.is_empty() {
+            self.write_part().await?;
+        }
+        let written = match self.upload.as_mut() {
+            Some(upload) => upload.complete().await,
+            None => self.objects.put(&self.path, self.pending.freeze()).await,
+        };
+        written.map(drop).map_err(failed("write", &self.path))
+    }
+
+    /// Gives the blob up. Dropping the writer does the same, a little later.
+    pub async fn abort(mut self) {
+        self.discard().await;
+    }
+
+    async fn write_part(&mut self) -> Result<(), StoreError> {
+        let part = std::mem::take(&mut self.pending).freeze();
+        if self.upload.is_none() {
+            let upload = self.objects.put_multipart(&self.path).await;
+            self.upload = Some(upload.map_err(failed("write", &self.path))?);
+        }
+        let upload = self
+            .upload
+            .as_mut()
+            .expect("it was begun above if it had not been before");
+        // One part at a time: whoever sends waits for the disk, and nothing piles up.
+        if let Err(error) = upload.put_part(part).await {
+            // At once rather than on drop: on a full disk, what was written is in the way of whatever comes next.
+            self.discard().await;
+            return Err(failed("write", &self.path)(error));
+        }
+        Ok(())
+    }
+
+    async fn discard(&mut self) {
+        if let Some(mut upload) = self.upload.take() {
+            // Nothing is left to try; what remains is swept when the store is next opened.
+            let _ = upload.abort().await;
+        }
+    }
+
+    fn wrong_content(&self) -> StoreError {
+        StoreError::WrongContent {
+            expected: self.blob,
+            got: self.hasher.clone().finish(),
+        }
+    }
+}
+
+/// The size of the object at `path`, `None` if there is none.
+pub(super) async fn size(objects: &dyn ObjectStore, path: &ObjectPath) -> Result<Option<u64>, StoreError> {
+    match objects.head(path).await {
+        Ok(found) => Ok(Some(found.size)),
+        Err(object_store::Error::NotFound { .. }) => Ok(None),
+        Err(error) => Err(failed("look for", path)(error)),
+    }
+}

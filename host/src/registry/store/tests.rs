@@ -1,0 +1,340 @@
+use std::fs;
+use std::path::Path;
+
+use object_store::memory::InMemory;
+use tempfile::TempDir;
+
+use super::*;
+use crate::registry::name::AliasName;
+use crate::registry::revision::{Action, FunctionKind, VersionRecord};
+
+fn name(text: &str) -> FunctionName {
+    text.parse().unwrap()
+}
+
+/// Revision `number` of a function with as many versions.
+fn revision(function: &str, number: u64) -> Revision {
+    let now = "2026-11-23T14:31:00Z".parse().unwrap();
+    let mut revision = Revision::before_first(name(function), now);
+    for version in 1..=number {
+        let record = VersionRecord {
+            digest: Digest::of(&version.to_le_bytes()),
+            kind: FunctionKind::Http,
+            created_at: now,
+            signature: None,
+            models: Vec::new(),
+            size_bytes: 1,
+        };
+        let version = version.to_string().parse().unwrap();
+        revision = revision
+            .with_deploy(&version, &record, Some(&AliasName::live()), now)
+            .unwrap()
+            .unwrap();
+    }
+    revision
+}
+
+async fn folder() -> (TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_folder(&dir.path().join("deep/data"))
+        .await
+        .expect("the folder is made");
+    (dir, store)
+}
+
+/// Every file of a store but its lock, relative to it.
+fn files(dir: &TempDir) -> Vec<String> {
+    fn walk(folder: &Path, found: &mut Vec<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found)
+            } else {
+                found.push(path.to_str().unwrap().to_owned())
+            }
+        }
+    }
+    let root = dir.path().join("deep/data");
+    let mut found = Vec::new();
+    walk(&root, &mut found);
+    let relative = found
+        .iter()
+        .map(|path| path[root.to_str().unwrap().len() + 1..].to_owned());
+    relative.filter(|path| path != "lock").collect()
+}
+
+fn blob_file(digest: Digest) -> String {
+    format!("blobs/sha256/{digest}")
+}
+
+#[tokio::test]
+async fn a_blob_written_in_pieces_reads_back() {
+    let (dir, store) = folder().await;
+    let blob = Blob::of(b"sea sparkle");
+    let mut writer = store.blob_writer(blob).await.unwrap();
+    writer.write(Bytes::from_static(b"sea ")).await.unwrap();
+    writer.write(Bytes::from_static(b"sparkle")).await.unwrap();
+    assert_eq!(
+        store.blob_size(&blob.sha256).await.unwrap(),
+        None,
+        "not there before the commit"
+    );
+    assert_eq!(store.local_path(&blob.sha256), None);
+    writer.commit().await.unwrap();
+    assert_eq!(store.blob_size(&blob.sha256).await.unwrap(), Some(11));
+    assert_eq!(store.read_blob(&blob.sha256, 11).await.unwrap(), "sea sparkle");
+    assert_eq!(
+        fs::read(store.local_path(&blob.sha256).unwrap()).unwrap(),
+        b"sea sparkle"
+    );
+    assert_eq!(files(&dir), [blob_file(blob.sha256)]);
+    let error = store
+        .read_blob(&blob.sha256, 10)
+        .await
+        .expect_err("11 bytes are more than 10");
+    assert!(
+        matches!(error, StoreError::TooLarge { size: 11, cap: 10, .. }),
+        "{error}"
+    );
+    let error = store
+        .read_blob(&Digest::of(b"other"), 10)
+        .await
+        .expect_err("there is no such blob");
+    assert!(matches!(error, StoreError::Missing { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_blob_of_many_parts_is_staged_and_then_whole() {
+    let (dir, store) = folder().await;
+    let piece = Bytes::from(vec![7; 3 << 20]);
+    let content = piece.repeat(7);
+    let blob = Blob::of(&content);
+    let mut writer = store.blob_writer(blob).await.unwrap();
+    for _ in 0..7 {
+        writer.write(piece.clone()).await.unwrap();
+    }
+    assert_eq!(
+        files(&dir),
+        [blob_file(blob.sha256) + "#1"],
+        "parts are on the disk, not in memory"
+    );
+    assert_eq!(store.blob_size(&blob.sha256).await.unwrap(), None);
+    writer.commit().await.unwrap();
+    assert_eq!(files(&dir), [blob_file(blob.sha256)]);
+    assert_eq!(store.read_blob(&blob.sha256, u64::MAX).await.unwrap(), content);
+}
+
+#[tokio::test]
+async fn wrong_content_is_never_stored() {
+    let (dir, store) = folder().await;
+    let blob = Blob::of(b"right");
+    for wrong in ["wrong", "rig", "right and more"] {
+        let mut writer = store.blob_writer(blob).await.unwrap();
+        let written = writer.write(wrong.into()).await;
+        let error = match written {
+            Ok(()) => writer.commit().await.expect_err(wrong),
+            Err(error) => error,
+        };
+        assert!(matches!(error, StoreError::WrongContent { .. }), "{error}");
+    }
+    assert_eq!(files(&dir), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_existing_blob_is_checked_but_not_rewritten() {
+    let (_dir, store) = folder().await;
+    let blob = store.write_blob("content".into()).await.unwrap();
+    let path = store.local_path(&blob.sha256).unwrap();
+    // A second write would make a new file: give this one a mark that only the old one has.
+    let marked = fs::File::open(&path).unwrap();
+    marked.set_modified(std::time::UNIX_EPOCH).unwrap();
+    store.write_blob("content".into()).await.unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), std::time::UNIX_EPOCH);
+    let mut writer = store.blob_writer(blob).await.unwrap();
+    writer.write("CONTENT".into()).await.unwrap();
+    assert!(matches!(writer.commit().await, Err(StoreError::WrongContent { .. })));
+}
+
+#[tokio::test]
+async fn an_aborted_writer_leaves_nothing() {
+    let (dir, store) = folder().await;
+    let content = Bytes::from(vec![1; PART]);
+    let mut writer = store
+        .blob_writer(Blob {
+            size: 1 << 30,
+            ..Blob::of(b"")
+        })
+        .await
+        .unwrap();
+    writer.write(content.clone()).await.unwrap();
+    assert_eq!(files(&dir).len(), 1);
+    writer.abort().await;
+    assert_eq!(files(&dir), [""; 0]);
+}
+
+const PART: usize = 8 << 20;
+
+#[test]
+fn a_dropped_writer_leaves_nothing() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .unwrap();
+    let dir = runtime.block_on(async {
+        let (dir, store) = folder().await;
+        let mut writer = store
+            .blob_writer(Blob {
+                size: 1 << 30,
+                ..Blob::of(b"")
+            })
+            .await
+            .unwrap();
+        writer.write(vec![1; PART].into()).await.unwrap();
+        assert_eq!(files(&dir).len(), 1);
+        drop(writer);
+        dir
+    });
+    // Joins the blocking threads, one of which removes the file.
+    drop(runtime);
+    assert_eq!(files(&dir), [""; 0]);
+}
+
+#[tokio::test]
+async fn what_a_killed_process_staged_is_swept_by_whoever_is_alone() {
+    let (dir, store) = folder().await;
+    store.write_revision(&revision("f", 1)).await.unwrap();
+    let root = dir.path().join("deep/data");
+    let digest = Digest::of(b"half");
+    let staged = [
+        root.join(format!("blobs/sha256/{digest}#1")),
+        root.join("functions/f/00000000000000000002.json#12"),
+    ];
+    for path in &staged {
+        fs::write(path, "{").unwrap();
+    }
+    assert_eq!(store.blob_size(&digest).await.unwrap(), None);
+    assert_eq!(
+        store.latest(&name("f")).await.unwrap(),
+        Some(revision("f", 1)),
+        "what is staged is not there"
+    );
+
+    let second = Store::open_folder(&root).await.unwrap();
+    assert!(
+        staged.iter().all(|path| path.exists()),
+        "the first might still be writing it"
+    );
+    drop((store, second));
+    let third = Store::open_folder(&root).await.unwrap();
+    assert!(!staged.iter().any(|path| path.exists()));
+    assert_eq!(third.latest(&name("f")).await.unwrap(), Some(revision("f", 1)));
+}
+
+#[tokio::test]
+async fn revisions_are_written_once_and_the_highest_counts() {
+    let (_dir, store) = folder().await;
+    assert_eq!(store.latest(&name("f")).await.unwrap(), None);
+    for number in [1, 2, 10] {
+        let mut revision = revision("f", 2);
+        revision.revision = number;
+        store.write_revision(&revision).await.unwrap();
+    }
+    assert_eq!(store.latest(&name("f")).await.unwrap().unwrap().revision, 10);
+    let error = store.write_revision(&revision("f", 2)).await.expect_err("2 is written");
+    assert!(matches!(&error, StoreError::Conflict { revision: 2, .. }), "{error}");
+    store.write_revision(&revision("e", 1)).await.unwrap();
+    assert_eq!(store.list_functions().await.unwrap(), [name("e"), name("f")]);
+}
+
+#[tokio::test]
+async fn a_damaged_revision_is_named_and_no_path_is_shown() {
+    let (dir, store) = folder().await;
+    store.write_revision(&revision("f", 1)).await.unwrap();
+    let path = dir.path().join("deep/data/functions/f/00000000000000000001.json");
+    let good = fs::read_to_string(&path).unwrap();
+    let cases = [
+        ("", "EOF"),
+        (&good[..good.len() / 2], "EOF"),
+        (&good.replace("\"f\"", "\"g\""), "it is revision 1 of function 'g'"),
+        (&good.replace("\"1\": 100", "\"2\": 100"), "which is not there"),
+        (
+            &good.replace("\"kind\": \"http\"", "\"kind\": \"grpc\""),
+            "unknown variant",
+        ),
+    ];
+    for (content, expected) in cases {
+        fs::write(&path, content).unwrap();
+        let error = store.latest(&name("f")).await.expect_err(expected);
+        assert!(matches!(error, StoreError::Damaged { .. }));
+        let message = error.to_string();
+        assert!(
+            message.contains("functions/f/00000000000000000001.json") && message.contains(expected),
+            "{message}"
+        );
+        assert!(!message.contains(dir.path().to_str().unwrap()), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_blob_is_not_given_out() {
+    let (_dir, store) = folder().await;
+    let blob = store.write_blob("content".into()).await.unwrap();
+    fs::write(store.local_path(&blob.sha256).unwrap(), "c0ntent").unwrap();
+    let error = store
+        .read_blob(&blob.sha256, 100)
+        .await
+        .expect_err("its content is another");
+    assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn any_object_store_will_do() {
+    let store = Store::over(Arc::new(InMemory::new()));
+    let blob = store.write_blob(vec![3; 2 * PART + 1].into()).await.unwrap();
+    assert_eq!(
+        store.read_blob(&blob.sha256, u64::MAX).await.unwrap().len(),
+        2 * PART + 1
+    );
+    assert_eq!(store.local_path(&blob.sha256), None);
+    store.write_revision(&revision("f", 1)).await.unwrap();
+    assert!(matches!(
+        store.write_revision(&revision("f", 1)).await,
+        Err(StoreError::Conflict { .. })
+    ));
+    assert_eq!(store.list_functions().await.unwrap(), [name("f")]);
+    assert_eq!(
+        store.latest(&name("f")).await.unwrap().unwrap().action,
+        revision("f", 1).action
+    );
+    assert!(matches!(revision("f", 1).action, Action::Deploy { .. }));
+}
+
+#[test]
+fn a_full_disk_is_recognised_behind_other_errors() {
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot copy")]
+    struct Outer(#[source] std::io::Error);
+    let outer = |kind: std::io::ErrorKind| object_store::Error::Generic {
+        store: "x",
+        source: Box::new(Outer(kind.into())),
+    };
+    let path = ObjectPath::from("blobs/x");
+    let full = failed("write", &path)(outer(std::io::ErrorKind::StorageFull));
+    assert_eq!(
+        full.to_string(),
+        "no space is left in the store to write blobs/x; nothing was deployed, free some space and try again"
+    );
+    let other = failed("write", &path)(outer(std::io::ErrorKind::PermissionDenied));
+    assert_eq!(other.to_string(), "the store cannot write blobs/x");
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_made_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    fs::write(&path, "").unwrap();
+    let error = Store::open_folder(&path.join("data"))
+        .await
+        .expect_err("a file is in the way");
+    assert!(error.to_string().contains("file/data"), "{error}");
+}

@@ -15,7 +15,7 @@ use crate::http::server::{self, ServerError};
 use crate::lifecycle::{Lifecycle, Parts};
 use crate::nn::Models;
 use crate::nn::library::{Library, LibraryError};
-use crate::registry::catalog::{Catalog, CatalogError};
+use crate::registry::catalog::Catalog;
 use crate::registry::store::{Store, StoreError};
 use crate::runtime::engine;
 use crate::runtime::load::Loader;
@@ -37,8 +37,6 @@ pub enum AppError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    #[error(transparent)]
     Server(#[from] ServerError),
     #[error("the listening socket is unusable")]
     Socket(#[source] std::io::Error),
@@ -52,8 +50,11 @@ impl App {
         let cache_dir = config.cache_dir();
         let loader = Loader::new(engine, cache_dir.join("components"));
         let loader = loader.map_err(|error| AppError::Engine(format!("{error:#}")))?;
-        let store = Store::open(&config.store)?;
-        let catalog = Catalog::load(&store).await?;
+        let store = Store::open_folder(&config.store).await?;
+        let catalog = Catalog::load(store.clone()).await?;
+        for (function, why) in catalog.damaged() {
+            tracing::error!(%function, why, "cannot be used");
+        }
         let models = Arc::new(Models::new(library, config.onnxruntime.devices.clone()));
         let lifecycle = Lifecycle::new(Arc::new(Parts { store, loader, models, cache_dir }), config.model_idle);
         let listener = server::listen(config.listen).await?;

@@ -11,22 +11,23 @@ use http_body_util::BodyExt;
 
 use crate::host::Host;
 use crate::lifecycle::{self, Parts, WakeError};
-use crate::registry::catalog::{CatalogError, Version};
+use crate::registry::catalog::{CatalogError, Deployment, Function};
 use crate::registry::manifest::Manifest;
 use crate::registry::name::AliasName;
-use crate::registry::revision::{Kind, Revision, RevisionError, VersionRecord};
+use crate::registry::revision::{FunctionKind, ModelRecord};
 use crate::registry::split::{Event, SplitError, Splitter};
 use crate::registry::store::StoreError;
-use crate::runtime::RuntimeError;
 use crate::runtime::instance::Pre;
 use crate::tensor::Signature;
 
 /// What became of a bundle.
 pub struct Deployed {
-    pub version: Arc<Version>,
-    pub revision: Arc<Revision>,
-    /// False when the same content was deployed before.
-    pub created: bool,
+    /// What the bundle says it is.
+    pub manifest: Arc<Manifest>,
+    /// The function as it is now.
+    pub function: Arc<Function>,
+    /// False when all of it was so before.
+    pub changed: bool,
     /// Bytes of the bundle as it came in.
     pub size_bytes: u64,
 }
@@ -45,8 +46,6 @@ pub enum DeployError {
     #[error("the bundle cannot be deployed: {0}")]
     Incomplete(String),
     #[error(transparent)]
-    Revision(#[from] RevisionError),
-    #[error(transparent)]
     Catalog(#[from] CatalogError),
 }
 
@@ -58,12 +57,14 @@ where
 {
     let parts = &host.lifecycle.parts;
     let (manifest, size_bytes) = receive(parts, bundle).await?;
-    let (kind, signature) = examine(parts, &manifest).await?;
-    let record = VersionRecord::new(&manifest, kind, signature);
-    let (revision, created) = host.catalog.deploy(&parts.store, &manifest, record, alias).await?;
-    let version = host.catalog.resolve(manifest.name.as_str(), Some(manifest.version.as_str()))?;
-    tracing::info!(function = %version.label(), revision = revision.revision, kind = kind.name(), created, "deployed");
-    Ok(Deployed { version, revision, created, size_bytes })
+    let found = examine(parts, &manifest).await?;
+    let Found { kind, signature, models } = found;
+    let deployment = Deployment { manifest: Arc::clone(&manifest), kind, signature, models, alias };
+    let published = host.catalog.deploy(deployment).await?;
+    let (function, changed) = (published.function, published.changed);
+    let (name, version, revision) = (&manifest.name, &manifest.version, function.revision.revision);
+    tracing::info!(function = %format_args!("{name}@{version}"), revision, %kind, changed, "deployed");
+    Ok(Deployed { manifest, function, changed, size_bytes })
 }
 
 /// Takes the bundle apart as it comes and stores the parts.
@@ -97,12 +98,18 @@ where
     }
     splitter.finish()?;
     let manifest = manifest.ok_or_else(|| DeployError::Incomplete("it has no manifest".into()))?;
-    parts.store.write_blob(Bytes::from(manifest.canonical_json())).await?;
     Ok((manifest, size_bytes))
 }
 
+/// What a bundle turned out to be.
+struct Found {
+    kind: FunctionKind,
+    signature: Option<Signature>,
+    models: Vec<ModelRecord>,
+}
+
 /// Loads all of it once, to know what it is and that it can run here.
-async fn examine(parts: &Arc<Parts>, manifest: &Manifest) -> Result<(Kind, Signature), DeployError> {
+async fn examine(parts: &Arc<Parts>, manifest: &Manifest) -> Result<Found, DeployError> {
     let sessions = futures::future::try_join_all(manifest.models.iter().map(|model| lifecycle::open_session(parts, model)));
     let component = async {
         match manifest.component {
@@ -111,30 +118,17 @@ async fn examine(parts: &Arc<Parts>, manifest: &Manifest) -> Result<(Kind, Signa
         }
     };
     let (sessions, component) = tokio::try_join!(sessions, component)?;
-    let declared = || manifest.signature.clone().unwrap_or_default();
-    match component {
-        Some(Pre::Typed(_)) => Ok((Kind::Typed, declared())),
-        Some(Pre::Http(_)) => Ok((Kind::Http, declared())),
-        None => match sessions.as_slice() {
-            [(_, session)] => Ok((Kind::ModelOnly, session.signature().clone())),
-            others => Err(DeployError::Incomplete(format!(
-                "without a component it needs exactly one model, and it has {}",
-                others.len()
-            ))),
-        },
-    }
-}
-
-impl DeployError {
-    /// True when the bundle is to blame: sending it again would fail again.
-    pub fn is_bundles_fault(&self) -> bool {
-        match self {
-            Self::Upload(_) | Self::Bundle(_) | Self::Incomplete(_) => true,
-            Self::Rejected(WakeError::Model(_)) => true,
-            Self::Rejected(WakeError::Component(error)) => {
-                matches!(**error, RuntimeError::InvalidComponent(_) | RuntimeError::Trapped { .. })
-            }
-            Self::Rejected(_) | Self::Store(_) | Self::Revision(_) | Self::Catalog(_) => false,
+    let models: Vec<ModelRecord> = (manifest.models.iter().zip(&sessions))
+        .map(|(model, (_, session))| ModelRecord { name: model.name.clone(), signature: session.signature().clone() })
+        .collect();
+    let (kind, signature) = match (component, models.as_slice()) {
+        (Some(Pre::Typed(_)), _) => (FunctionKind::Typed, manifest.signature.clone()),
+        (Some(Pre::Http(_)), _) => (FunctionKind::Http, manifest.signature.clone()),
+        (None, [model]) => (FunctionKind::ModelOnly, Some(model.signature.clone())),
+        (None, others) => {
+            let count = others.len();
+            return Err(DeployError::Incomplete(format!("without a component it needs exactly one model, and has {count}")));
         }
-    }
+    };
+    Ok(Found { kind, signature, models })
 }

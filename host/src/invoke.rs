@@ -19,7 +19,7 @@ use crate::protocol::{ProtocolError, check};
 use crate::registry::catalog::{CatalogError, Version};
 use crate::runtime::http::ResponseBody;
 use crate::runtime::{RuntimeError, http as guest_http, typed};
-use crate::tensor::Tensor;
+use crate::tensor::{Signature, Tensor};
 
 /// Who is asked: a function and, if the caller cares, a version or alias.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +65,9 @@ pub enum InvokeError {
     NotHttp(String),
 }
 
+/// The signature of a function that declares none.
+const ANYTHING: Signature = Signature { inputs: Vec::new(), outputs: Vec::new() };
+
 /// Answers a call. Dropping the future cancels the work, wherever it is.
 pub async fn invoke<B>(host: &Host, target: &Target, call: Call<B>) -> Result<Reply, InvokeError>
 where
@@ -93,11 +96,12 @@ where
             Ok(Reply::Predict { version, outputs })
         }
         (Kind::Typed(pool), Call::Predict(request)) => {
-            check::check_given_inputs(&function(), version.signature(), &request)?;
+            let signature = version.record.signature.as_ref();
+            check::check_given_inputs(&function(), signature.unwrap_or(&ANYTHING), &request)?;
             let wanted = request.outputs.clone();
             let lease = due.bound(pool.check_out()).await?.map_err(guest)?;
             let outputs = due.bound(typed::predict(lease, request)).await?.map_err(guest)?;
-            check::check_outputs(&function(), version.signature(), &outputs)?;
+            check::check_outputs(&function(), signature.unwrap_or(&ANYTHING), &outputs)?;
             let outputs = check::select_outputs(&function(), outputs, wanted.as_deref())?;
             Ok(Reply::Predict { version, outputs })
         }

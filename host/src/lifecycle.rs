@@ -19,7 +19,7 @@ use crate::nn::session::Source;
 use crate::nn::{Models, NnError, Session, SessionKey};
 use crate::registry::catalog::Version;
 use crate::registry::digest::Digest;
-use crate::registry::store::{Store, StoreError};
+use crate::registry::store::Store;
 use crate::runtime::instance::Pre;
 use crate::runtime::load::Loader;
 use crate::runtime::pool::{Policy, Pool};
@@ -42,8 +42,8 @@ pub enum Kind {
 /// Why a version could not be woken.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum WakeError {
-    #[error("its files cannot be read")]
-    Store(#[source] Arc<StoreError>),
+    #[error("{0} is missing from the store; deploy the version again")]
+    Missing(Digest),
     #[error(transparent)]
     Model(#[from] NnError),
     #[error(transparent)]
@@ -192,12 +192,11 @@ async fn make(parts: &Arc<Parts>, version: &Arc<Version>) -> Result<Live, WakeEr
     };
     let component = async {
         match version.manifest.component {
-            Some(blob) if version.has_component() => load_component(parts, blob.sha256).await.map(Some),
-            _ => Ok(None),
+            Some(blob) => load_component(parts, blob.sha256).await.map(Some),
+            None => Ok(None),
         }
     };
-    let assets = async { materialise_assets(parts, version).await };
-    let (sessions, pre, assets) = tokio::try_join!(sessions, component, assets)?;
+    let (sessions, pre, assets) = tokio::try_join!(sessions, component, materialise_assets(parts, version))?;
     let kind = match pre {
         None => match sessions.into_iter().next() {
             Some((_, session)) => Kind::ModelOnly(session),
@@ -219,7 +218,7 @@ pub(crate) async fn open_session(
     parts: &Parts,
     model: &crate::registry::manifest::Model,
 ) -> Result<(String, Arc<Session>), WakeError> {
-    let file = parts.store.local_path(&model.blob.sha256).await.map_err(|error| WakeError::Store(Arc::new(error)))?;
+    let file = local_file(parts, &model.blob.sha256)?;
     let options = &model.options;
     let key = SessionKey { digest: model.blob.sha256, device: options.device, intra_threads: options.intra_threads };
     let name = model.name.as_str();
@@ -228,8 +227,7 @@ pub(crate) async fn open_session(
 }
 
 pub(crate) async fn load_component(parts: &Arc<Parts>, digest: Digest) -> Result<Pre, WakeError> {
-    let store_error = |error| WakeError::Store(Arc::new(error));
-    let file = parts.store.local_path(&digest).await.map_err(store_error)?;
+    let file = local_file(parts, &digest)?;
     let parts = Arc::clone(parts);
     // Compiling takes the processor for as long as it takes: not on the executor.
     let loaded = tokio::task::spawn_blocking(move || {
@@ -241,6 +239,10 @@ pub(crate) async fn load_component(parts: &Arc<Parts>, digest: Digest) -> Result
         Ok(result) => result.map(|(_, pre)| pre).map_err(|error| WakeError::Component(Arc::new(error))),
         Err(error) => Err(WakeError::Host(format!("loading the component failed: {error}"))),
     }
+}
+
+fn local_file(parts: &Parts, digest: &Digest) -> Result<PathBuf, WakeError> {
+    parts.store.local_path(digest).ok_or(WakeError::Missing(*digest))
 }
 
 /// The bundle's assets as files, once per version; `None` when it has none.
@@ -255,8 +257,7 @@ async fn materialise_assets(parts: &Parts, version: &Version) -> Result<Option<P
     let failed = |error: std::io::Error| WakeError::Host(format!("assets cannot be unpacked: {}", error.kind()));
     let mut files = Vec::new();
     for asset in &version.manifest.assets {
-        let blob = parts.store.local_path(&asset.blob.sha256).await.map_err(|error| WakeError::Store(Arc::new(error)))?;
-        files.push((asset.path.as_str().to_owned(), blob));
+        files.push((asset.path.as_str().to_owned(), local_file(parts, &asset.blob.sha256)?));
     }
     let unpack = move || -> std::io::Result<PathBuf> {
         let parent = folder.parent().unwrap_or(&folder).to_path_buf();
@@ -366,5 +367,12 @@ impl Slot {
             cold_starts,
             last_cold_start: (cold_starts > 0).then_some(last),
         }
+    }
+}
+
+impl Version {
+    /// `name@version`, for logs and messages.
+    pub fn label(&self) -> String {
+        format!("{}@{}", self.function, self.name)
     }
 }

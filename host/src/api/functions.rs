@@ -6,13 +6,15 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::Serialize;
 
-use crate::deploy;
+use crate::deploy::{self, Deployed};
 use crate::host::Host;
 use crate::http::body::Body;
 use crate::http::respond::{self, HttpError};
 use crate::registry::catalog::{Function, Version};
 use crate::registry::manifest::{Instances, Limits};
 use crate::registry::name::AliasName;
+use crate::registry::revision::FunctionKind;
+use crate::registry::timestamp::Timestamp;
 use crate::registry::units;
 use crate::tensor::Signature;
 
@@ -23,7 +25,7 @@ struct DeployedBody<'a> {
     function: &'a str,
     version: &'a str,
     digest: String,
-    kind: &'static str,
+    kind: FunctionKind,
     revision: u64,
     aliases: Weights,
     size_bytes: u64,
@@ -38,7 +40,7 @@ struct ListBody<'a> {
 struct Summary<'a> {
     name: &'a str,
     /// Of the newest version.
-    kind: &'static str,
+    kind: FunctionKind,
     live: BTreeMap<String, u32>,
     versions: Vec<&'a str>,
     description: &'a str,
@@ -57,14 +59,14 @@ struct FunctionBody<'a> {
 struct VersionBody<'a> {
     version: &'a str,
     digest: String,
-    kind: &'static str,
-    created_at: &'a str,
+    kind: FunctionKind,
+    created_at: Timestamp,
     size_bytes: u64,
     description: &'a str,
     authors: &'a [String],
     tags: &'a [String],
     license: Option<&'a str>,
-    signature: &'a Signature,
+    signature: Option<&'a Signature>,
     models: Vec<ModelBody<'a>>,
     metrics: &'a BTreeMap<String, f64>,
     limits: LimitsBody,
@@ -103,17 +105,19 @@ struct DeletedBody<'a> {
 pub(crate) async fn deploy(host: &Host, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
     let alias = alias(request.uri().query().unwrap_or_default())?;
     let deployed = deploy::deploy(host, request.into_body(), alias).await?;
-    let version = &deployed.version;
+    let Deployed { manifest, function, changed, size_bytes } = &deployed;
+    let record = function.revision.versions.get(manifest.version.as_str());
+    let record = record.ok_or_else(|| HttpError::Internal("the version is gone right after its deploy".into()))?;
     let body = DeployedBody {
-        function: version.manifest.name.as_str(),
-        version: version.manifest.version.as_str(),
-        digest: version.digest.to_string(),
-        kind: version.record.kind.name(),
-        revision: deployed.revision.revision,
-        aliases: weights(&deployed.revision.aliases),
-        size_bytes: deployed.size_bytes,
+        function: manifest.name.as_str(),
+        version: manifest.version.as_str(),
+        digest: record.digest.to_string(),
+        kind: record.kind,
+        revision: function.revision.revision,
+        aliases: weights(&function.revision.aliases),
+        size_bytes: *size_bytes,
     };
-    let status = if deployed.created { StatusCode::CREATED } else { StatusCode::OK };
+    let status = if *changed { StatusCode::CREATED } else { StatusCode::OK };
     Ok(respond::json(status, &body))
 }
 
@@ -139,7 +143,7 @@ pub(crate) fn show(host: &Host, name: &str) -> Result<Response<Body>, HttpError>
 /// `DELETE /api/functions/NAME`
 pub(crate) async fn delete(host: &Host, name: &str) -> Result<Response<Body>, HttpError> {
     let function = host.catalog.function(name)?;
-    host.catalog.delete_function(&host.lifecycle.parts.store, name).await?;
+    host.catalog.delete_function(name).await?;
     for version in function.versions.values() {
         host.lifecycle.forget(&version.digest);
     }
@@ -149,9 +153,11 @@ pub(crate) async fn delete(host: &Host, name: &str) -> Result<Response<Body>, Ht
 
 /// `DELETE /api/functions/NAME/versions/V`
 pub(crate) async fn delete_version(host: &Host, name: &str, version: &str) -> Result<Response<Body>, HttpError> {
-    let digest = host.catalog.version(name, version)?.digest;
-    host.catalog.delete_version(&host.lifecycle.parts.store, name, version).await?;
-    host.lifecycle.forget(&digest);
+    let digest = host.catalog.function(name)?.versions.get(version).map(|version| version.digest);
+    host.catalog.delete_version(name, version).await?;
+    if let Some(digest) = digest {
+        host.lifecycle.forget(&digest);
+    }
     let deleted = format!("{name}@{version}");
     tracing::info!(function = deleted, "deleted");
     Ok(respond::json(StatusCode::OK, &DeletedBody { deleted: &deleted }))
@@ -175,10 +181,10 @@ fn alias(query: &str) -> Result<Option<AliasName>, HttpError> {
 }
 
 fn summary(function: &Function) -> Option<Summary<'_>> {
-    let newest = function.versions.values().max_by_key(|version| &version.record.created_at)?;
+    let newest = function.versions.values().last()?;
     Some(Summary {
-        name: function.name.as_str(),
-        kind: newest.record.kind.name(),
+        name: function.revision.function.as_str(),
+        kind: newest.record.kind,
         live: weights(&function.revision.aliases).remove(AliasName::LIVE).unwrap_or_default(),
         versions: function.versions.keys().map(|version| version.as_str()).collect(),
         description: &newest.manifest.description,
@@ -191,16 +197,16 @@ fn version_body(version: &Version) -> VersionBody<'_> {
     let Limits { memory, timeout, concurrency } = manifest.limits;
     let Instances { reuse, min_warm, max_warm, idle_timeout } = manifest.instances;
     VersionBody {
-        version: manifest.version.as_str(),
+        version: version.name.as_str(),
         digest: version.digest.to_string(),
-        kind: version.record.kind.name(),
-        created_at: &version.record.created_at,
+        kind: version.record.kind,
+        created_at: version.record.created_at,
         size_bytes: manifest.size_bytes(),
         description: &manifest.description,
         authors: &manifest.authors,
         tags: &manifest.tags,
         license: manifest.license.as_deref(),
-        signature: version.signature(),
+        signature: version.record.signature.as_ref(),
         models: manifest
             .models
             .iter()

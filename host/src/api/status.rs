@@ -7,6 +7,7 @@ use crate::host::Host;
 use crate::http::body::Body;
 use crate::http::respond;
 use crate::lifecycle::VersionStatus;
+use crate::registry::revision::FunctionKind;
 
 #[derive(Serialize)]
 struct StatusBody {
@@ -20,7 +21,7 @@ struct StatusBody {
 struct FunctionStatus {
     function: String,
     version: String,
-    kind: &'static str,
+    kind: FunctionKind,
     state: &'static str,
     instances: Instances,
     requests: u64,
@@ -61,9 +62,9 @@ pub(crate) fn status(host: &Host) -> Response<Body> {
         for version in function.versions.values() {
             let status = known.iter().find(|status| status.version.digest == version.digest);
             functions.push(FunctionStatus {
-                function: version.manifest.name.to_string(),
-                version: version.manifest.version.to_string(),
-                kind: version.record.kind.name(),
+                function: version.function.to_string(),
+                version: version.name.to_string(),
+                kind: version.record.kind,
                 state: status.map_or("stored", |status| status.state),
                 instances: status.map_or(Instances { idle: 0, busy: 0 }, instances),
                 requests: status.map_or(0, |status| status.requests),

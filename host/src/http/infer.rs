@@ -10,7 +10,8 @@ use super::respond::{self, HttpError};
 use crate::host::Host;
 use crate::invoke::{Call, Reply, Target, invoke};
 use crate::protocol::{oip_json, oip_metadata};
-use crate::registry::revision::Kind;
+use crate::registry::revision::FunctionKind;
+use crate::tensor::Signature;
 
 /// `POST …/infer`
 pub(super) async fn infer(host: &Host, target: &Target, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
@@ -22,8 +23,7 @@ pub(super) async fn infer(host: &Host, target: &Target, request: Request<Incomin
     let id = request.id.clone();
     match invoke::<http_body_util::Empty<Bytes>>(host, target, Call::Predict(request)).await? {
         Reply::Predict { version, outputs } => {
-            let manifest = &version.manifest;
-            let (name, version) = (manifest.name.as_str(), manifest.version.as_str());
+            let (name, version) = (version.function.as_str(), version.name.as_str());
             let json = oip_json::write_response(name, version, id.as_deref(), &outputs)?;
             Ok(respond::json_bytes(StatusCode::OK, json))
         }
@@ -47,18 +47,18 @@ pub(super) fn server_metadata() -> Response<Body> {
 pub(super) fn model_metadata(host: &Host, target: &Target) -> Result<Response<Body>, HttpError> {
     let version = host.catalog.resolve(&target.function, target.version.as_deref())?;
     let platform = match version.record.kind {
-        Kind::ModelOnly => oip_metadata::Platform::Onnx,
-        Kind::Typed | Kind::Http => oip_metadata::Platform::Component,
+        FunctionKind::ModelOnly => oip_metadata::Platform::Onnx,
+        FunctionKind::Typed | FunctionKind::Http => oip_metadata::Platform::Component,
     };
     let function = host.catalog.function(&target.function)?;
     let versions: Vec<String> = function.versions.keys().map(ToString::to_string).collect();
-    let name = version.manifest.name.as_str();
-    let json = oip_metadata::model_metadata(name, &versions, platform, version.signature());
+    let signature = version.record.signature.clone().unwrap_or(Signature::default());
+    let json = oip_metadata::model_metadata(version.function.as_str(), &versions, platform, &signature);
     Ok(respond::json_bytes(StatusCode::OK, json))
 }
 
 /// `GET /v2/models/M/ready`: a stored version is ready, since a request wakes it.
 pub(super) fn model_ready(host: &Host, target: &Target) -> Result<Response<Body>, HttpError> {
     let version = host.catalog.resolve(&target.function, target.version.as_deref())?;
-    Ok(respond::json_bytes(StatusCode::OK, oip_metadata::model_ready(version.manifest.name.as_str(), true)))
+    Ok(respond::json_bytes(StatusCode::OK, oip_metadata::model_ready(version.function.as_str(), true)))
 }

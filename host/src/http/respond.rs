@@ -161,8 +161,7 @@ fn classify_invoke(error: &InvokeError) -> Class {
 
 fn classify_wake(error: &WakeError) -> Class {
     match error {
-        WakeError::Store(error) => classify_store(error),
-        WakeError::Model(_) | WakeError::Component(_) => (StatusCode::INTERNAL_SERVER_ERROR, "load_failed"),
+        WakeError::Missing(_) | WakeError::Model(_) | WakeError::Component(_) => (StatusCode::INTERNAL_SERVER_ERROR, "load_failed"),
         WakeError::Host(_) => INTERNAL,
     }
 }
@@ -188,5 +187,54 @@ fn classify_guest(error: &RuntimeError) -> Class {
         RuntimeError::NoRoom => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
         RuntimeError::Deadline(_) => DEADLINE,
         RuntimeError::Host(_) => INTERNAL,
+    }
+}
+
+fn classify_catalog(error: &CatalogError) -> Class {
+    match error {
+        CatalogError::UnknownFunction(_) | CatalogError::UnknownVersion { .. } => (StatusCode::NOT_FOUND, "not_found"),
+        CatalogError::NoTraffic { .. } => (StatusCode::NOT_FOUND, "no_traffic"),
+        CatalogError::Damaged { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "damaged"),
+        CatalogError::Revision(error) => classify_revision(error),
+        CatalogError::Store(error) => classify_store(error),
+        CatalogError::Contended(_) => (StatusCode::CONFLICT, "contended"),
+        CatalogError::Interrupted(_) => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+    }
+}
+
+fn classify_revision(error: &RevisionError) -> Class {
+    match error {
+        RevisionError::VersionTaken { .. } => (StatusCode::CONFLICT, "version_taken"),
+        RevisionError::NameClash { .. } => (StatusCode::CONFLICT, "name_clash"),
+        RevisionError::VersionInUse { .. } => (StatusCode::CONFLICT, "version_in_use"),
+        RevisionError::UnknownFunction(_) | RevisionError::UnknownVersion { .. } => (StatusCode::NOT_FOUND, "not_found"),
+    }
+}
+
+fn classify_store(error: &StoreError) -> Class {
+    match error {
+        StoreError::Full { .. } => (StatusCode::INSUFFICIENT_STORAGE, "storage_full"),
+        StoreError::Conflict { .. } => (StatusCode::CONFLICT, "contended"),
+        StoreError::WrongContent { .. } => (StatusCode::BAD_REQUEST, "invalid_bundle"),
+        StoreError::Damaged { .. } | StoreError::Missing { .. } | StoreError::TooLarge { .. } => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "damaged")
+        }
+        StoreError::Open { .. } | StoreError::Failed { .. } => INTERNAL,
+    }
+}
+
+fn classify_deploy(error: &DeployError) -> Class {
+    match error {
+        DeployError::Upload(_) | DeployError::Bundle(_) | DeployError::Incomplete(_) => {
+            (StatusCode::BAD_REQUEST, "invalid_bundle")
+        }
+        DeployError::Rejected(source) => match source {
+            // What is in the bundle cannot run here: the bundle's fault, unlike the same failure when it is woken.
+            WakeError::Model(NnError::Ended(_)) | WakeError::Host(_) | WakeError::Missing(_) => INTERNAL,
+            WakeError::Model(_) => (StatusCode::BAD_REQUEST, "invalid_model"),
+            WakeError::Component(_) => (StatusCode::BAD_REQUEST, "invalid_component"),
+        },
+        DeployError::Store(error) => classify_store(error),
+        DeployError::Catalog(error) => classify_catalog(error),
     }
 }

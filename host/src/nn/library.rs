@@ -1,9 +1,10 @@
 //! Finding ONNX Runtime's shared library and opening it, once per process.
 //!
 //! The library is not linked in: CPU-only and CUDA builds of it are exchanged without rebuilding the host. It stays loaded
-//! until the process ends.
+//! until the process ends, as does its one environment.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use ort::environment::Environment;
 
@@ -36,6 +37,9 @@ pub enum LibraryError {
     Unusable { path: String, reason: String, minimum: u32 },
 }
 
+/// ONNX Runtime has one environment a process, so the first library opened is the only one; several hosts share it.
+static OPENED: Mutex<Option<Library>> = Mutex::new(None);
+
 /// The oldest ONNX Runtime 1.x whose interface the host uses.
 const MINIMUM_MINOR_VERSION: u32 = ort::MINOR_VERSION;
 
@@ -58,13 +62,21 @@ impl Library {
         };
         // `ort` looks for relative paths beside the binary; what the user wrote is relative to the working folder.
         let absolute = std::path::absolute(path).map_err(|error| unusable(error.to_string()))?;
+        let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(library) = &*opened {
+            return if library.path == absolute {
+                Ok(library.clone())
+            } else {
+                Err(unusable(format!("this process uses {} already", library.path.display())))
+            };
+        }
         let environment = ort::init_from(&absolute)
             .map_err(|error| unusable(error.to_string()))?
             .with_name("nocti")
             .with_telemetry(false)
             .build()
             .map_err(|error| unusable(error.to_string()))?;
-        Ok(Self { environment, path: absolute })
+        Ok(opened.insert(Self { environment, path: absolute }).clone())
     }
 
     /// Where the library lies.

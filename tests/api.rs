@@ -1,0 +1,3 @@
+//! The host in this process, through its HTTP interface: a file per resource.
+
+mod infer;

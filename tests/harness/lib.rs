@@ -1,0 +1,198 @@
+//! A real host for tests: the whole of it, in this process, on a free port, over a store of its own.
+//!
+//! A [`TestHost`] ends with the test: its task and its store go when it is dropped.
+
+use std::path::{Path, PathBuf};
+
+use nocti::app::App;
+use nocti::config::Config;
+use nocti::registry::bundle::Bundle;
+use nocti::registry::nocti_toml::Project;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+mod process;
+
+pub use process::{HostProcess, nocti};
+
+/// A running host.
+pub struct TestHost {
+    pub url: String,
+    client: reqwest::Client,
+    stop: CancellationToken,
+    done: Option<tokio::task::JoinHandle<bool>>,
+    store: Option<tempfile::TempDir>,
+}
+
+/// A response, read whole.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl TestHost {
+    /// A host with the default configuration.
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// A host whose configuration is changed first. Its store is new.
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let store = tempfile::TempDir::new().expect("a temporary folder");
+        Self::start_over(store, change).await
+    }
+
+    /// A host over a store that another one left behind.
+    pub async fn start_over(store: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config { store: store.path().into(), ..Config::default() };
+        config.listen.set_port(0);
+        change(&mut config);
+        let app = App::build(config).await.unwrap_or_else(|error| panic!("the host does not start: {error}"));
+        let url = format!("http://{}", app.address());
+        let stop = CancellationToken::new();
+        let done = tokio::spawn(app.run(stop.clone()));
+        Self { url, client: client(), stop, done: Some(done), store: Some(store) }
+    }
+
+    /// Stops the host as a signal would; true when all requests in flight could finish. The store stays.
+    pub async fn stop(mut self) -> (bool, tempfile::TempDir) {
+        self.stop.cancel();
+        let drained = self.done.take().expect("it is stopped once").await.expect("the host does not panic");
+        (drained, self.store.take().expect("it is taken once"))
+    }
+
+    /// Where the host keeps what is deployed.
+    pub fn store(&self) -> &Path {
+        self.store.as_ref().expect("it is there until the host is stopped").path()
+    }
+
+    /// Deploys what a folder's `nocti.toml` describes.
+    pub async fn deploy(&self, folder: &Path) -> Answer {
+        self.post("/api/functions", bundle(folder)).await
+    }
+
+    /// Deploys an ONNX file of `tests/fixtures/models` as a model-only function.
+    pub async fn deploy_model(&self, function: &str, file: &str) -> Answer {
+        self.post("/api/functions", model_bundle(function, "1.0.0", &fixture_model(file))).await
+    }
+
+    /// `GET`
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(self.client.get(format!("{}{path}", self.url))).await
+    }
+
+    /// `DELETE`
+    pub async fn delete(&self, path: &str) -> Answer {
+        self.send(self.client.delete(format!("{}{path}", self.url))).await
+    }
+
+    /// `POST` with a body as it is.
+    pub async fn post(&self, path: &str, body: impl Into<reqwest::Body>) -> Answer {
+        self.send(self.client.post(format!("{}{path}", self.url)).body(body)).await
+    }
+
+    /// `POST /v2/models/FUNCTION/infer`
+    pub async fn infer(&self, function: &str, request: &Value) -> Answer {
+        self.post(&format!("/v2/models/{function}/infer"), request.to_string()).await
+    }
+
+    /// A request of the test's own making.
+    pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url))
+    }
+
+    /// Sends a request and reads the answer whole.
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        Answer::read(request.send().await.expect("the host answers")).await
+    }
+}
+
+impl Drop for TestHost {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Answer {
+    /// Reads a response whole.
+    pub async fn read(response: reqwest::Response) -> Self {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Self { status, headers, body: response.bytes().await.expect("the answer is whole").to_vec() }
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("no JSON ({error}): {}", self.text()))
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Asserts the status and gives the JSON.
+    #[track_caller]
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        self.json()
+    }
+
+    /// Asserts that this is an error of the contract's shape: status, stable code, and a message with `parts` in it.
+    #[track_caller]
+    pub fn expect_error(&self, status: u16, code: &str, parts: &[&str]) {
+        let json = self.expect(status);
+        assert_eq!(json["code"], code, "{json}");
+        let message = json["error"].as_str().unwrap_or_else(|| panic!("no message: {json}"));
+        for part in parts {
+            assert!(message.contains(part), "'{part}' is not in: {message}");
+        }
+        assert!(!message.contains("/tmp/") && !message.contains("backtrace"), "it tells too much: {message}");
+    }
+}
+
+/// The repository's root.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").to_path_buf()
+}
+
+/// An ONNX file of `tests/fixtures/models`.
+pub fn fixture_model(file: &str) -> PathBuf {
+    repository().join("tests/fixtures/models").join(file)
+}
+
+/// A folder of `tests/fixtures/guests`.
+pub fn fixture_guest(name: &str) -> PathBuf {
+    repository().join("tests/fixtures/guests").join(name)
+}
+
+/// A folder of `examples/wasm-models`.
+pub fn example(name: &str) -> PathBuf {
+    repository().join("examples/wasm-models").join(name)
+}
+
+/// The bundle of a folder whose component is built already (`make examples`).
+pub fn bundle(folder: &Path) -> Vec<u8> {
+    let project = Project::load(folder).unwrap_or_else(|error| panic!("{error}"));
+    project.check_files().unwrap_or_else(|error| panic!("{error}\n(`make examples models` builds what is missing)"));
+    write(&project)
+}
+
+/// A model-only bundle.
+pub fn model_bundle(function: &str, version: &str, model: &Path) -> Vec<u8> {
+    let name = function.parse().unwrap_or_else(|error| panic!("{error}"));
+    let version = version.parse().unwrap_or_else(|error| panic!("{error}"));
+    write(&Project::for_model(model, name, version))
+}
+
+/// The bundle of a project.
+pub fn write(project: &Project) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Bundle::prepare(project).and_then(|bundle| bundle.write_to(&mut bytes)).unwrap_or_else(|error| panic!("{error}"));
+    bytes
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().expect("a client needs nothing")
+}

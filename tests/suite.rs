@@ -1,0 +1,4 @@
+//! All tests that need a host.
+
+mod api;
+mod e2e;

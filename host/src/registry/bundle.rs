@@ -47,11 +47,7 @@ pub enum BundleError {
     #[error("{} is a core module; build with --target wasm32-wasip2 to get a component", .0.display())]
     CoreModule(PathBuf),
     #[error("{} is cut off or damaged at byte {offset}: {why}; build it again", path.display())]
-    DamagedComponent {
-        path: PathBuf,
-        offset: usize,
-        why: &'static str,
-    },
+    DamagedComponent { path: PathBuf, offset: usize, why: &'static str },
     #[error("{} changed while the bundle was being written; try again", .0.display())]
     FileChanged(PathBuf),
     #[error(transparent)]
@@ -69,35 +65,16 @@ impl Bundle {
         };
         manifest.component = project.component.as_ref().map(|_| Blob::of(&component));
         for model in &project.models {
-            let blob = add(
-                &mut files,
-                format!("{}{}", section::MODEL, model.name),
-                &model.file.path,
-            )?;
-            manifest.models.push(Model {
-                name: model.name.clone(),
-                blob,
-                options: model.options.clone(),
-            });
+            let blob = add(&mut files, format!("{}{}", section::MODEL, model.name), &model.file.path)?;
+            manifest.models.push(Model { name: model.name.clone(), blob, options: model.options.clone() });
         }
         for asset in &project.assets {
-            let blob = add(
-                &mut files,
-                format!("{}{}", section::ASSET, asset.path),
-                &asset.file.path,
-            )?;
-            manifest.assets.push(Asset {
-                path: asset.path.clone(),
-                blob,
-            });
+            let blob = add(&mut files, format!("{}{}", section::ASSET, asset.path), &asset.file.path)?;
+            manifest.assets.push(Asset { path: asset.path.clone(), blob });
         }
         // A manifest that no host would take must not leave the house.
         let manifest = Manifest::parse(&manifest.canonical_json())?;
-        Ok(Self {
-            manifest,
-            component,
-            files,
-        })
+        Ok(Self { manifest, component, files })
     }
 
     /// The finished manifest.
@@ -117,21 +94,13 @@ impl Bundle {
 
     /// Writes the bundle into a file, which appears whole or not at all, and returns its size in bytes.
     pub fn write_file(&self, path: &Path) -> Result<u64, BundleError> {
-        let failed = |source| BundleError::WriteFile {
-            path: path.into(),
-            source,
-        };
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
+        let failed = |source| BundleError::WriteFile { path: path.into(), source };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut file = new_file(folder).map_err(failed)?;
-        let size = self
-            .write_to(io::BufWriter::new(&mut file))
-            .map_err(|error| match error {
-                BundleError::Write(source) => failed(source),
-                other => other,
-            })?;
+        let size = self.write_to(io::BufWriter::new(&mut file)).map_err(|error| match error {
+            BundleError::Write(source) => failed(source),
+            other => other,
+        })?;
         file.persist(path).map_err(|error| failed(error.error))?;
         Ok(size)
     }
@@ -141,10 +110,7 @@ impl Bundle {
         let manifest = self.manifest.canonical_json();
         let digest = self.manifest.digest().to_string();
         out.put(&PREAMBLE)?;
-        for (name, content) in [
-            (section::MANIFEST, manifest.as_slice()),
-            (section::DIGEST, digest.as_bytes()),
-        ] {
+        for (name, content) in [(section::MANIFEST, manifest.as_slice()), (section::DIGEST, digest.as_bytes())] {
             let length = u32::try_from(content.len()).expect("a manifest was checked to be short");
             out.put(&custom_header(name, length))?;
             out.put(content)?;
@@ -167,10 +133,7 @@ impl BundledFile {
         // At least once: an empty file is an empty section.
         loop {
             let length = left.min(max_section_bytes);
-            let header = custom_header(
-                &self.section,
-                u32::try_from(length).expect("the maximum fits into 32 bits"),
-            );
+            let header = custom_header(&self.section, u32::try_from(length).expect("the maximum fits into 32 bits"));
             out.put(&header)?;
             let copied = each_chunk(&mut (&mut file).take(length), &self.path, |chunk| {
                 hasher.update(chunk);
@@ -185,11 +148,7 @@ impl BundledFile {
             }
         }
         let grown = each_chunk(&mut file.take(1), &self.path, |_| Ok(()))? > 0;
-        if grown || hasher.finish() != self.blob {
-            Err(changed())
-        } else {
-            Ok(())
-        }
+        if grown || hasher.finish() != self.blob { Err(changed()) } else { Ok(()) }
     }
 }
 
@@ -209,15 +168,8 @@ impl<W: Write> Counted<W> {
 
 /// Reads a component, leaving out the sections of a bundle it may already be.
 fn component_only(path: &Path) -> Result<Vec<u8>, BundleError> {
-    let bytes = std::fs::read(path).map_err(|source| BundleError::Read {
-        path: path.into(),
-        source,
-    })?;
-    let damaged = |offset, why| BundleError::DamagedComponent {
-        path: path.into(),
-        offset,
-        why,
-    };
+    let bytes = std::fs::read(path).map_err(|source| BundleError::Read { path: path.into(), source })?;
+    let damaged = |offset, why| BundleError::DamagedComponent { path: path.into(), offset, why };
     match file_kind(&bytes) {
         FileKind::Component => {}
         FileKind::CoreModule => return Err(BundleError::CoreModule(path.into())),
@@ -230,9 +182,8 @@ fn component_only(path: &Path) -> Result<Vec<u8>, BundleError> {
     while at < bytes.len() {
         let header = read_header(&bytes[at..]).map_err(|why| damaged(at, why))?;
         let length = header.raw.len() + usize::try_from(header.left).unwrap_or(usize::MAX - header.raw.len());
-        let section = bytes[at..]
-            .get(..length)
-            .ok_or_else(|| damaged(at, "a section runs past the end of the file"))?;
+        let section =
+            bytes[at..].get(..length).ok_or_else(|| damaged(at, "a section runs past the end of the file"))?;
         if header.bundle_name().is_none() {
             component.extend_from_slice(section);
         }
@@ -258,19 +209,12 @@ fn add(files: &mut Vec<BundledFile>, section: String, path: &Path) -> Result<Blo
         Ok(())
     })?;
     let blob = hasher.finish();
-    files.push(BundledFile {
-        section,
-        path: path.into(),
-        blob,
-    });
+    files.push(BundledFile { section, path: path.into(), blob });
     Ok(blob)
 }
 
 fn open(path: &Path) -> Result<File, BundleError> {
-    File::open(path).map_err(|source| BundleError::Read {
-        path: path.into(),
-        source,
-    })
+    File::open(path).map_err(|source| BundleError::Read { path: path.into(), source })
 }
 
 /// Reads to the end, chunk by chunk, and returns how many bytes there were.
@@ -290,10 +234,7 @@ fn each_chunk(
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(source) => {
-                return Err(BundleError::Read {
-                    path: path.into(),
-                    source,
-                });
+                return Err(BundleError::Read { path: path.into(), source });
             }
         }
     }

@@ -102,19 +102,12 @@ pub enum CatalogError {
     #[error("Request for unknown model: '{0}' is not found")]
     UnknownFunction(String),
     #[error("Request for unknown model: '{function}' version '{version}' is not found; {}", has_versions(.function, .existing))]
-    UnknownVersion {
-        function: FunctionName,
-        version: String,
-        existing: Vec<VersionName>,
-    },
+    UnknownVersion { function: FunctionName, version: String, existing: Vec<VersionName> },
     #[error(
         "function '{function}' gets no traffic: it has no alias '{}'; name a version, or deploy one without --no-traffic; {}",
         AliasName::LIVE, has_versions(.function, .existing)
     )]
-    NoTraffic {
-        function: FunctionName,
-        existing: Vec<VersionName>,
-    },
+    NoTraffic { function: FunctionName, existing: Vec<VersionName> },
     #[error("function '{function}' cannot be used: {why}")]
     Damaged { function: FunctionName, why: String },
     #[error(transparent)]
@@ -142,19 +135,9 @@ impl Catalog {
                 Some((name, entry))
             }
         });
-        let snapshot: Snapshot = entries
-            .buffer_unordered(16)
-            .filter_map(async |entry| entry)
-            .collect()
-            .await;
+        let snapshot: Snapshot = entries.buffer_unordered(16).filter_map(async |entry| entry).collect().await;
         let (snapshot, changing) = (ArcSwap::from_pointee(snapshot), tokio::sync::Mutex::new(()));
-        Ok(Self {
-            shared: Arc::new(Shared {
-                store,
-                snapshot,
-                changing,
-            }),
-        })
+        Ok(Self { shared: Arc::new(Shared { store, snapshot, changing }) })
     }
 
     /// The store behind it.
@@ -173,14 +156,8 @@ impl Catalog {
         let alias = version.unwrap_or(AliasName::LIVE);
         let picked = function.revision.aliases.get(alias).and_then(|weights| {
             let total = weights.values().sum();
-            let draw = if weights.len() == 1 {
-                0
-            } else {
-                rand::random_range(0..total)
-            };
-            function
-                .versions
-                .get(pick(weights.iter().map(|(name, weight)| (name, *weight)), draw)?)
+            let draw = if weights.len() == 1 { 0 } else { rand::random_range(0..total) };
+            function.versions.get(pick(weights.iter().map(|(name, weight)| (name, *weight)), draw)?)
         });
         picked.map(Arc::clone).ok_or_else(|| function.unknown(version))
     }
@@ -216,46 +193,25 @@ impl Catalog {
 
     /// Deploys a version whose parts are all in the store; writes its manifest there too.
     pub async fn deploy(&self, deployment: Deployment) -> Result<Published, CatalogError> {
-        let Deployment {
-            manifest,
-            kind,
-            signature,
-            models,
-            alias,
-        } = deployment;
+        let Deployment { manifest, kind, signature, models, alias } = deployment;
         let now = Timestamp::now();
         let blob = self.shared.store.write_blob(manifest.canonical_json().into()).await?;
         let size_bytes = manifest.size_bytes();
-        let record = VersionRecord {
-            digest: blob.sha256,
-            kind,
-            created_at: now,
-            signature,
-            models,
-            size_bytes,
-        };
+        let record = VersionRecord { digest: blob.sha256, kind, created_at: now, signature, models, size_bytes };
         let version = manifest.version.clone();
-        self.publish(manifest.name.clone(), move |current| {
-            current.with_deploy(&version, &record, alias.as_ref(), now)
-        })
-        .await
+        self.publish(manifest.name.clone(), move |current| current.with_deploy(&version, &record, alias.as_ref(), now))
+            .await
     }
 
     /// Deletes a version; the last one takes the function along.
     pub async fn delete_version(&self, function: &str, version: &str) -> Result<Published, CatalogError> {
         let (name, version) = (name(function)?, version.to_owned());
-        self.publish(name, move |current| {
-            current.without_version(&version, Timestamp::now()).map(Some)
-        })
-        .await
+        self.publish(name, move |current| current.without_version(&version, Timestamp::now()).map(Some)).await
     }
 
     /// Deletes a function with all its versions.
     pub async fn delete_function(&self, function: &str) -> Result<Published, CatalogError> {
-        self.publish(name(function)?, |current| {
-            current.without_anything(Timestamp::now()).map(Some)
-        })
-        .await
+        self.publish(name(function)?, |current| current.without_anything(Timestamp::now()).map(Some)).await
     }
 
     /// Makes a change to a function's newest revision, and again to a newer one when somebody else was quicker.
@@ -331,11 +287,7 @@ impl Function {
         let (function, existing) = (self.name().clone(), self.versions.keys().cloned().collect());
         match version {
             None | Some(AliasName::LIVE) => CatalogError::NoTraffic { function, existing },
-            Some(version) => CatalogError::UnknownVersion {
-                function,
-                version: shown(version),
-                existing,
-            },
+            Some(version) => CatalogError::UnknownVersion { function, version: shown(version), existing },
         }
     }
 }
@@ -343,10 +295,7 @@ impl Function {
 fn entry<'s>(snapshot: &'s Snapshot, function: &str) -> Result<&'s Arc<Function>, CatalogError> {
     match snapshot.get_key_value(function) {
         Some((_, Entry::Usable(function))) => Ok(function),
-        Some((name, Entry::Damaged(why))) => Err(CatalogError::Damaged {
-            function: name.clone(),
-            why: why.clone(),
-        }),
+        Some((name, Entry::Damaged(why))) => Err(CatalogError::Damaged { function: name.clone(), why: why.clone() }),
         None => Err(CatalogError::UnknownFunction(shown(function))),
     }
 }

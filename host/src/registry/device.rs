@@ -35,17 +35,10 @@ impl FromStr for Device {
             "cpu" => Ok(Self::Cpu),
             "cuda" => Ok(Self::Cuda(None)),
             _ => {
-                let index: u32 = text
-                    .strip_prefix("cuda:")
-                    .and_then(|n| n.parse().ok())
-                    .ok_or_else(refuse)?;
+                let index: u32 = text.strip_prefix("cuda:").and_then(|n| n.parse().ok()).ok_or_else(refuse)?;
                 let device = Self::Cuda(Some(index));
                 // `cuda:+1` and `cuda:01` parse as numbers; one text per device keeps the manifest canonical.
-                if device.to_string() == text {
-                    Ok(device)
-                } else {
-                    Err(refuse())
-                }
+                if device.to_string() == text { Ok(device) } else { Err(refuse()) }
             }
         }
     }
@@ -85,17 +78,7 @@ mod tests {
         for text in ["auto", "cpu", "cuda", "cuda:0", "cuda:7"] {
             assert_eq!(text.parse::<Device>().map(|d| d.to_string()), Ok(text.to_owned()));
         }
-        for bad in [
-            "",
-            "gpu",
-            "CPU",
-            "cuda:",
-            "cuda:-1",
-            "cuda:+1",
-            "cuda:01",
-            "cuda:x",
-            "cuda:4294967296",
-        ] {
+        for bad in ["", "gpu", "CPU", "cuda:", "cuda:-1", "cuda:+1", "cuda:01", "cuda:x", "cuda:4294967296"] {
             assert!(bad.parse::<Device>().is_err(), "{bad}");
         }
     }

@@ -46,10 +46,7 @@ impl Digest {
 impl Blob {
     /// Size and digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        Self {
-            size: bytes.len() as u64,
-            sha256: Digest::of(bytes),
-        }
+        Self { size: bytes.len() as u64, sha256: Digest::of(bytes) }
     }
 }
 
@@ -67,10 +64,7 @@ impl BlobHasher {
 
     /// What has passed.
     pub fn finish(self) -> Blob {
-        Blob {
-            size: self.size,
-            sha256: Digest(self.sha256.finalize().into()),
-        }
+        Blob { size: self.size, sha256: Digest(self.sha256.finalize().into()) }
     }
 }
 

@@ -8,7 +8,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
 
 use super::device::Device;
 use super::digest::{Blob, Digest};
@@ -52,6 +54,7 @@ pub struct Manifest {
     /// Its environment variables.
     pub env: BTreeMap<String, String>,
     /// Numbers from training, shown with the version.
+    #[serde(deserialize_with = "exact_numbers")]
     pub metrics: BTreeMap<String, f64>,
 }
 
@@ -166,9 +169,7 @@ impl Manifest {
     /// Reads a manifest and checks it, reporting every broken rule together.
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
         if bytes.len() > MAX_MANIFEST_BYTES {
-            return Err(ManifestError::TooLarge {
-                size: bytes.len() as u64,
-            });
+            return Err(ManifestError::TooLarge { size: bytes.len() as u64 });
         }
         let manifest: Self = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
         manifest.check()?;
@@ -181,11 +182,7 @@ impl Manifest {
     /// Checks every rule a manifest must satisfy, reporting all that are broken together.
     pub fn check(&self) -> Result<(), ManifestError> {
         let mistakes = self.mistakes();
-        if mistakes.is_empty() {
-            Ok(())
-        } else {
-            Err(ManifestError::Invalid(mistakes))
-        }
+        if mistakes.is_empty() { Ok(()) } else { Err(ManifestError::Invalid(mistakes)) }
     }
 
     /// The manifest's one byte sequence.
@@ -203,12 +200,7 @@ impl Manifest {
         let models = self.models.iter().map(|model| model.blob.size);
         let assets = self.assets.iter().map(|asset| asset.blob.size);
         // The sizes are the bundle's own claims until the parts have been read, so the sum must not overflow.
-        self.component
-            .iter()
-            .map(|blob| blob.size)
-            .chain(models)
-            .chain(assets)
-            .fold(0, u64::saturating_add)
+        self.component.iter().map(|blob| blob.size).chain(models).chain(assets).fold(0, u64::saturating_add)
     }
 
     fn mistakes(&self) -> Vec<String> {
@@ -219,56 +211,31 @@ impl Manifest {
             }
         };
         if self.component.is_none() {
-            note(
-                "component",
-                rules::model_only(self.models.len(), self.signature.is_some()),
-            );
+            note("component", rules::model_only(self.models.len(), self.signature.is_some()));
         }
         note("limits.memory", rules::memory(self.limits.memory));
         note("limits.timeout", rules::timeout(self.limits.timeout));
         note("limits.concurrency", rules::concurrency(self.limits.concurrency));
         note("instances.reuse", rules::reuse(self.instances.reuse));
-        note(
-            "instances",
-            rules::warm(self.instances.min_warm, self.instances.max_warm),
-        );
-        note(
-            "instances.idle_timeout",
-            rules::idle_timeout(self.instances.idle_timeout),
-        );
+        note("instances", rules::warm(self.instances.min_warm, self.instances.max_warm));
+        note("instances.idle_timeout", rules::idle_timeout(self.instances.idle_timeout));
         note("network.allow", rules::network_allow(self.network.allow.len()));
         for model in &self.models {
-            note(
-                &format!("model '{}': max_batch", model.name),
-                rules::max_batch(model.options.max_batch),
-            );
-            note(
-                &format!("model '{}': intra_threads", model.name),
-                rules::intra_threads(model.options.intra_threads),
-            );
+            note(&format!("model '{}': max_batch", model.name), rules::max_batch(model.options.max_batch));
+            note(&format!("model '{}': intra_threads", model.name), rules::intra_threads(model.options.intra_threads));
         }
         for (key, value) in &self.env {
-            note(
-                &format!("env.{key}"),
-                rules::env_key(key).and_then(|()| rules::env_value(value)),
-            );
+            note(&format!("env.{key}"), rules::env_key(key).and_then(|()| rules::env_value(value)));
         }
         for (key, value) in &self.metrics {
             note(&format!("metrics.{key}"), rules::metric(*value));
         }
-        for (key, specs) in self
-            .signature
-            .iter()
-            .flat_map(|s| [("inputs", &s.inputs), ("outputs", &s.outputs)])
-        {
+        for (key, specs) in self.signature.iter().flat_map(|s| [("inputs", &s.inputs), ("outputs", &s.outputs)]) {
             for spec in specs {
                 note(&format!("signature.{key} '{}'", spec.name), rules::tensor(spec));
             }
             for at in rules::repeats(specs.iter().map(|spec| spec.name.as_str())) {
-                note(
-                    &format!("signature.{key}"),
-                    Err(format!("'{}' is there twice", specs[at].name)),
-                );
+                note(&format!("signature.{key}"), Err(format!("'{}' is there twice", specs[at].name)));
             }
         }
         for at in rules::repeats(self.models.iter().map(|model| model.name.as_str())) {
@@ -279,13 +246,7 @@ impl Manifest {
             note("assets", Err(format!("'{}' is there twice", self.assets[at].path)));
         }
         for at in rules::shadowed(paths) {
-            note(
-                "assets",
-                Err(format!(
-                    "'{}' is a file and also another asset's folder",
-                    self.assets[at].path
-                )),
-            );
+            note("assets", Err(format!("'{}' is a file and also another asset's folder", self.assets[at].path)));
         }
         mistakes
     }
@@ -293,34 +254,30 @@ impl Manifest {
 
 impl Default for ModelOptions {
     fn default() -> Self {
-        Self {
-            device: Device::Auto,
-            max_batch: 64,
-            intra_threads: 1,
-            warmup: true,
-        }
+        Self { device: Device::Auto, max_batch: 64, intra_threads: 1, warmup: true }
     }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            memory: 128 << 20,
-            timeout: Duration::from_secs(30),
-            concurrency: 64,
-        }
+        Self { memory: 128 << 20, timeout: Duration::from_secs(30), concurrency: 64 }
     }
 }
 
 impl Default for Instances {
     fn default() -> Self {
-        Self {
-            reuse: 1000,
-            min_warm: 0,
-            max_warm: 16,
-            idle_timeout: Duration::from_secs(30),
-        }
+        Self { reuse: 1000, min_warm: 0, max_warm: 16, idle_timeout: Duration::from_secs(30) }
     }
+}
+
+/// Reads numbers to the last bit. `serde_json` by itself is off by one in the last place now and then, and such a
+/// manifest would not be canonical any more.
+fn exact_numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, f64>, D::Error> {
+    let read = |(key, number): (String, Box<RawValue>)| match number.get().parse() {
+        Ok(exact) => Ok((key, exact)),
+        Err(_) => Err(D::Error::custom(format!("metric '{key}' must be a number, not {number}"))),
+    };
+    BTreeMap::<String, Box<RawValue>>::deserialize(deserializer)?.into_iter().map(read).collect()
 }
 
 /// Durations as whole milliseconds.

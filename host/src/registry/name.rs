@@ -22,11 +22,7 @@ pub struct NameError {
 impl NameError {
     fn new(what: &'static str, rule: &'static str, text: &str) -> Self {
         // A caller's text may be any length; a message need not be.
-        Self {
-            what,
-            rule,
-            text: text.chars().take(120).flat_map(char::escape_debug).collect(),
-        }
+        Self { what, rule, text: text.chars().take(120).flat_map(char::escape_debug).collect() }
     }
 }
 
@@ -187,20 +183,7 @@ mod tests {
         for good in ["labels.txt", "a/b/c", ".hidden", "..a", "été/x y"] {
             assert!(good.parse::<AssetPath>().is_ok(), "{good}");
         }
-        for bad in [
-            "",
-            "/",
-            "/a",
-            "a/",
-            "a//b",
-            "./a",
-            "a/..",
-            "..",
-            "a\\b",
-            "a\0b",
-            "a\nb",
-            &"a".repeat(256),
-        ] {
+        for bad in ["", "/", "/a", "a/", "a//b", "./a", "a/..", "..", "a\\b", "a\0b", "a\nb", &"a".repeat(256)] {
             assert!(bad.parse::<AssetPath>().is_err(), "{bad}");
         }
     }

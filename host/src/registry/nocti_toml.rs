@@ -97,18 +97,10 @@ impl Project {
         let notes = Notes::new(dir.join(FILE_NAME).display().to_string(), text);
         let (document, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
-            notes.add(
-                error.span().map_or(0, |span| span.start),
-                "",
-                format!("not valid TOML: {}", error.message()),
-            );
+            notes.add(error.span().map_or(0, |span| span.start), "", format!("not valid TOML: {}", error.message()));
         }
         // What is left of a document after such mistakes would only give misleading further ones.
-        let project = if errors.is_empty() {
-            read::project(dir, &notes, document.get_ref())
-        } else {
-            None
-        };
+        let project = if errors.is_empty() { read::project(dir, &notes, document.get_ref()) } else { None };
         match (project, notes.into_mistakes()) {
             (Some(project), mistakes) if mistakes.is_empty() => Ok(project),
             (_, mistakes) => Err(ProjectError::Invalid(mistakes)),
@@ -117,23 +109,13 @@ impl Project {
 
     /// A model-only function made of one ONNX file on the spot.
     pub fn for_model(file: &Path, name: FunctionName, version: VersionName) -> Self {
-        let model = name
-            .as_str()
-            .parse()
-            .expect("a function's name satisfies the rule for a model's");
-        let source = FileRef {
-            path: file.into(),
-            named_at: None,
-        };
+        let model = name.as_str().parse().expect("a function's name satisfies the rule for a model's");
+        let source = FileRef { path: file.into(), named_at: None };
         Self {
             dir: file.parent().unwrap_or(Path::new("")).into(),
             manifest: Manifest::new(name, version),
             component: None,
-            models: vec![ModelSource {
-                name: model,
-                file: source,
-                options: ModelOptions::default(),
-            }],
+            models: vec![ModelSource { name: model, file: source, options: ModelOptions::default() }],
             assets: Vec::new(),
         }
     }
@@ -144,14 +126,9 @@ impl Project {
         let models = self.models.iter().map(|model| (&model.file, true));
         let assets = self.assets.iter().map(|asset| (&asset.file, false));
         let files = component.chain(models).chain(assets);
-        let mistakes: Vec<_> = files
-            .filter_map(|(file, needs_content)| Some(self.mistake(file, file.problem(needs_content)?)))
-            .collect();
-        if mistakes.is_empty() {
-            Ok(())
-        } else {
-            Err(ProjectError::Invalid(mistakes))
-        }
+        let mistakes: Vec<_> =
+            files.filter_map(|(file, needs_content)| Some(self.mistake(file, file.problem(needs_content)?))).collect();
+        if mistakes.is_empty() { Ok(()) } else { Err(ProjectError::Invalid(mistakes)) }
     }
 
     fn mistake(&self, file: &FileRef, message: String) -> Mistake {
@@ -163,12 +140,7 @@ impl Project {
                 key: key.clone(),
                 message: format!("{shown} {message}"),
             },
-            None => Mistake {
-                file: shown.to_string(),
-                line: None,
-                key: String::new(),
-                message,
-            },
+            None => Mistake { file: shown.to_string(), line: None, key: String::new(), message },
         }
     }
 }

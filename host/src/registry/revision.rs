@@ -40,10 +40,7 @@ pub enum Action {
     /// The state before the first change.
     Create,
     /// A version was deployed and, unless it got no traffic, an alias was pointed at it.
-    Deploy {
-        version: VersionName,
-        alias: Option<AliasName>,
-    },
+    Deploy { version: VersionName, alias: Option<AliasName> },
     /// A version was deleted.
     DeleteVersion { version: VersionName },
     /// The function was deleted with all its versions.
@@ -97,49 +94,25 @@ pub enum RevisionError {
         "version '{version}' of function '{function}' is already deployed with other content (sha256 {deployed}, this is \
          {offered}); versions never change, so deploy it under another version"
     )]
-    VersionTaken {
-        function: FunctionName,
-        version: VersionName,
-        deployed: Digest,
-        offered: Digest,
-    },
+    VersionTaken { function: FunctionName, version: VersionName, deployed: Digest, offered: Digest },
     #[error("'{name}' cannot be both a version and an alias of function '{function}'; choose another {choose}")]
-    NameClash {
-        function: FunctionName,
-        name: String,
-        choose: &'static str,
-    },
+    NameClash { function: FunctionName, name: String, choose: &'static str },
     #[error("Request for unknown model: '{0}' is not found")]
     UnknownFunction(FunctionName),
     #[error("Request for unknown model: '{function}' version '{version}' is not found; {}", has_versions(.function, .existing))]
-    UnknownVersion {
-        function: FunctionName,
-        version: String,
-        existing: Vec<VersionName>,
-    },
+    UnknownVersion { function: FunctionName, version: String, existing: Vec<VersionName> },
     #[error(
         "version '{version}' of function '{function}' gets requests through alias '{alias}'; point the alias elsewhere \
          first, or delete the whole function"
     )]
-    VersionInUse {
-        function: FunctionName,
-        version: VersionName,
-        alias: AliasName,
-    },
+    VersionInUse { function: FunctionName, version: VersionName, alias: AliasName },
 }
 
 impl Revision {
     /// The state of a function that has never been deployed.
     pub fn before_first(function: FunctionName, now: Timestamp) -> Self {
         let (versions, aliases) = (IndexMap::new(), BTreeMap::new());
-        Self {
-            function,
-            revision: 0,
-            created_at: now,
-            action: Action::Create,
-            versions,
-            aliases,
-        }
+        Self { function, revision: 0, created_at: now, action: Action::Create, versions, aliases }
     }
 
     /// True when there is nothing deployed.
@@ -156,11 +129,7 @@ impl Revision {
         now: Timestamp,
     ) -> Result<Option<Self>, RevisionError> {
         let clash = |name: &str, choose| {
-            Err(RevisionError::NameClash {
-                function: self.function.clone(),
-                name: name.to_owned(),
-                choose,
-            })
+            Err(RevisionError::NameClash { function: self.function.clone(), name: name.to_owned(), choose })
         };
         // `function@NAME` must mean one thing.
         if self.aliases.contains_key(version.as_str()) || alias.is_some_and(|alias| alias.as_str() == version.as_str())
@@ -170,13 +139,7 @@ impl Revision {
         if let Some(alias) = alias.filter(|alias| self.versions.contains_key(alias.as_str())) {
             return clash(alias.as_str(), "alias");
         }
-        let mut next = self.next(
-            Action::Deploy {
-                version: version.clone(),
-                alias: alias.cloned(),
-            },
-            now,
-        );
+        let mut next = self.next(Action::Deploy { version: version.clone(), alias: alias.cloned() }, now);
         match self.versions.get(version.as_str()) {
             // The first record stands: what was found then is what is being served.
             Some(deployed) if deployed.digest == record.digest => {}
@@ -191,8 +154,7 @@ impl Revision {
             None => drop(next.versions.insert(version.clone(), record.clone())),
         }
         if let Some(alias) = alias {
-            next.aliases
-                .insert(alias.clone(), BTreeMap::from([(version.clone(), 100)]));
+            next.aliases.insert(alias.clone(), BTreeMap::from([(version.clone(), 100)]));
         }
         let changed = next.versions != self.versions || next.aliases != self.aliases;
         Ok(changed.then_some(next))
@@ -208,11 +170,7 @@ impl Revision {
             next.aliases.clear();
         } else if let Some((alias, _)) = self.aliases.iter().find(|(_, weights)| weights.contains_key(version)) {
             let (function, alias) = (self.function.clone(), alias.clone());
-            return Err(RevisionError::VersionInUse {
-                function,
-                version: name.clone(),
-                alias,
-            });
+            return Err(RevisionError::VersionInUse { function, version: name.clone(), alias });
         }
         next.versions.shift_remove(version);
         Ok(next)
@@ -232,13 +190,8 @@ impl Revision {
     /// Says what contradicts itself, in a revision that was read.
     pub(super) fn check(&self) -> Result<(), String> {
         for (alias, weights) in &self.aliases {
-            if let Some(version) = weights
-                .keys()
-                .find(|version| !self.versions.contains_key(version.as_str()))
-            {
-                return Err(format!(
-                    "alias '{alias}' points at version '{version}', which is not there"
-                ));
+            if let Some(version) = weights.keys().find(|version| !self.versions.contains_key(version.as_str())) {
+                return Err(format!("alias '{alias}' points at version '{version}', which is not there"));
             }
             let total = weights.values().try_fold(0u32, |sum, weight| sum.checked_add(*weight));
             if total.is_none_or(|total| total == 0) {
@@ -253,20 +206,11 @@ impl Revision {
             return RevisionError::UnknownFunction(self.function.clone());
         }
         let existing = self.versions.keys().cloned().collect();
-        RevisionError::UnknownVersion {
-            function: self.function.clone(),
-            version: version.to_owned(),
-            existing,
-        }
+        RevisionError::UnknownVersion { function: self.function.clone(), version: version.to_owned(), existing }
     }
 
     fn next(&self, action: Action, now: Timestamp) -> Self {
-        Self {
-            revision: self.revision + 1,
-            created_at: now,
-            action,
-            ..self.clone()
-        }
+        Self { revision: self.revision + 1, created_at: now, action, ..self.clone() }
     }
 }
 

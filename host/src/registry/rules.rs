@@ -34,13 +34,7 @@ pub(super) fn reuse(requests: u32) -> Check {
 }
 
 pub(super) fn warm(min: u32, max: u32) -> Check {
-    if max >= min {
-        Ok(())
-    } else {
-        Err(format!(
-            "max_warm must be at least min_warm, but {max} is less than {min}"
-        ))
-    }
+    if max >= min { Ok(()) } else { Err(format!("max_warm must be at least min_warm, but {max} is less than {min}")) }
 }
 
 pub(super) fn max_batch(requests: u32) -> Check {
@@ -53,11 +47,7 @@ pub(super) fn intra_threads(threads: u32) -> Check {
 
 pub(super) fn network_allow(hosts: usize) -> Check {
     // Accepting a list that nothing enforces would promise a sandbox with a hole of the wrong shape.
-    if hosts == 0 {
-        Ok(())
-    } else {
-        Err("outbound HTTP is not available yet; leave network.allow empty".to_owned())
-    }
+    if hosts == 0 { Ok(()) } else { Err("outbound HTTP is not available yet; leave network.allow empty".to_owned()) }
 }
 
 pub(super) fn env_key(key: &str) -> Check {
@@ -70,19 +60,11 @@ pub(super) fn env_key(key: &str) -> Check {
 }
 
 pub(super) fn env_value(value: &str) -> Check {
-    if value.contains('\0') {
-        Err("must not contain a NUL character".to_owned())
-    } else {
-        Ok(())
-    }
+    if value.contains('\0') { Err("must not contain a NUL character".to_owned()) } else { Ok(()) }
 }
 
 pub(super) fn metric(value: f64) -> Check {
-    if value.is_finite() {
-        Ok(())
-    } else {
-        Err(format!("must be a finite number, not {value}"))
-    }
+    if value.is_finite() { Ok(()) } else { Err(format!("must be a finite number, not {value}")) }
 }
 
 pub(super) fn tensor(spec: &TensorSpec) -> Check {
@@ -111,27 +93,14 @@ pub(super) fn model_only(models: usize, has_signature: bool) -> Check {
 /// Positions at which a name appears that has appeared before.
 pub(super) fn repeats<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<usize> {
     let mut seen = HashSet::new();
-    names
-        .into_iter()
-        .enumerate()
-        .filter(|(_, name)| !seen.insert(*name))
-        .map(|(at, _)| at)
-        .collect()
+    names.into_iter().enumerate().filter(|(_, name)| !seen.insert(*name)).map(|(at, _)| at).collect()
 }
 
 /// Paths that another path needs as its folder.
 pub(super) fn shadowed<'a>(paths: impl IntoIterator<Item = &'a str> + Clone) -> Vec<usize> {
-    let folders: HashSet<&str> = paths
-        .clone()
-        .into_iter()
-        .flat_map(|path| path.match_indices('/').map(|(at, _)| &path[..at]))
-        .collect();
-    paths
-        .into_iter()
-        .enumerate()
-        .filter(|(_, path)| folders.contains(path))
-        .map(|(at, _)| at)
-        .collect()
+    let folders: HashSet<&str> =
+        paths.clone().into_iter().flat_map(|path| path.match_indices('/').map(|(at, _)| &path[..at])).collect();
+    paths.into_iter().enumerate().filter(|(_, path)| folders.contains(path)).map(|(at, _)| at).collect()
 }
 
 fn within_duration(duration: Duration, least_ms: u64, most_ms: u64) -> Check {
@@ -143,12 +112,7 @@ fn within(value: u64, range: RangeInclusive<u64>, show: fn(u64) -> String) -> Ch
     if range.contains(&value) {
         return Ok(());
     }
-    Err(format!(
-        "must be between {} and {}, not {}",
-        show(*range.start()),
-        show(*range.end()),
-        show(value)
-    ))
+    Err(format!("must be between {} and {}, not {}", show(*range.start()), show(*range.end()), show(value)))
 }
 
 #[cfg(test)]
@@ -158,15 +122,9 @@ mod tests {
     #[test]
     fn ranges_are_inclusive_and_named_in_units() {
         assert!(memory(1 << 20).is_ok() && memory(4 << 30).is_ok());
-        assert_eq!(
-            memory((4 << 30) + 1).expect_err("too much"),
-            "must be between 1MiB and 4GiB, not 4294967297B"
-        );
+        assert_eq!(memory((4 << 30) + 1).expect_err("too much"), "must be between 1MiB and 4GiB, not 4294967297B");
         assert!(timeout(Duration::ZERO).is_err() && timeout(Duration::from_secs(3600)).is_ok());
-        assert_eq!(
-            timeout(Duration::from_secs(7200)).expect_err("too long"),
-            "must be between 1ms and 1h, not 2h"
-        );
+        assert_eq!(timeout(Duration::from_secs(7200)).expect_err("too long"), "must be between 1ms and 1h, not 2h");
     }
 
     #[test]

@@ -127,11 +127,7 @@ impl HeaderReader {
                     if length > *left {
                         return Err("its name runs past its end");
                     }
-                    self.stage = Stage::Name {
-                        starts: self.raw.len(),
-                        wanted: length.min(NAME_CAP),
-                        left: *left,
-                    };
+                    self.stage = Stage::Name { starts: self.raw.len(), wanted: length.min(NAME_CAP), left: *left };
                     return Ok(self.end_of_name());
                 }
             }
@@ -144,12 +140,7 @@ impl HeaderReader {
     }
 
     fn end_of_name(&mut self) -> Option<Header> {
-        let Stage::Name {
-            starts,
-            wanted: 0,
-            left,
-        } = self.stage
-        else {
+        let Stage::Name { starts, wanted: 0, left } = self.stage else {
             return None;
         };
         // A name cut inside a character, or one that is no text, is none of the bundle's own either way.
@@ -208,14 +199,7 @@ mod tests {
         for (name, left) in [("nocti.manifest", 70_000), ("", 0), (&*"x".repeat(300), u32::MAX - 400)] {
             let raw = custom_header(name, left);
             let header = read(&raw).expect("well-formed").expect("complete");
-            assert_eq!(
-                header,
-                Header {
-                    raw,
-                    name: Some(name.to_owned()),
-                    left
-                }
-            );
+            assert_eq!(header, Header { raw, name: Some(name.to_owned()), left });
         }
     }
 

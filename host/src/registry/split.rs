@@ -64,19 +64,11 @@ pub enum SplitError {
     #[error("the bundle is damaged: the section at byte {offset} is malformed, {why}")]
     Malformed { offset: u64, why: &'static str },
     #[error("section {section} at byte {offset} does not belong there: {why}")]
-    Unexpected {
-        section: String,
-        offset: u64,
-        why: &'static str,
-    },
+    Unexpected { section: String, offset: u64, why: &'static str },
     #[error("{section} has {got} bytes or more, but the manifest says {expected}")]
     WrongSize { section: String, expected: u64, got: u64 },
     #[error("{section} is damaged: its sha256 should be {expected}, but is {got}")]
-    WrongDigest {
-        section: String,
-        expected: Digest,
-        got: Digest,
-    },
+    WrongDigest { section: String, expected: Digest, got: Digest },
     #[error("the bundle ends without {section}, which its manifest lists")]
     Missing { section: String },
 }
@@ -85,28 +77,18 @@ pub enum SplitError {
 fn parts(manifest: &Manifest) -> impl Iterator<Item = Part> {
     let component = manifest.component.iter().map(|_| Part::Component);
     let models = manifest.models.iter().map(|model| Part::Model(model.name.clone()));
-    component
-        .chain(models)
-        .chain(manifest.assets.iter().map(|asset| Part::Asset(asset.path.clone())))
+    component.chain(models).chain(manifest.assets.iter().map(|asset| Part::Asset(asset.path.clone())))
 }
 
 /// The part that a section of this name holds.
 fn find(manifest: &Manifest, section: &str) -> Result<(Part, Blob), &'static str> {
     const UNLISTED: &str = "the manifest does not list it";
     if let Some(name) = section.strip_prefix(section::MODEL) {
-        let model = manifest
-            .models
-            .iter()
-            .find(|model| model.name.as_str() == name)
-            .ok_or(UNLISTED)?;
+        let model = manifest.models.iter().find(|model| model.name.as_str() == name).ok_or(UNLISTED)?;
         return Ok((Part::Model(model.name.clone()), model.blob));
     }
     if let Some(path) = section.strip_prefix(section::ASSET) {
-        let asset = manifest
-            .assets
-            .iter()
-            .find(|asset| asset.path.as_str() == path)
-            .ok_or(UNLISTED)?;
+        let asset = manifest.assets.iter().find(|asset| asset.path.as_str() == path).ok_or(UNLISTED)?;
         return Ok((Part::Asset(asset.path.clone()), asset.blob));
     }
     match section {

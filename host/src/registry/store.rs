@@ -53,11 +53,7 @@ pub enum StoreError {
     WrongContent { expected: Blob, got: Blob },
     // The source names paths of the machine, so it is not part of the message.
     #[error("the store cannot {doing} {object}")]
-    Failed {
-        doing: &'static str,
-        object: String,
-        source: object_store::Error,
-    },
+    Failed { doing: &'static str, object: String, source: object_store::Error },
 }
 
 impl Store {
@@ -65,10 +61,7 @@ impl Store {
     ///
     /// What an earlier process left half written is swept away, unless another process is using the folder.
     pub async fn open_folder(path: &Path) -> Result<Self, StoreError> {
-        let failed = |source| StoreError::Open {
-            path: path.into(),
-            source,
-        };
+        let failed = |source| StoreError::Open { path: path.into(), source };
         let root = path.to_owned();
         let folder = tokio::task::spawn_blocking(move || folder::Folder::open(&root))
             .await
@@ -76,10 +69,7 @@ impl Store {
             .map_err(failed)?;
         // A revision must not be durable before the blobs it names, nor be lost after it was confirmed.
         let files = LocalFileSystem::new_with_prefix(folder.root()).map_err(|error| failed(error.into()))?;
-        Ok(Self {
-            objects: Arc::new(files.with_fsync(true)),
-            folder: Some(Arc::new(folder)),
-        })
+        Ok(Self { objects: Arc::new(files.with_fsync(true)), folder: Some(Arc::new(folder)) })
     }
 
     /// A store over any object store that has create-only writes.
@@ -107,10 +97,7 @@ impl Store {
         let content = self.read(&path, cap).await?;
         let got = Digest::of(&content);
         if got != *digest {
-            return Err(StoreError::Damaged {
-                object: path.to_string(),
-                why: format!("its sha256 is {got}"),
-            });
+            return Err(StoreError::Damaged { object: path.to_string(), why: format!("its sha256 is {got}") });
         }
         Ok(content)
     }
@@ -130,16 +117,9 @@ impl Store {
     /// Every function that was ever deployed, sorted; those deleted since are among them.
     pub async fn list_functions(&self) -> Result<Vec<FunctionName>, StoreError> {
         let folder = ObjectPath::from("functions");
-        let listed = self
-            .objects
-            .list_with_delimiter(Some(&folder))
-            .await
-            .map_err(failed("list", &folder))?;
+        let listed = self.objects.list_with_delimiter(Some(&folder)).await.map_err(failed("list", &folder))?;
         // What has no valid name was put there by no one of us.
-        let names = listed
-            .common_prefixes
-            .iter()
-            .filter_map(|path| path.filename()?.parse().ok());
+        let names = listed.common_prefixes.iter().filter_map(|path| path.filename()?.parse().ok());
         let mut names: Vec<FunctionName> = names.collect();
         names.sort();
         Ok(names)
@@ -148,15 +128,8 @@ impl Store {
     /// A function's newest revision, `None` if it was never deployed.
     pub async fn latest(&self, function: &FunctionName) -> Result<Option<Revision>, StoreError> {
         let folder = ObjectPath::from_iter(["functions", function.as_str()]);
-        let listed = self
-            .objects
-            .list_with_delimiter(Some(&folder))
-            .await
-            .map_err(failed("list", &folder))?;
-        let numbers = listed
-            .objects
-            .iter()
-            .filter_map(|object| revision_number(object.location.filename()?));
+        let listed = self.objects.list_with_delimiter(Some(&folder)).await.map_err(failed("list", &folder))?;
+        let numbers = listed.objects.iter().filter_map(|object| revision_number(object.location.filename()?));
         let Some(number) = numbers.max() else { return Ok(None) };
         self.read_revision(function, number).await.map(Some)
     }
@@ -166,33 +139,23 @@ impl Store {
         let path = revision_path(&revision.function, revision.revision);
         let content =
             serde_json::to_vec_pretty(revision).expect("every key is text and no value's serialisation fails");
-        let create = PutOptions {
-            mode: PutMode::Create,
-            ..PutOptions::default()
-        };
+        let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match self.objects.put_opts(&path, content.into(), create).await {
             Ok(_) => Ok(()),
-            Err(object_store::Error::AlreadyExists { .. }) => Err(StoreError::Conflict {
-                function: revision.function.clone(),
-                revision: revision.revision,
-            }),
+            Err(object_store::Error::AlreadyExists { .. }) => {
+                Err(StoreError::Conflict { function: revision.function.clone(), revision: revision.revision })
+            }
             Err(error) => Err(failed("write", &path)(error)),
         }
     }
 
     async fn read_revision(&self, function: &FunctionName, number: u64) -> Result<Revision, StoreError> {
         let path = revision_path(function, number);
-        let damaged = |why: String| StoreError::Damaged {
-            object: path.to_string(),
-            why,
-        };
+        let damaged = |why: String| StoreError::Damaged { object: path.to_string(), why };
         let content = self.read(&path, MAX_REVISION_BYTES).await?;
         let revision: Revision = serde_json::from_slice(&content).map_err(|error| damaged(error.to_string()))?;
         if (&revision.function, revision.revision) != (function, number) {
-            let of = format!(
-                "it is revision {} of function '{}'",
-                revision.revision, revision.function
-            );
+            let of = format!("it is revision {} of function '{}'", revision.revision, revision.function);
             return Err(damaged(of));
         }
         revision.check().map_err(damaged)?;
@@ -202,11 +165,7 @@ impl Store {
     async fn read(&self, path: &ObjectPath, cap: u64) -> Result<Bytes, StoreError> {
         let found = self.objects.get(path).await.map_err(failed("read", path))?;
         if found.meta.size > cap {
-            return Err(StoreError::TooLarge {
-                object: path.to_string(),
-                size: found.meta.size,
-                cap,
-            });
+            return Err(StoreError::TooLarge { object: path.to_string(), size: found.meta.size, cap });
         }
         found.bytes().await.map_err(failed("read", path))
     }

@@ -23,11 +23,7 @@ pub struct NotATimestamp(String);
 impl Timestamp {
     /// The system's clock, which is taken to stand after 1970.
     pub fn now() -> Self {
-        Self(
-            SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs()),
-        )
+        Self(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))
     }
 
     /// Seconds since 1970.
@@ -51,23 +47,8 @@ impl FromStr for Timestamp {
     fn from_str(text: &str) -> Result<Self, NotATimestamp> {
         let refuse = || NotATimestamp(text.chars().take(40).flat_map(char::escape_debug).collect());
         let field = |range: std::ops::Range<usize>| text.get(range).and_then(|digits| digits.parse::<u64>().ok());
-        let numbers = [
-            field(0..4),
-            field(5..7),
-            field(8..10),
-            field(11..13),
-            field(14..16),
-            field(17..19),
-        ];
-        let [
-            Some(year),
-            Some(month),
-            Some(day),
-            Some(hour),
-            Some(minute),
-            Some(second),
-        ] = numbers
-        else {
+        let numbers = [field(0..4), field(5..7), field(8..10), field(11..13), field(14..16), field(17..19)];
+        let [Some(year), Some(month), Some(day), Some(hour), Some(minute), Some(second)] = numbers else {
             return Err(refuse());
         };
         if year < 1970 {
@@ -75,11 +56,7 @@ impl FromStr for Timestamp {
         }
         let moment = Self(days(year, month, day) * DAY + hour * 3600 + minute * 60 + second);
         // Whatever is out of its range, or is no digit, comes out differently.
-        if moment.to_string() == text {
-            Ok(moment)
-        } else {
-            Err(refuse())
-        }
+        if moment.to_string() == text { Ok(moment) } else { Err(refuse()) }
     }
 }
 

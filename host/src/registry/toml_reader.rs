@@ -50,21 +50,13 @@ pub(super) struct Table<'r> {
 
 impl<'r> Notes<'r> {
     pub(super) fn new(file: String, text: &'r str) -> Self {
-        Self {
-            file,
-            text,
-            found: RefCell::default(),
-        }
+        Self { file, text, found: RefCell::default() }
     }
 
     /// Notes a mistake at a byte of the text.
     pub(super) fn add(&self, at: usize, key: &str, message: impl Into<String>) {
-        let mistake = Mistake {
-            file: self.file.clone(),
-            line: Some(self.line(at)),
-            key: key.into(),
-            message: message.into(),
-        };
+        let mistake =
+            Mistake { file: self.file.clone(), line: Some(self.line(at)), key: key.into(), message: message.into() };
         self.found.borrow_mut().push(mistake);
     }
 
@@ -85,23 +77,14 @@ impl<'r> Notes<'r> {
 impl<'r> Table<'r> {
     /// The document's outermost table.
     pub(super) fn root(notes: &'r Notes<'r>, table: &'r DeTable<'r>) -> Self {
-        Self {
-            notes,
-            name: String::new(),
-            table,
-            at: 0,
-            known: Vec::new(),
-        }
+        Self { notes, name: String::new(), table, at: 0, known: Vec::new() }
     }
 
     /// The text under `key`, if it is there and is text.
     pub(super) fn text(&mut self, key: &'static str) -> Option<Placed<&'r str>> {
         let value = self.value(key)?;
         let text = self.expect(key, value, "text in quotes", value.get_ref().as_str())?;
-        Some(Placed {
-            value: text,
-            at: value.span().start,
-        })
+        Some(Placed { value: text, at: value.span().start })
     }
 
     /// The text under `key`, whose absence is a mistake.
@@ -137,10 +120,7 @@ impl<'r> Table<'r> {
         let text = value.get_ref().as_str().or_else(|| Some(number?.as_str()));
         let text = self.expect(key, value, "text in quotes", text)?;
         let read = read(text).map_err(|why| self.notes.add(value.span().start, &self.key(key), why.to_string()));
-        Some(Placed {
-            value: read.ok()?,
-            at: value.span().start,
-        })
+        Some(Placed { value: read.ok()?, at: value.span().start })
     }
 
     /// The whole number under `key`.
@@ -148,10 +128,7 @@ impl<'r> Table<'r> {
         let value = self.value(key)?;
         let number = whole(value.get_ref()).and_then(|n| u32::try_from(n).ok());
         let number = self.expect(key, value, "a whole number from 0 to 4294967295", number)?;
-        Some(Placed {
-            value: number,
-            at: value.span().start,
-        })
+        Some(Placed { value: number, at: value.span().start })
     }
 
     /// The truth value under `key`.
@@ -169,14 +146,8 @@ impl<'r> Table<'r> {
     ) -> Option<Placed<Vec<T>>> {
         let value = self.value(key)?;
         let array = self.expect(key, value, &format!("a list of {what}"), value.get_ref().as_array())?;
-        let items = array
-            .iter()
-            .filter_map(|item| self.expect(key, item, what, read(item.get_ref())))
-            .collect();
-        Some(Placed {
-            value: items,
-            at: value.span().start,
-        })
+        let items = array.iter().filter_map(|item| self.expect(key, item, what, read(item.get_ref()))).collect();
+        Some(Placed { value: items, at: value.span().start })
     }
 
     /// The table under `key`.
@@ -191,11 +162,8 @@ impl<'r> Table<'r> {
         let Some(value) = self.value(key) else {
             return Vec::new();
         };
-        let what = if self.name.is_empty() {
-            format!("a list of tables, each under [[{key}]]")
-        } else {
-            "a list".to_owned()
-        };
+        let what =
+            if self.name.is_empty() { format!("a list of tables, each under [[{key}]]") } else { "a list".to_owned() };
         let Some(array) = self.expect(key, value, &what, value.get_ref().as_array()) else {
             return Vec::new();
         };
@@ -208,15 +176,9 @@ impl<'r> Table<'r> {
 
     /// All entries of a table whose keys are the user's own.
     pub(super) fn entries(&self) -> impl Iterator<Item = (Placed<&'r str>, &'r DeValue<'r>)> + use<'r> {
-        self.table.iter().map(|(key, value)| {
-            (
-                Placed {
-                    value: key.get_ref().deref(),
-                    at: key.span().start,
-                },
-                value.get_ref(),
-            )
-        })
+        self.table
+            .iter()
+            .map(|(key, value)| (Placed { value: key.get_ref().deref(), at: key.span().start }, value.get_ref()))
     }
 
     /// Whether the table has `key`, of whatever type.
@@ -236,9 +198,7 @@ impl<'r> Table<'r> {
 
     /// The key with the tables around it.
     pub(super) fn key(&self, key: &str) -> String {
-        let bare = key
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+        let bare = key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
         let key = if bare { key.to_owned() } else { format!("{key:?}") };
         match (self.name.as_str(), key.as_str()) {
             ("", _) => key,
@@ -250,11 +210,7 @@ impl<'r> Table<'r> {
     /// Notes every key that was not asked for.
     pub(super) fn finish(self) {
         for (key, _) in self.entries().filter(|(key, _)| !self.known.contains(&key.value)) {
-            let near = self
-                .known
-                .iter()
-                .map(|known| (distance(key.value, known), *known))
-                .min();
+            let near = self.known.iter().map(|known| (distance(key.value, known), *known)).min();
             let advice = match near {
                 Some((steps, known)) if steps <= 1 + known.len() / 4 => format!("did you mean '{known}'?"),
                 _ => format!("known here: {}", self.known.join(", ")),
@@ -269,13 +225,7 @@ impl<'r> Table<'r> {
     }
 
     fn inner(&self, key: &str, table: &'r DeTable<'r>, at: usize) -> Table<'r> {
-        Table {
-            notes: self.notes,
-            name: self.key(key),
-            table,
-            at,
-            known: Vec::new(),
-        }
+        Table { notes: self.notes, name: self.key(key), table, at, known: Vec::new() }
     }
 
     fn parse<T: FromStr<Err: fmt::Display>>(&self, key: &str, text: &Placed<&str>) -> Option<Placed<T>> {
@@ -291,11 +241,7 @@ impl<'r> Table<'r> {
     fn expect<T>(&self, key: &str, value: &Spanned<DeValue<'_>>, what: &str, read: Option<T>) -> Option<T> {
         if read.is_none() {
             let found = value.get_ref().type_str();
-            self.note(
-                value.span().start,
-                key,
-                format!("must be {what}; found {found}{}", literal(value.get_ref())),
-            );
+            self.note(value.span().start, key, format!("must be {what}; found {found}{}", literal(value.get_ref())));
         }
         read
     }

@@ -31,14 +31,12 @@ pub fn parse_size(text: &str) -> Result<u64, UnitError> {
 
 /// Reads a duration: a whole number with ms, s, m or h.
 pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
-    parse(text, &DURATIONS)
-        .map(Duration::from_millis)
-        .ok_or_else(|| UnitError {
-            what: "duration",
-            units: "ms, s, m or h",
-            example: "30s",
-            text: shown(text),
-        })
+    parse(text, &DURATIONS).map(Duration::from_millis).ok_or_else(|| UnitError {
+        what: "duration",
+        units: "ms, s, m or h",
+        example: "30s",
+        text: shown(text),
+    })
 }
 
 /// The shortest text that [`parse_size`] reads back as `bytes`.
@@ -49,11 +47,7 @@ pub fn format_size(bytes: u64) -> String {
 /// The shortest text that [`parse_duration`] reads back as `duration`, to the millisecond.
 pub fn format_duration(duration: Duration) -> String {
     let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    if ms == 0 {
-        "0s".to_owned()
-    } else {
-        format(ms, &DURATIONS)
-    }
+    if ms == 0 { "0s".to_owned() } else { format(ms, &DURATIONS) }
 }
 
 fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
@@ -63,9 +57,7 @@ fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 }
 
 fn format(value: u64, units: &[(&str, u64)]) -> String {
-    let exact = units
-        .iter()
-        .find(|(_, factor)| value != 0 && value.is_multiple_of(*factor));
+    let exact = units.iter().find(|(_, factor)| value != 0 && value.is_multiple_of(*factor));
     let (unit, factor) = exact.copied().unwrap_or(("B", 1));
     format!("{}{unit}", value / factor)
 }
@@ -89,18 +81,7 @@ mod tests {
         assert_eq!(parse_size("2 GiB"), Ok(2 << 30));
         assert_eq!(parse_size("512KiB"), Ok(512 << 10));
         assert_eq!(parse_size("7"), Ok(7));
-        for bad in [
-            "",
-            "MiB",
-            "1.5GiB",
-            "-1",
-            "+1",
-            "128MB",
-            "128mib",
-            "1 MiB ",
-            "99999999999GiB",
-            "１MiB",
-        ] {
+        for bad in ["", "MiB", "1.5GiB", "-1", "+1", "128MB", "128mib", "1 MiB ", "99999999999GiB", "１MiB"] {
             assert!(parse_size(bad).is_err(), "{bad}");
         }
         let message = parse_size("128MB").expect_err("MB").to_string();

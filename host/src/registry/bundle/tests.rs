@@ -8,14 +8,8 @@ use crate::registry::split::{Event, Part, Splitter};
 /// A small component with a producers section and a custom section of somebody else.
 fn component() -> Vec<u8> {
     let mut component = wasm_encoder::Component::new();
-    component.section(&wasm_encoder::RawSection {
-        id: 1,
-        data: b"\0asm\x01\0\0\0",
-    });
-    component.section(&wasm_encoder::CustomSection {
-        name: "producers".into(),
-        data: b"someone"[..].into(),
-    });
+    component.section(&wasm_encoder::RawSection { id: 1, data: b"\0asm\x01\0\0\0" });
+    component.section(&wasm_encoder::CustomSection { name: "producers".into(), data: b"someone"[..].into() });
     component.finish()
 }
 
@@ -31,9 +25,7 @@ fn project(dir: &TempDir) -> Project {
 /// The bundle's parts, as a host sees them.
 fn split(bundle: &[u8]) -> Vec<(Part, Vec<u8>)> {
     let mut splitter = Splitter::new();
-    let events = splitter
-        .push(bundle.to_vec().into())
-        .expect("what is written can be read");
+    let events = splitter.push(bundle.to_vec().into()).expect("what is written can be read");
     splitter.finish().expect("the bundle is whole");
     let mut parts = Vec::new();
     for event in events {
@@ -62,13 +54,8 @@ fn everything_is_in_the_bundle_and_wasm_tools_accept_it() {
     assert_eq!(split(&bytes), expected);
     assert_eq!(bundle.manifest().component, Some(Blob::of(&component())));
     let first = wasmparser::Parser::new(0).parse_all(&bytes).nth(1).unwrap().unwrap();
-    let wasmparser::Payload::CustomSection(first) = first else {
-        panic!("the first section is {first:?}")
-    };
-    assert_eq!(
-        (first.name(), first.data()),
-        ("nocti.manifest", bundle.manifest().canonical_json().as_slice())
-    );
+    let wasmparser::Payload::CustomSection(first) = first else { panic!("the first section is {first:?}") };
+    assert_eq!((first.name(), first.data()), ("nocti.manifest", bundle.manifest().canonical_json().as_slice()));
 }
 
 #[test]
@@ -78,10 +65,7 @@ fn a_large_model_is_several_sections() {
     let mut bytes = Vec::new();
     bundle.write_chunked(&mut bytes, 4).expect("memory takes it");
     let is_model = |payload: &wasmparser::Payload<'_>| matches!(payload, wasmparser::Payload::CustomSection(section) if section.name() == "nocti.model.m");
-    let chunks = wasmparser::Parser::new(0)
-        .parse_all(&bytes)
-        .filter(|p| is_model(p.as_ref().unwrap()))
-        .count();
+    let chunks = wasmparser::Parser::new(0).parse_all(&bytes).filter(|p| is_model(p.as_ref().unwrap())).count();
     assert_eq!(chunks, 3);
     assert_eq!(split(&bytes)[1].1, b"0123456789");
 }
@@ -91,10 +75,7 @@ fn a_bundle_as_component_loses_its_old_sections() {
     let dir = tempfile::tempdir().unwrap();
     let project = project(&dir);
     let path = dir.path().join("c.wasm");
-    Bundle::prepare(&project)
-        .unwrap()
-        .write_file(&path)
-        .expect("the folder takes it");
+    Bundle::prepare(&project).unwrap().write_file(&path).expect("the folder takes it");
     assert_ne!(fs::read(&path).unwrap(), component());
     assert_eq!(Bundle::prepare(&project).unwrap().component(), component());
 }
@@ -106,16 +87,10 @@ fn a_bare_model_gets_an_empty_component() {
     fs::write(&path, "onnx").unwrap();
     let project = Project::for_model(&path, "iris".parse().unwrap(), "1".parse().unwrap());
     let bundle = Bundle::prepare(&project).expect("the file is there");
-    assert_eq!(
-        (bundle.manifest().component, bundle.component()),
-        (None, PREAMBLE.as_slice())
-    );
+    assert_eq!((bundle.manifest().component, bundle.component()), (None, PREAMBLE.as_slice()));
     let mut bytes = Vec::new();
     bundle.write_to(&mut bytes).unwrap();
-    assert_eq!(
-        split(&bytes),
-        [(Part::Model("iris".parse().unwrap()), b"onnx".to_vec())]
-    );
+    assert_eq!(split(&bytes), [(Part::Model("iris".parse().unwrap()), b"onnx".to_vec())]);
     wasmparser::validate(&bytes).expect("a bundle is a component");
 }
 
@@ -127,15 +102,9 @@ fn a_file_that_changes_in_between_is_noticed() {
     for other in ["012345678X", "012345678", "0123456789+"] {
         fs::write(dir.path().join("m.onnx"), other).unwrap();
         let error = bundle.write_file(&out).expect_err("the model is another one");
-        assert!(
-            matches!(&error, BundleError::FileChanged(path) if path.ends_with("m.onnx")),
-            "{error}"
-        );
+        assert!(matches!(&error, BundleError::FileChanged(path) if path.ends_with("m.onnx")), "{error}");
     }
-    let left: Vec<_> = fs::read_dir(dir.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left.len(), 3, "neither a bundle nor a temporary file is left: {left:?}");
 }
 
@@ -147,10 +116,7 @@ fn what_is_no_component_is_refused_with_advice() {
     truncated.pop();
     let cases: [(&[u8], &str); 6] = [
         (b"\x7fELF....", "is not a WebAssembly file"),
-        (
-            b"\0asm\x01\0\0\0",
-            "is a core module; build with --target wasm32-wasip2",
-        ),
+        (b"\0asm\x01\0\0\0", "is a core module; build with --target wasm32-wasip2"),
         (b"\0asm\x0d", "ends within its first 8 bytes"),
         (b"\0asm\x0e\0\x01\0", "of another version"),
         (&truncated, "runs past the end of the file"),

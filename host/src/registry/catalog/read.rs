@@ -27,9 +27,7 @@ pub(super) async fn with_manifests(
 ) -> Result<Function, StoreError> {
     let mut versions = IndexMap::new();
     for (name, record) in &revision.versions {
-        let known = shown
-            .and_then(|function| function.versions.get(name))
-            .filter(|known| known.record == *record);
+        let known = shown.and_then(|function| function.versions.get(name)).filter(|known| known.record == *record);
         let version = match known {
             Some(version) => Arc::clone(version),
             None => Arc::new(Version {
@@ -51,17 +49,11 @@ async fn manifest(
     version: &VersionName,
     digest: Digest,
 ) -> Result<Manifest, StoreError> {
-    let damaged = |why: String| StoreError::Damaged {
-        object: format!("manifest {digest}"),
-        why,
-    };
+    let damaged = |why: String| StoreError::Damaged { object: format!("manifest {digest}"), why };
     let bytes = store.read_blob(&digest, MAX_MANIFEST_BYTES as u64).await?;
     let manifest = Manifest::parse(&bytes).map_err(|error| damaged(error.to_string()))?;
     if (&manifest.name, &manifest.version) != (function, version) {
-        return Err(damaged(format!(
-            "it is of function '{}' version '{}'",
-            manifest.name, manifest.version
-        )));
+        return Err(damaged(format!("it is of function '{}' version '{}'", manifest.name, manifest.version)));
     }
     Ok(manifest)
 }

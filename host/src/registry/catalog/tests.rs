@@ -12,11 +12,7 @@ use crate::registry::manifest::{Model, ModelOptions};
 fn manifest(function: &str, version: &str, content: &str) -> Manifest {
     let mut manifest = Manifest::new(function.parse().unwrap(), version.parse().unwrap());
     let blob = Blob::of(content.as_bytes());
-    manifest.models.push(Model {
-        name: "m".parse().unwrap(),
-        blob,
-        options: ModelOptions::default(),
-    });
+    manifest.models.push(Model { name: "m".parse().unwrap(), blob, options: ModelOptions::default() });
     manifest
 }
 
@@ -35,17 +31,11 @@ fn memory() -> Store {
 }
 
 async fn deployed(catalog: &Catalog, function: &str, version: &str) -> Published {
-    catalog
-        .deploy(deployment(function, version, version))
-        .await
-        .expect("the version is new")
+    catalog.deploy(deployment(function, version, version)).await.expect("the version is new")
 }
 
 fn resolved(catalog: &Catalog, function: &str, version: Option<&str>) -> Result<String, String> {
-    catalog
-        .resolve(function, version)
-        .map(|v| v.name.to_string())
-        .map_err(|error| error.to_string())
+    catalog.resolve(function, version).map(|v| v.name.to_string()).map_err(|error| error.to_string())
 }
 
 #[tokio::test]
@@ -61,10 +51,7 @@ async fn what_is_deployed_is_resolved_at_once_and_after_a_restart() {
         assert_eq!(resolved(&catalog, "f", Some("1")), Ok("1".to_owned()));
         let version = catalog.resolve("f", Some("2")).unwrap();
         assert_eq!(*version.manifest, manifest("f", "2", "2"));
-        assert_eq!(
-            (version.digest, version.record.size_bytes),
-            (version.manifest.digest(), 1)
-        );
+        assert_eq!((version.digest, version.record.size_bytes), (version.manifest.digest(), 1));
         assert_eq!(catalog.function("f").unwrap().revision.revision, 2);
     }
 }
@@ -72,31 +59,16 @@ async fn what_is_deployed_is_resolved_at_once_and_after_a_restart() {
 #[tokio::test]
 async fn what_is_unknown_is_answered_with_what_is_known() {
     let catalog = Catalog::load(memory()).await.unwrap();
-    assert_eq!(
-        resolved(&catalog, "x", None),
-        Err("Request for unknown model: 'x' is not found".to_owned())
-    );
-    assert!(matches!(
-        catalog.delete_function("Not A Name").await,
-        Err(CatalogError::UnknownFunction(_))
-    ));
+    assert_eq!(resolved(&catalog, "x", None), Err("Request for unknown model: 'x' is not found".to_owned()));
+    assert!(matches!(catalog.delete_function("Not A Name").await, Err(CatalogError::UnknownFunction(_))));
     deployed(&catalog, "f", "1.0.0").await;
     deployed(&catalog, "f", "1.1.0").await;
     let message = "Request for unknown model: 'f' version '2' is not found; function 'f' has versions 1.0.0, 1.1.0";
     assert_eq!(resolved(&catalog, "f", Some("2")), Err(message.to_owned()));
-    catalog
-        .deploy(Deployment {
-            alias: None,
-            ..deployment("quiet", "1", "x")
-        })
-        .await
-        .unwrap();
+    catalog.deploy(Deployment { alias: None, ..deployment("quiet", "1", "x") }).await.unwrap();
     assert_eq!(resolved(&catalog, "quiet", Some("1")), Ok("1".to_owned()));
     let message = resolved(&catalog, "quiet", None).expect_err("there is no live alias");
-    assert!(
-        message.contains("gets no traffic") && message.contains("has versions 1"),
-        "{message}"
-    );
+    assert!(message.contains("gets no traffic") && message.contains("has versions 1"), "{message}");
 }
 
 #[tokio::test]
@@ -106,14 +78,8 @@ async fn deploying_the_same_again_changes_nothing() {
     let again = deployed(&catalog, "f", "1").await;
     assert!(!again.changed);
     assert_eq!(again.function.revision, first.function.revision);
-    let error = catalog
-        .deploy(deployment("f", "1", "other"))
-        .await
-        .expect_err("1 has other content");
-    assert!(
-        matches!(error, CatalogError::Revision(RevisionError::VersionTaken { .. })),
-        "{error}"
-    );
+    let error = catalog.deploy(deployment("f", "1", "other")).await.expect_err("1 has other content");
+    assert!(matches!(error, CatalogError::Revision(RevisionError::VersionTaken { .. })), "{error}");
     assert_eq!(resolved(&catalog, "f", None), Ok("1".to_owned()));
 }
 
@@ -130,21 +96,11 @@ async fn deleting_is_seen_at_once_and_survives() {
     catalog.delete_function("f").await.expect("it is there");
     assert_eq!(in_use.name.as_str(), "2", "whoever has resolved it goes on");
     for catalog in [&catalog, &Catalog::load(store).await.unwrap()] {
-        assert!(matches!(
-            catalog.resolve("f", None),
-            Err(CatalogError::UnknownFunction(_))
-        ));
-        let names: Vec<_> = catalog
-            .functions()
-            .iter()
-            .map(|function| function.name().to_string())
-            .collect();
+        assert!(matches!(catalog.resolve("f", None), Err(CatalogError::UnknownFunction(_))));
+        let names: Vec<_> = catalog.functions().iter().map(|function| function.name().to_string()).collect();
         assert_eq!(names, ["g"]);
     }
-    let back = catalog
-        .deploy(deployment("f", "2", "other"))
-        .await
-        .expect("a deleted version may come back");
+    let back = catalog.deploy(deployment("f", "2", "other")).await.expect("a deleted version may come back");
     assert_eq!(back.function.revision.revision, 5);
 }
 
@@ -153,9 +109,7 @@ async fn two_writers_of_one_store_both_succeed() {
     let store = memory();
     let one = Catalog::load(store.clone()).await.unwrap();
     let other = Catalog::load(store.clone()).await.unwrap();
-    let (a, b) = (0..8)
-        .map(|n| (format!("a{n}"), format!("b{n}")))
-        .unzip::<_, _, Vec<_>, Vec<_>>();
+    let (a, b) = (0..8).map(|n| (format!("a{n}"), format!("b{n}"))).unzip::<_, _, Vec<_>, Vec<_>>();
     let deploys = |catalog: Catalog, versions: Vec<String>| async move {
         for version in versions {
             deployed(&catalog, "f", &version).await;
@@ -187,18 +141,9 @@ async fn a_lost_race_is_run_again_on_the_winners_state() {
         })
         .await
         .expect("the second attempt succeeds");
-    assert_eq!(
-        (calls.load(Ordering::Relaxed), published.function.revision.revision),
-        (2, 2)
-    );
-    let error = catalog
-        .publish("f".parse().unwrap(), |current| {
-            Ok(Some(Revision {
-                revision: 1,
-                ..current.clone()
-            }))
-        })
-        .await;
+    assert_eq!((calls.load(Ordering::Relaxed), published.function.revision.revision), (2, 2));
+    let error =
+        catalog.publish("f".parse().unwrap(), |current| Ok(Some(Revision { revision: 1, ..current.clone() }))).await;
     assert!(matches!(error, Err(CatalogError::Contended(_))));
 }
 
@@ -217,29 +162,12 @@ async fn a_damaged_function_leaves_the_others_alone() {
     let catalog = Catalog::load(store).await.expect("the rest can be read");
     assert_eq!(resolved(&catalog, "whole", None), Ok("1".to_owned()));
     let damaged = catalog.damaged();
-    assert_eq!(
-        damaged.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
-        ["broken-blob", "broken-revision"]
-    );
+    assert_eq!(damaged.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["broken-blob", "broken-revision"]);
     assert!(damaged[0].1.contains(&digest.to_string()), "{damaged:?}");
-    assert!(
-        damaged[1]
-            .1
-            .contains("functions/broken-revision/00000000000000000001.json"),
-        "{damaged:?}"
-    );
-    assert!(matches!(
-        catalog.resolve("broken-revision", None),
-        Err(CatalogError::Damaged { .. })
-    ));
-    assert!(matches!(
-        catalog.deploy(deployment("broken-revision", "2", "x")).await,
-        Err(CatalogError::Store(_))
-    ));
-    catalog
-        .delete_function("broken-blob")
-        .await
-        .expect("what is not needed to delete may be missing");
+    assert!(damaged[1].1.contains("functions/broken-revision/00000000000000000001.json"), "{damaged:?}");
+    assert!(matches!(catalog.resolve("broken-revision", None), Err(CatalogError::Damaged { .. })));
+    assert!(matches!(catalog.deploy(deployment("broken-revision", "2", "x")).await, Err(CatalogError::Store(_))));
+    catalog.delete_function("broken-blob").await.expect("what is not needed to delete may be missing");
     assert_eq!(catalog.damaged().len(), 1);
 }
 
@@ -250,9 +178,7 @@ fn revision_file(root: &Path, function: &str) -> std::path::PathBuf {
 #[test]
 fn weights_decide_by_their_share() {
     let weights = BTreeMap::from([("a", 1), ("b", 0), ("c", 3)]);
-    let picked: Vec<_> = (0..5)
-        .map(|draw| pick(weights.iter().map(|(name, weight)| (*name, *weight)), draw))
-        .collect();
+    let picked: Vec<_> = (0..5).map(|draw| pick(weights.iter().map(|(name, weight)| (*name, *weight)), draw)).collect();
     assert_eq!(picked, [Some("a"), Some("c"), Some("c"), Some("c"), None]);
 }
 
@@ -262,20 +188,12 @@ async fn traffic_is_split_between_versions() {
     deployed(&catalog, "f", "1").await;
     deployed(&catalog, "f", "2").await;
     let change = |current: &Revision| {
-        let mut next = Revision {
-            revision: current.revision + 1,
-            ..current.clone()
-        };
+        let mut next = Revision { revision: current.revision + 1, ..current.clone() };
         let weights = [("1", 50), ("2", 50)].map(|(name, weight)| (name.parse().unwrap(), weight));
         next.aliases.insert(AliasName::live(), BTreeMap::from(weights));
         Ok(Some(next))
     };
     catalog.publish("f".parse().unwrap(), change).await.unwrap();
-    let ones = (0..1000)
-        .filter(|_| resolved(&catalog, "f", None).as_deref() == Ok("1"))
-        .count();
-    assert!(
-        (300..700).contains(&ones),
-        "{ones} of 1000, twelve standard deviations are allowed"
-    );
+    let ones = (0..1000).filter(|_| resolved(&catalog, "f", None).as_deref() == Ok("1")).count();
+    assert!((300..700).contains(&ones), "{ones} of 1000, twelve standard deviations are allowed");
 }

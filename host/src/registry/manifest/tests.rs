@@ -6,18 +6,11 @@ fn blob(content: &str) -> Blob {
 }
 
 fn model(name: &str) -> Model {
-    Model {
-        name: name.parse().unwrap(),
-        blob: blob(name),
-        options: ModelOptions::default(),
-    }
+    Model { name: name.parse().unwrap(), blob: blob(name), options: ModelOptions::default() }
 }
 
 fn asset(path: &str) -> Asset {
-    Asset {
-        path: path.parse().unwrap(),
-        blob: blob(path),
-    }
+    Asset { path: path.parse().unwrap(), blob: blob(path) }
 }
 
 fn valid() -> Manifest {
@@ -49,21 +42,10 @@ fn canonical_json_is_stable() {
 fn parsing_gives_back_what_was_written() {
     let mut manifest = valid();
     // Each of these needs all 17 digits to read back as itself.
-    for number in [
-        0.1 + 0.2,
-        1.0 / 3.0,
-        5e-324,
-        f64::MAX,
-        -0.0,
-        0.978_123_456_789_012_3,
-        8.41e21,
-    ] {
+    for number in [0.1 + 0.2, 1.0 / 3.0, 5e-324, f64::MAX, -0.0, 0.988_432_332_678_310_5, 8.41e21] {
         manifest.metrics.insert(format!("{number:e}"), number);
     }
-    assert_eq!(
-        Manifest::parse(&manifest.canonical_json()).expect("it is valid"),
-        manifest
-    );
+    assert_eq!(Manifest::parse(&manifest.canonical_json()).expect("it is valid"), manifest);
 }
 
 #[test]
@@ -72,15 +54,10 @@ fn other_spellings_are_refused() {
     let spaced = canonical.replace("\"env\":{", "\"env\": {");
     let reordered = canonical.replace("\"A\":\"1\",\"B\":\"2\"", "\"B\":\"2\",\"A\":\"1\"");
     for other in [spaced, reordered] {
-        assert!(
-            matches!(Manifest::parse(other.as_bytes()), Err(ManifestError::NotCanonical)),
-            "{other}"
-        );
+        assert!(matches!(Manifest::parse(other.as_bytes()), Err(ManifestError::NotCanonical)), "{other}");
     }
     let unknown = canonical.replace("{\"name\"", "{\"nmae\":1,\"name\"");
-    let error = Manifest::parse(unknown.as_bytes())
-        .expect_err("nmae is unknown")
-        .to_string();
+    let error = Manifest::parse(unknown.as_bytes()).expect_err("nmae is unknown").to_string();
     assert!(error.contains("unknown field `nmae`"), "{error}");
 }
 
@@ -95,29 +72,19 @@ fn every_rule_is_checked() {
         ("limits.concurrency", |m| m.limits.concurrency = 0),
         ("instances.reuse", |m| m.instances.reuse = 0),
         ("max_warm must be at least min_warm", |m| m.instances.min_warm = 17),
-        ("instances.idle_timeout", |m| {
-            m.instances.idle_timeout = Duration::from_secs(90_000)
-        }),
-        ("leave network.allow empty", |m| {
-            m.network.allow.push("example.org".to_owned())
-        }),
+        ("instances.idle_timeout", |m| m.instances.idle_timeout = Duration::from_secs(90_000)),
+        ("leave network.allow empty", |m| m.network.allow.push("example.org".to_owned())),
         ("model 'a': max_batch", |m| m.models[0].options.max_batch = 0),
         ("model 'b': intra_threads", |m| m.models[1].options.intra_threads = 257),
         ("models: 'a' is there twice", |m| m.models.push(model("a"))),
-        ("assets: 'labels.txt' is there twice", |m| {
-            m.assets.push(asset("labels.txt"))
-        }),
+        ("assets: 'labels.txt' is there twice", |m| m.assets.push(asset("labels.txt"))),
         ("also another asset's folder", |m| m.assets.push(asset("labels.txt/en"))),
         ("env.a=b", |m| drop(m.env.insert("a=b".to_owned(), String::new()))),
         ("env.A", |m| drop(m.env.insert("A".to_owned(), "\0".to_owned()))),
         ("exactly one model", |m| m.component = None),
-        ("signature.inputs: 'x' is there twice", |m| {
-            m.signature = Some(signature(["x", "x"]))
-        }),
+        ("signature.inputs: 'x' is there twice", |m| m.signature = Some(signature(["x", "x"]))),
         ("signature.inputs ''", |m| m.signature = Some(signature(["x", ""]))),
-        ("not valid", |m| {
-            *m.metrics.entry("nan".to_owned()).or_default() = f64::NAN
-        }),
+        ("not valid", |m| *m.metrics.entry("nan".to_owned()).or_default() = f64::NAN),
     ];
     for (expected, change) in cases {
         let message = problem(change);
@@ -126,15 +93,8 @@ fn every_rule_is_checked() {
 }
 
 fn signature(inputs: [&str; 2]) -> Signature {
-    let spec = |name: &str| TensorSpec {
-        name: name.to_owned(),
-        datatype: Datatype::Fp32,
-        shape: vec![-1],
-    };
-    Signature {
-        inputs: inputs.map(spec).to_vec(),
-        outputs: Vec::new(),
-    }
+    let spec = |name: &str| TensorSpec { name: name.to_owned(), datatype: Datatype::Fp32, shape: vec![-1] };
+    Signature { inputs: inputs.map(spec).to_vec(), outputs: Vec::new() }
 }
 
 #[test]

@@ -58,13 +58,7 @@ pub(super) fn project(dir: &Path, notes: &Notes<'_>, document: &DeTable<'_>) -> 
         metrics,
         ..Manifest::new(name?.value, version?.value)
     };
-    Some(Project {
-        dir: dir.into(),
-        manifest,
-        component,
-        models,
-        assets,
-    })
+    Some(Project { dir: dir.into(), manifest, component, models, assets })
 }
 
 fn component(dir: &Path, notes: &Notes<'_>, mut table: Table<'_>) -> Option<ComponentSource> {
@@ -88,11 +82,7 @@ fn models(dir: &Path, notes: &Notes<'_>, tables: Vec<Table<'_>>) -> Vec<ModelSou
                 table.note(name.at, "name", format!("there is already a model '{}'", name.value));
             }
             names.push(name.value.clone());
-            models.extend(file.map(|file| ModelSource {
-                name: name.value,
-                file,
-                options,
-            }));
+            models.extend(file.map(|file| ModelSource { name: name.value, file, options }));
         }
         table.finish();
     }
@@ -105,12 +95,7 @@ fn model_options(table: &mut Table<'_>) -> ModelOptions {
     let max_batch = number(table, "max_batch", default.max_batch, rules::max_batch);
     let intra_threads = number(table, "intra_threads", default.intra_threads, rules::intra_threads);
     let warmup = table.flag("warmup").unwrap_or(default.warmup);
-    ModelOptions {
-        device,
-        max_batch,
-        intra_threads,
-        warmup,
-    }
+    ModelOptions { device, max_batch, intra_threads, warmup }
 }
 
 fn assets(dir: &Path, notes: &Notes<'_>, table: &Table<'_>) -> Vec<AssetSource> {
@@ -122,15 +107,7 @@ fn assets(dir: &Path, notes: &Notes<'_>, table: &Table<'_>) -> Vec<AssetSource> 
             table.note(key.at, key.value, why);
             continue;
         };
-        let file = file(
-            dir,
-            notes,
-            table.key(key.value),
-            &Placed {
-                value: written,
-                at: key.at,
-            },
-        );
+        let file = file(dir, notes, table.key(key.value), &Placed { value: written, at: key.at });
         match (key.value.parse(), file) {
             (Ok(path), Some(file)) => assets.push(AssetSource { path, file }),
             (Err(why), _) => table.note(key.at, key.value, why.to_string()),
@@ -164,20 +141,12 @@ fn tensors(tables: Vec<Table<'_>>) -> Vec<TensorSpec> {
         }
         let datatype = datatype.and_then(|text| {
             let read = Datatype::deserialize(StrDeserializer::<ValueError>::new(text.value));
-            read.map_err(|_| table.note(text.at, "datatype", no_datatype(text.value)))
-                .ok()
+            read.map_err(|_| table.note(text.at, "datatype", no_datatype(text.value))).ok()
         });
         if let Some(name) = name {
             // The stand-ins let the rest be checked; a mistake has been noted, so the result will not count.
-            let (datatype, shape) = (
-                datatype.unwrap_or(Datatype::Bytes),
-                shape.map(|s| s.value).unwrap_or_default(),
-            );
-            let spec = TensorSpec {
-                name: name.value.to_owned(),
-                datatype,
-                shape,
-            };
+            let (datatype, shape) = (datatype.unwrap_or(Datatype::Bytes), shape.map(|s| s.value).unwrap_or_default());
+            let spec = TensorSpec { name: name.value.to_owned(), datatype, shape };
             noted(&table, name.at, "", rules::tensor(&spec));
             if specs.iter().any(|other| other.name == spec.name) {
                 table.note(name.at, "name", format!("'{}' is there twice", spec.name));
@@ -206,20 +175,9 @@ fn instances(mut table: Table<'_>) -> Instances {
         reuse: number(&mut table, "reuse", default.reuse, rules::reuse),
         min_warm: number(&mut table, "min_warm", default.min_warm, |_| Ok(())),
         max_warm: number(&mut table, "max_warm", default.max_warm, |_| Ok(())),
-        idle_timeout: quantity(
-            &mut table,
-            "idle_timeout",
-            default.idle_timeout,
-            parse_duration,
-            rules::idle_timeout,
-        ),
+        idle_timeout: quantity(&mut table, "idle_timeout", default.idle_timeout, parse_duration, rules::idle_timeout),
     };
-    noted(
-        &table,
-        table.at(),
-        "",
-        rules::warm(instances.min_warm, instances.max_warm),
-    );
+    noted(&table, table.at(), "", rules::warm(instances.min_warm, instances.max_warm));
     table.finish();
     instances
 }
@@ -241,11 +199,7 @@ fn env(table: &Table<'_>) -> BTreeMap<String, String> {
                 noted(table, key.at, key.value, rules::env_value(text));
                 env.insert(key.value.to_owned(), text.to_owned());
             }
-            None => table.note(
-                key.at,
-                key.value,
-                format!("must be text in quotes; found {}", value.type_str()),
-            ),
+            None => table.note(key.at, key.value, format!("must be text in quotes; found {}", value.type_str())),
         }
     }
     env
@@ -259,11 +213,7 @@ fn metrics(table: &Table<'_>) -> BTreeMap<String, f64> {
                 noted(table, key.at, key.value, rules::metric(number));
                 metrics.insert(key.value.to_owned(), number);
             }
-            None => table.note(
-                key.at,
-                key.value,
-                format!("must be a number; found {}", value.type_str()),
-            ),
+            None => table.note(key.at, key.value, format!("must be a number; found {}", value.type_str())),
         }
     }
     metrics
@@ -271,8 +221,7 @@ fn metrics(table: &Table<'_>) -> BTreeMap<String, f64> {
 
 fn texts(table: &mut Table<'_>, key: &'static str) -> Vec<String> {
     let list = table.list(key, "text in quotes", DeValue::as_str);
-    list.map(|list| list.value.into_iter().map(str::to_owned).collect())
-        .unwrap_or_default()
+    list.map(|list| list.value.into_iter().map(str::to_owned).collect()).unwrap_or_default()
 }
 
 fn number(table: &mut Table<'_>, key: &'static str, default: u32, rule: fn(u32) -> Check) -> u32 {
@@ -302,10 +251,7 @@ fn file(dir: &Path, notes: &Notes<'_>, key: String, written: &Placed<&str>) -> O
         notes.add(written.at, &key, "must name a file");
         return None;
     }
-    Some(FileRef {
-        path: dir.join(written.value),
-        named_at: Some((notes.line(written.at), key)),
-    })
+    Some(FileRef { path: dir.join(written.value), named_at: Some((notes.line(written.at), key)) })
 }
 
 fn noted(table: &Table<'_>, at: usize, key: &str, check: Check) {

@@ -65,34 +65,17 @@ fn every_key_is_read() {
     let project = Project::parse(Path::new("f"), FULL).expect("the document is valid");
     let manifest = &project.manifest;
     assert_eq!((manifest.name.as_str(), manifest.version.as_str()), ("digits", "1.0.0"));
-    assert_eq!(
-        (manifest.limits.memory, manifest.limits.timeout),
-        (64 << 20, Duration::from_secs(5))
-    );
+    assert_eq!((manifest.limits.memory, manifest.limits.timeout), (64 << 20, Duration::from_secs(5)));
     assert_eq!((manifest.instances.reuse, manifest.instances.max_warm), (1, 2));
     assert_eq!(manifest.env["LABELS"], "en");
-    assert_eq!(
-        (manifest.metrics["accuracy"], manifest.metrics["epochs"]),
-        (0.978, 20.0)
-    );
+    assert_eq!((manifest.metrics["accuracy"], manifest.metrics["epochs"]), (0.978, 20.0));
     let signature = manifest.signature.as_ref().expect("there is a signature");
     assert_eq!(signature.inputs[0].shape, [-1, 8, 8]);
     assert_eq!(signature.outputs[1].datatype, Datatype::Fp32);
     let component = project.component.expect("there is a component");
-    assert_eq!(
-        component.file.path,
-        Path::new("f/target/wasm32-wasip2/release/digits.wasm")
-    );
-    assert_eq!(
-        component.build.as_deref(),
-        Some("cargo build --release --target wasm32-wasip2")
-    );
-    let options = ModelOptions {
-        device: Device::Cuda(Some(1)),
-        max_batch: 8,
-        intra_threads: 2,
-        warmup: false,
-    };
+    assert_eq!(component.file.path, Path::new("f/target/wasm32-wasip2/release/digits.wasm"));
+    assert_eq!(component.build.as_deref(), Some("cargo build --release --target wasm32-wasip2"));
+    let options = ModelOptions { device: Device::Cuda(Some(1)), max_batch: 8, intra_threads: 2, warmup: false };
     assert_eq!(project.models[0].options, options);
     assert_eq!(project.assets[0].path.as_str(), "labels.txt");
     assert_eq!(project.assets[0].file.path, Path::new("f/model/labels.txt"));
@@ -104,10 +87,7 @@ fn what_is_left_out_has_a_default() {
     let project = Project::parse(Path::new("f"), text).expect("a model-only function");
     assert!(project.component.is_none());
     assert_eq!(project.models[0].options, ModelOptions::default());
-    assert_eq!(
-        project.manifest,
-        Manifest::new("iris".parse().unwrap(), "1".parse().unwrap())
-    );
+    assert_eq!(project.manifest, Manifest::new("iris".parse().unwrap(), "1".parse().unwrap()));
 }
 
 #[test]
@@ -223,9 +203,7 @@ fn files_are_checked_apart_and_together() {
     std::fs::write(dir.path().join("model/digits.onnx"), "onnx").unwrap();
     std::fs::create_dir_all(dir.path().join("target/wasm32-wasip2/release")).unwrap();
     std::fs::write(dir.path().join("target/wasm32-wasip2/release/digits.wasm"), "wasm").unwrap();
-    project
-        .check_files()
-        .expect("all files are there; an asset may be empty");
+    project.check_files().expect("all files are there; an asset may be empty");
 }
 
 #[test]

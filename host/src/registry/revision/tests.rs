@@ -47,13 +47,7 @@ fn a_deploy_adds_the_version_and_points_the_alias() {
         "in order of deployment"
     );
     assert_eq!(two.aliases["live"], BTreeMap::from([("1.10".parse().unwrap(), 100)]));
-    assert_eq!(
-        two.action,
-        Action::Deploy {
-            version: "1.10".parse().unwrap(),
-            alias: Some(AliasName::live())
-        }
-    );
+    assert_eq!(two.action, Action::Deploy { version: "1.10".parse().unwrap(), alias: Some(AliasName::live()) });
 }
 
 #[test]
@@ -77,9 +71,7 @@ fn other_content_under_the_same_version_is_refused() {
     let error = deploy(&two(), "1.9", "other", Some("live")).expect_err("1.9 is taken");
     assert!(matches!(error, RevisionError::VersionTaken { .. }));
     assert!(
-        error
-            .to_string()
-            .contains("version '1.9' of function 'f' is already deployed with other content"),
+        error.to_string().contains("version '1.9' of function 'f' is already deployed with other content"),
         "{error}"
     );
 }
@@ -118,13 +110,8 @@ fn unknown_versions_are_answered_with_the_known_ones() {
 fn numbers_go_on_after_a_deletion() {
     let gone = two().without_anything(now()).unwrap();
     assert_eq!((gone.revision, gone.is_deleted()), (3, true));
-    assert!(matches!(
-        gone.without_anything(now()),
-        Err(RevisionError::UnknownFunction(_))
-    ));
-    let again = deploy(&gone, "1.9", "other", Some("live"))
-        .unwrap()
-        .expect("a deleted version may come back");
+    assert!(matches!(gone.without_anything(now()), Err(RevisionError::UnknownFunction(_))));
+    let again = deploy(&gone, "1.9", "other", Some("live")).unwrap().expect("a deleted version may come back");
     assert_eq!(again.revision, 4);
 }
 

@@ -89,12 +89,7 @@ impl Splitter {
 
     /// Declares the end of the bundle: an error unless every part has come.
     pub fn finish(&mut self) -> Result<(), SplitError> {
-        let cut_off = |inside: &str| {
-            Err(SplitError::Truncated {
-                offset: self.offset,
-                inside: inside.to_owned(),
-            })
-        };
+        let cut_off = |inside: &str| Err(SplitError::Truncated { offset: self.offset, inside: inside.to_owned() });
         let end = match (&self.state, &self.open) {
             (State::Header(reader), None) if reader.is_empty() => self.check_complete(),
             (State::Header(reader), None) if !reader.is_empty() => cut_off("a section's header"),
@@ -117,9 +112,7 @@ impl Splitter {
                     FileKind::Component => self.state = State::Header(HeaderReader::default()),
                     FileKind::CoreModule => return Err(SplitError::CoreModule),
                     FileKind::OtherVersion => {
-                        return Err(SplitError::NotABundle(
-                            "it is WebAssembly of a version this host does not read",
-                        ));
+                        return Err(SplitError::NotABundle("it is WebAssembly of a version this host does not read"));
                     }
                     FileKind::Other => return Err(SplitError::NotWasm),
                 }
@@ -199,20 +192,11 @@ impl Splitter {
                 return Err(self.malformed("nocti.digest must hold 64 hexadecimal digits"));
             }
             (_, Some(_)) => {
-                return Err(SplitError::Missing {
-                    section: section::DIGEST.to_owned(),
-                });
+                return Err(SplitError::Missing { section: section::DIGEST.to_owned() });
             }
         }
-        self.state = State::Gather {
-            content: Vec::with_capacity(left),
-            left,
-        };
-        if left == 0 {
-            self.end_gathered(Bytes::new(), events)
-        } else {
-            Ok(())
-        }
+        self.state = State::Gather { content: Vec::with_capacity(left), left };
+        if left == 0 { self.end_gathered(Bytes::new(), events) } else { Ok(()) }
     }
 
     fn end_gathered(&mut self, content: Bytes, events: &mut Vec<Event>) -> Result<(), SplitError> {
@@ -222,16 +206,11 @@ impl Splitter {
             return Ok(());
         };
         let text = String::from_utf8_lossy(&content);
-        let expected: Digest = text
-            .parse()
-            .map_err(|_| self.malformed("nocti.digest must hold 64 hexadecimal digits"))?;
+        let expected: Digest =
+            text.parse().map_err(|_| self.malformed("nocti.digest must hold 64 hexadecimal digits"))?;
         let got = Digest::of(&manifest);
         if got != expected {
-            return Err(SplitError::WrongDigest {
-                section: section::MANIFEST.to_owned(),
-                expected,
-                got,
-            });
+            return Err(SplitError::WrongDigest { section: section::MANIFEST.to_owned(), expected, got });
         }
         let manifest = Arc::new(Manifest::parse(&manifest)?);
         self.manifest = Some(Arc::clone(&manifest));
@@ -253,22 +232,13 @@ impl Splitter {
                     "the part before it is not complete, and parts must not be interleaved"
                 }
             };
-            let section = format!(
-                "{part} (after {} of {} bytes of {})",
-                open.hasher.size(),
-                open.blob.size,
-                open.part
-            );
+            let section = format!("{part} (after {} of {} bytes of {})", open.hasher.size(), open.blob.size, open.part);
             return Err(self.unexpected(&section, why));
         }
         if self.done.contains(&part) {
             return Err(self.unexpected(&part.to_string(), "the bundle has had it already"));
         }
-        self.open = Some(OpenPart {
-            part: part.clone(),
-            blob,
-            hasher: BlobHasher::default(),
-        });
+        self.open = Some(OpenPart { part: part.clone(), blob, hasher: BlobHasher::default() });
         events.push(Event::BlobStart { part, blob });
         Ok(())
     }
@@ -298,11 +268,7 @@ impl Splitter {
         if got <= open.blob.size {
             return Ok(());
         }
-        Err(SplitError::WrongSize {
-            section: open.part.to_string(),
-            expected: open.blob.size,
-            got,
-        })
+        Err(SplitError::WrongSize { section: open.part.to_string(), expected: open.blob.size, got })
     }
 
     fn receive(&mut self, bytes: Bytes, events: &mut Vec<Event>) {
@@ -321,11 +287,7 @@ impl Splitter {
         let got = open.hasher.finish().sha256;
         if got != open.blob.sha256 {
             let section = open.part.to_string();
-            return Err(SplitError::WrongDigest {
-                section,
-                expected: open.blob.sha256,
-                got,
-            });
+            return Err(SplitError::WrongDigest { section, expected: open.blob.sha256, got });
         }
         self.done.insert(open.part);
         events.push(Event::BlobEnd);
@@ -335,39 +297,25 @@ impl Splitter {
     fn check_complete(&self) -> Result<(), SplitError> {
         let Some(manifest) = &self.manifest else {
             return match self.unconfirmed {
-                Some(_) => Err(SplitError::Missing {
-                    section: section::DIGEST.to_owned(),
-                }),
+                Some(_) => Err(SplitError::Missing { section: section::DIGEST.to_owned() }),
                 None => Err(SplitError::NotABundle(NO_MANIFEST)),
             };
         };
         match parts(manifest).find(|part| !self.done.contains(part)) {
-            Some(part) => Err(SplitError::Missing {
-                section: part.to_string(),
-            }),
+            Some(part) => Err(SplitError::Missing { section: part.to_string() }),
             None => Ok(()),
         }
     }
 
     fn unexpected(&self, section: &str, why: &'static str) -> SplitError {
-        SplitError::Unexpected {
-            section: section.to_owned(),
-            offset: self.section_at,
-            why,
-        }
+        SplitError::Unexpected { section: section.to_owned(), offset: self.section_at, why }
     }
 
     fn malformed(&self, why: &'static str) -> SplitError {
-        SplitError::Malformed {
-            offset: self.section_at,
-            why,
-        }
+        SplitError::Malformed { offset: self.section_at, why }
     }
 
     fn already_refused(offset: u64) -> SplitError {
-        SplitError::Malformed {
-            offset,
-            why: "and the bundle was refused or finished before",
-        }
+        SplitError::Malformed { offset, why: "and the bundle was refused or finished before" }
     }
 }

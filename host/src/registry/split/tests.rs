@@ -27,17 +27,10 @@ impl Layout {
         let mut sections = vec![(String::new(), COMPONENT_SECTIONS.to_vec())];
         for (name, content) in [("m", "model m"), ("n", "model n, longer")] {
             let blob = Blob::of(content.as_bytes());
-            manifest.models.push(Model {
-                name: name.parse().unwrap(),
-                blob,
-                options: ModelOptions::default(),
-            });
+            manifest.models.push(Model { name: name.parse().unwrap(), blob, options: ModelOptions::default() });
             sections.push((format!("nocti.model.{name}"), content.into()));
         }
-        manifest.assets.push(Asset {
-            path: "a/b.txt".parse().unwrap(),
-            blob: Blob::of(b""),
-        });
+        manifest.assets.push(Asset { path: "a/b.txt".parse().unwrap(), blob: Blob::of(b"") });
         sections.push(("nocti.asset.a/b.txt".to_owned(), Vec::new()));
         Self { manifest, sections }
     }
@@ -46,10 +39,7 @@ impl Layout {
     fn bytes(&self) -> Vec<u8> {
         let manifest = self.manifest.canonical_json();
         let digest = Digest::of(&manifest).to_string().into_bytes();
-        let own = [
-            ("nocti.manifest".to_owned(), manifest),
-            ("nocti.digest".to_owned(), digest),
-        ];
+        let own = [("nocti.manifest".to_owned(), manifest), ("nocti.digest".to_owned(), digest)];
         let mut bytes = PREAMBLE.to_vec();
         for (name, content) in own.iter().chain(&self.sections) {
             if !name.is_empty() {
@@ -88,10 +78,7 @@ fn refused_layout(change: impl FnOnce(&mut Layout)) -> String {
 }
 
 fn start(part: Part, content: &[u8]) -> Event {
-    Event::BlobStart {
-        part,
-        blob: Blob::of(content),
-    }
+    Event::BlobStart { part, blob: Blob::of(content) }
 }
 
 #[test]
@@ -119,9 +106,7 @@ fn a_bundle_comes_apart_in_order() {
 fn a_model_in_chunks_is_one_part() {
     let mut layout = Layout::new();
     layout.sections[2].1.truncate(7);
-    layout
-        .sections
-        .insert(3, ("nocti.model.n".to_owned(), b", longer".to_vec()));
+    layout.sections.insert(3, ("nocti.model.n".to_owned(), b", longer".to_vec()));
     let whole = split([&Layout::new().bytes()[..]]).unwrap();
     assert_eq!(split([&layout.bytes()[..]]).expect("chunks are allowed"), whole);
 }
@@ -130,11 +115,7 @@ fn a_model_in_chunks_is_one_part() {
 fn every_truncation_is_refused() {
     let bytes = Layout::new().bytes();
     for length in 0..bytes.len() {
-        assert!(
-            split([&bytes[..length]]).is_err(),
-            "the first {length} of {} bytes",
-            bytes.len()
-        );
+        assert!(split([&bytes[..length]]).is_err(), "the first {length} of {} bytes", bytes.len());
     }
 }
 
@@ -155,17 +136,11 @@ fn what_is_no_bundle_is_told_apart() {
     let plain = component();
     let cases: [(&[u8], &str); 7] = [
         (b"\x08\x07onnx...", "not a WebAssembly file"),
-        (
-            b"\0asm\x01\0\0\0",
-            "core module, not a component; build it with --target wasm32-wasip2",
-        ),
+        (b"\0asm\x01\0\0\0", "core module, not a component; build it with --target wasm32-wasip2"),
         (b"\0asm\x0e\0\x01\0", "of a version this host does not read"),
         (b"\0asm", "cut off after 4 bytes"),
         (b"", "cut off after 0 bytes"),
-        (
-            &plain,
-            "not a Nocti bundle: its first section is not nocti.manifest; make one with `nocti build`",
-        ),
+        (&plain, "not a Nocti bundle: its first section is not nocti.manifest; make one with `nocti build`"),
         (&PREAMBLE, "not a Nocti bundle"),
     ];
     for (bytes, expected) in cases {
@@ -186,37 +161,19 @@ fn every_wrong_layout_is_refused_by_name() {
     let cases: [Case; 16] = [
         ("without nocti.model.n", |l| drop(l.sections.remove(2))),
         ("without nocti.asset.a/b.txt", |l| drop(l.sections.pop())),
-        ("nocti.model.m is damaged: its sha256 should be", |l| {
-            l.sections[1].1[0] = b'M'
-        }),
-        ("nocti.model.m has 8 bytes or more, but the manifest says 7", |l| {
-            l.sections[1].1.push(b'!')
-        }),
+        ("nocti.model.m is damaged: its sha256 should be", |l| l.sections[1].1[0] = b'M'),
+        ("nocti.model.m has 8 bytes or more, but the manifest says 7", |l| l.sections[1].1.push(b'!')),
         ("inside nocti.asset.a/b.txt", |l| l.manifest.assets[0].blob.size = 1),
         ("nocti.model.m at byte", |l| l.manifest.models.truncate(0)),
-        ("the bundle has had it already", |l| {
-            l.sections.push(section("nocti.model.m", "model m"))
-        }),
-        ("the bundle has had it already", |l| {
-            l.sections.push(section("nocti.manifest", "{}"))
-        }),
-        ("the manifest does not list it", |l| {
-            l.sections.push(section("nocti.asset.z", ""))
-        }),
-        ("this host knows no such section", |l| {
-            l.sections.push(section("nocti.policy", ""))
-        }),
+        ("the bundle has had it already", |l| l.sections.push(section("nocti.model.m", "model m"))),
+        ("the bundle has had it already", |l| l.sections.push(section("nocti.manifest", "{}"))),
+        ("the manifest does not list it", |l| l.sections.push(section("nocti.asset.z", ""))),
+        ("this host knows no such section", |l| l.sections.push(section("nocti.policy", ""))),
         ("parts must not be interleaved", |l| l.sections[1].1.truncate(6)),
-        ("all the component's sections must come before", |l| {
-            l.sections.rotate_left(1)
-        }),
-        ("all the component's sections must come before", |l| {
-            l.sections.push(section("x", ""))
-        }),
+        ("all the component's sections must come before", |l| l.sections.rotate_left(1)),
+        ("all the component's sections must come before", |l| l.sections.push(section("x", ""))),
         ("the component has 43 bytes or more", |l| l.sections[0].1[1] = 33),
-        ("together have the size", |l| {
-            l.sections.insert(0, l.sections[0].clone())
-        }),
+        ("together have the size", |l| l.sections.insert(0, l.sections[0].clone())),
         ("the manifest lists no component", |l| {
             l.manifest.component = None;
             l.manifest.models.truncate(1);
@@ -237,18 +194,8 @@ fn the_manifest_is_checked_before_anything_else() {
     let message = refused(&[&PREAMBLE[..], &header].concat());
     assert!(message.contains("at most 1048576"), "{message}");
 
-    let no_digest = [
-        &PREAMBLE[..],
-        &custom_header("nocti.manifest", 2),
-        b"{}",
-        COMPONENT_SECTIONS,
-    ]
-    .concat();
-    assert!(
-        refused(&no_digest).contains("without nocti.digest"),
-        "{}",
-        refused(&no_digest)
-    );
+    let no_digest = [&PREAMBLE[..], &custom_header("nocti.manifest", 2), b"{}", COMPONENT_SECTIONS].concat();
+    assert!(refused(&no_digest).contains("without nocti.digest"), "{}", refused(&no_digest));
 }
 
 #[test]
@@ -268,11 +215,7 @@ fn content_is_neither_copied_nor_kept() {
         Event::BlobData(data) if data == "model n, longer" => Some(data.clone()),
         _ => None,
     });
-    assert!(
-        bytes
-            .as_ptr_range()
-            .contains(&model.expect("the model is there").as_ptr())
-    );
+    assert!(bytes.as_ptr_range().contains(&model.expect("the model is there").as_ptr()));
 }
 
 proptest! {

@@ -35,15 +35,7 @@ impl BlobWriter {
         // One of another size is damaged, and is replaced by what is being written.
         let exists = size(&*objects, &path).await? == Some(blob.size);
         let (hasher, pending) = (BlobHasher::default(), PutPayloadMut::new());
-        Ok(Self {
-            objects,
-            path,
-            blob,
-            hasher,
-            exists,
-            pending,
-            upload: None,
-        })
+        Ok(Self { objects, path, blob, hasher, exists, pending, upload: None })
     }
 
     /// Takes the next bytes.
@@ -91,10 +83,7 @@ impl BlobWriter {
             let upload = self.objects.put_multipart(&self.path).await;
             self.upload = Some(upload.map_err(failed("write", &self.path))?);
         }
-        let upload = self
-            .upload
-            .as_mut()
-            .expect("it was begun above if it had not been before");
+        let upload = self.upload.as_mut().expect("it was begun above if it had not been before");
         // One part at a time: whoever sends waits for the disk, and nothing piles up.
         if let Err(error) = upload.put_part(part).await {
             // At once rather than on drop: on a full disk, what was written is in the way of whatever comes next.
@@ -112,10 +101,7 @@ impl BlobWriter {
     }
 
     fn wrong_content(&self) -> StoreError {
-        StoreError::WrongContent {
-            expected: self.blob,
-            got: self.hasher.clone().finish(),
-        }
+        StoreError::WrongContent { expected: self.blob, got: self.hasher.clone().finish() }
     }
 }
 

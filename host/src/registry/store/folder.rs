@@ -22,11 +22,7 @@ impl Folder {
         fs::create_dir_all(path.join("blobs").join("sha256"))?;
         fs::create_dir_all(path.join("functions"))?;
         let root = path.canonicalize()?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(root.join("lock"))?;
+        let lock = File::options().create(true).truncate(false).write(true).open(root.join("lock"))?;
         match lock.try_lock() {
             Ok(()) => sweep(&root),
             // Another process has staged files of its own here.

@@ -26,19 +26,14 @@ fn revision(function: &str, number: u64) -> Revision {
             size_bytes: 1,
         };
         let version = version.to_string().parse().unwrap();
-        revision = revision
-            .with_deploy(&version, &record, Some(&AliasName::live()), now)
-            .unwrap()
-            .unwrap();
+        revision = revision.with_deploy(&version, &record, Some(&AliasName::live()), now).unwrap().unwrap();
     }
     revision
 }
 
 async fn folder() -> (TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open_folder(&dir.path().join("deep/data"))
-        .await
-        .expect("the folder is made");
+    let store = Store::open_folder(&dir.path().join("deep/data")).await.expect("the folder is made");
     (dir, store)
 }
 
@@ -47,19 +42,13 @@ fn files(dir: &TempDir) -> Vec<String> {
     fn walk(folder: &Path, found: &mut Vec<String>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(&path, found)
-            } else {
-                found.push(path.to_str().unwrap().to_owned())
-            }
+            if path.is_dir() { walk(&path, found) } else { found.push(path.to_str().unwrap().to_owned()) }
         }
     }
     let root = dir.path().join("deep/data");
     let mut found = Vec::new();
     walk(&root, &mut found);
-    let relative = found
-        .iter()
-        .map(|path| path[root.to_str().unwrap().len() + 1..].to_owned());
+    let relative = found.iter().map(|path| path[root.to_str().unwrap().len() + 1..].to_owned());
     relative.filter(|path| path != "lock").collect()
 }
 
@@ -74,32 +63,16 @@ async fn a_blob_written_in_pieces_reads_back() {
     let mut writer = store.blob_writer(blob).await.unwrap();
     writer.write(Bytes::from_static(b"sea ")).await.unwrap();
     writer.write(Bytes::from_static(b"sparkle")).await.unwrap();
-    assert_eq!(
-        store.blob_size(&blob.sha256).await.unwrap(),
-        None,
-        "not there before the commit"
-    );
+    assert_eq!(store.blob_size(&blob.sha256).await.unwrap(), None, "not there before the commit");
     assert_eq!(store.local_path(&blob.sha256), None);
     writer.commit().await.unwrap();
     assert_eq!(store.blob_size(&blob.sha256).await.unwrap(), Some(11));
     assert_eq!(store.read_blob(&blob.sha256, 11).await.unwrap(), "sea sparkle");
-    assert_eq!(
-        fs::read(store.local_path(&blob.sha256).unwrap()).unwrap(),
-        b"sea sparkle"
-    );
+    assert_eq!(fs::read(store.local_path(&blob.sha256).unwrap()).unwrap(), b"sea sparkle");
     assert_eq!(files(&dir), [blob_file(blob.sha256)]);
-    let error = store
-        .read_blob(&blob.sha256, 10)
-        .await
-        .expect_err("11 bytes are more than 10");
-    assert!(
-        matches!(error, StoreError::TooLarge { size: 11, cap: 10, .. }),
-        "{error}"
-    );
-    let error = store
-        .read_blob(&Digest::of(b"other"), 10)
-        .await
-        .expect_err("there is no such blob");
+    let error = store.read_blob(&blob.sha256, 10).await.expect_err("11 bytes are more than 10");
+    assert!(matches!(error, StoreError::TooLarge { size: 11, cap: 10, .. }), "{error}");
+    let error = store.read_blob(&Digest::of(b"other"), 10).await.expect_err("there is no such blob");
     assert!(matches!(error, StoreError::Missing { .. }), "{error}");
 }
 
@@ -113,11 +86,7 @@ async fn a_blob_of_many_parts_is_staged_and_then_whole() {
     for _ in 0..7 {
         writer.write(piece.clone()).await.unwrap();
     }
-    assert_eq!(
-        files(&dir),
-        [blob_file(blob.sha256) + "#1"],
-        "parts are on the disk, not in memory"
-    );
+    assert_eq!(files(&dir), [blob_file(blob.sha256) + "#1"], "parts are on the disk, not in memory");
     assert_eq!(store.blob_size(&blob.sha256).await.unwrap(), None);
     writer.commit().await.unwrap();
     assert_eq!(files(&dir), [blob_file(blob.sha256)]);
@@ -159,13 +128,7 @@ async fn an_existing_blob_is_checked_but_not_rewritten() {
 async fn an_aborted_writer_leaves_nothing() {
     let (dir, store) = folder().await;
     let content = Bytes::from(vec![1; PART]);
-    let mut writer = store
-        .blob_writer(Blob {
-            size: 1 << 30,
-            ..Blob::of(b"")
-        })
-        .await
-        .unwrap();
+    let mut writer = store.blob_writer(Blob { size: 1 << 30, ..Blob::of(b"") }).await.unwrap();
     writer.write(content.clone()).await.unwrap();
     assert_eq!(files(&dir).len(), 1);
     writer.abort().await;
@@ -176,27 +139,17 @@ const PART: usize = 8 << 20;
 
 #[test]
 fn a_dropped_writer_leaves_nothing() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .build()
-        .unwrap();
-    let dir = runtime.block_on(async {
+    // One thread does all file operations in turn, so one that ends after the removal began comes after it.
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
         let (dir, store) = folder().await;
-        let mut writer = store
-            .blob_writer(Blob {
-                size: 1 << 30,
-                ..Blob::of(b"")
-            })
-            .await
-            .unwrap();
+        let mut writer = store.blob_writer(Blob { size: 1 << 30, ..Blob::of(b"") }).await.unwrap();
         writer.write(vec![1; PART].into()).await.unwrap();
         assert_eq!(files(&dir).len(), 1);
         drop(writer);
-        dir
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
+        assert_eq!(files(&dir), [""; 0]);
     });
-    // Joins the blocking threads, one of which removes the file.
-    drop(runtime);
-    assert_eq!(files(&dir), [""; 0]);
 }
 
 #[tokio::test]
@@ -205,25 +158,15 @@ async fn what_a_killed_process_staged_is_swept_by_whoever_is_alone() {
     store.write_revision(&revision("f", 1)).await.unwrap();
     let root = dir.path().join("deep/data");
     let digest = Digest::of(b"half");
-    let staged = [
-        root.join(format!("blobs/sha256/{digest}#1")),
-        root.join("functions/f/00000000000000000002.json#12"),
-    ];
+    let staged = [root.join(format!("blobs/sha256/{digest}#1")), root.join("functions/f/00000000000000000002.json#12")];
     for path in &staged {
         fs::write(path, "{").unwrap();
     }
     assert_eq!(store.blob_size(&digest).await.unwrap(), None);
-    assert_eq!(
-        store.latest(&name("f")).await.unwrap(),
-        Some(revision("f", 1)),
-        "what is staged is not there"
-    );
+    assert_eq!(store.latest(&name("f")).await.unwrap(), Some(revision("f", 1)), "what is staged is not there");
 
     let second = Store::open_folder(&root).await.unwrap();
-    assert!(
-        staged.iter().all(|path| path.exists()),
-        "the first might still be writing it"
-    );
+    assert!(staged.iter().all(|path| path.exists()), "the first might still be writing it");
     drop((store, second));
     let third = Store::open_folder(&root).await.unwrap();
     assert!(!staged.iter().any(|path| path.exists()));
@@ -257,20 +200,14 @@ async fn a_damaged_revision_is_named_and_no_path_is_shown() {
         (&good[..good.len() / 2], "EOF"),
         (&good.replace("\"f\"", "\"g\""), "it is revision 1 of function 'g'"),
         (&good.replace("\"1\": 100", "\"2\": 100"), "which is not there"),
-        (
-            &good.replace("\"kind\": \"http\"", "\"kind\": \"grpc\""),
-            "unknown variant",
-        ),
+        (&good.replace("\"kind\": \"http\"", "\"kind\": \"grpc\""), "unknown variant"),
     ];
     for (content, expected) in cases {
         fs::write(&path, content).unwrap();
         let error = store.latest(&name("f")).await.expect_err(expected);
         assert!(matches!(error, StoreError::Damaged { .. }));
         let message = error.to_string();
-        assert!(
-            message.contains("functions/f/00000000000000000001.json") && message.contains(expected),
-            "{message}"
-        );
+        assert!(message.contains("functions/f/00000000000000000001.json") && message.contains(expected), "{message}");
         assert!(!message.contains(dir.path().to_str().unwrap()), "{message}");
     }
 }
@@ -280,10 +217,7 @@ async fn a_damaged_blob_is_not_given_out() {
     let (_dir, store) = folder().await;
     let blob = store.write_blob("content".into()).await.unwrap();
     fs::write(store.local_path(&blob.sha256).unwrap(), "c0ntent").unwrap();
-    let error = store
-        .read_blob(&blob.sha256, 100)
-        .await
-        .expect_err("its content is another");
+    let error = store.read_blob(&blob.sha256, 100).await.expect_err("its content is another");
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
 }
 
@@ -291,21 +225,12 @@ async fn a_damaged_blob_is_not_given_out() {
 async fn any_object_store_will_do() {
     let store = Store::over(Arc::new(InMemory::new()));
     let blob = store.write_blob(vec![3; 2 * PART + 1].into()).await.unwrap();
-    assert_eq!(
-        store.read_blob(&blob.sha256, u64::MAX).await.unwrap().len(),
-        2 * PART + 1
-    );
+    assert_eq!(store.read_blob(&blob.sha256, u64::MAX).await.unwrap().len(), 2 * PART + 1);
     assert_eq!(store.local_path(&blob.sha256), None);
     store.write_revision(&revision("f", 1)).await.unwrap();
-    assert!(matches!(
-        store.write_revision(&revision("f", 1)).await,
-        Err(StoreError::Conflict { .. })
-    ));
+    assert!(matches!(store.write_revision(&revision("f", 1)).await, Err(StoreError::Conflict { .. })));
     assert_eq!(store.list_functions().await.unwrap(), [name("f")]);
-    assert_eq!(
-        store.latest(&name("f")).await.unwrap().unwrap().action,
-        revision("f", 1).action
-    );
+    assert_eq!(store.latest(&name("f")).await.unwrap().unwrap().action, revision("f", 1).action);
     assert!(matches!(revision("f", 1).action, Action::Deploy { .. }));
 }
 
@@ -314,10 +239,8 @@ fn a_full_disk_is_recognised_behind_other_errors() {
     #[derive(Debug, thiserror::Error)]
     #[error("cannot copy")]
     struct Outer(#[source] std::io::Error);
-    let outer = |kind: std::io::ErrorKind| object_store::Error::Generic {
-        store: "x",
-        source: Box::new(Outer(kind.into())),
-    };
+    let outer =
+        |kind: std::io::ErrorKind| object_store::Error::Generic { store: "x", source: Box::new(Outer(kind.into())) };
     let path = ObjectPath::from("blobs/x");
     let full = failed("write", &path)(outer(std::io::ErrorKind::StorageFull));
     assert_eq!(
@@ -333,8 +256,6 @@ async fn a_folder_that_cannot_be_made_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("file");
     fs::write(&path, "").unwrap();
-    let error = Store::open_folder(&path.join("data"))
-        .await
-        .expect_err("a file is in the way");
+    let error = Store::open_folder(&path.join("data")).await.expect_err("a file is in the way");
     assert!(error.to_string().contains("file/data"), "{error}");
 }

@@ -2,10 +2,10 @@
 
 use nocti_sdk::{ShapeError, Tensor};
 
-/// Pools FP32 [texts, tokens, width] under INT64 [texts, tokens] to the rows of FP32 [texts, width].
-pub(crate) fn pool(hidden: &Tensor<f32>, mask: &Tensor<i64>) -> Result<Vec<f32>, ShapeError> {
+/// Pools FP32 [texts, tokens, width] under INT64 [texts, tokens] to a vector for each text.
+pub(crate) fn pool(hidden: &Tensor<f32>, mask: &Tensor<i64>) -> Result<Vec<Vec<f32>>, ShapeError> {
     let [texts, tokens, width] = hidden.dims()?;
-    let mut rows = Vec::with_capacity(texts * width);
+    let mut pooled = Vec::with_capacity(texts);
     for (vectors, mask) in hidden.rows().zip(mask.rows()) {
         let mut sum = vec![0.0_f32; width];
         let kept = (0..tokens).filter(|token| mask[*token] != 0);
@@ -15,15 +15,10 @@ pub(crate) fn pool(hidden: &Tensor<f32>, mask: &Tensor<i64>) -> Result<Vec<f32>,
             }
         }
         // The mean's divisor falls out of the normalisation. A text without tokens would stay all zeros.
-        let length = sum
-            .iter()
-            .map(|part| part * part)
-            .sum::<f32>()
-            .sqrt()
-            .max(f32::MIN_POSITIVE);
-        rows.extend(sum.iter().map(|part| part / length));
+        let length = sum.iter().map(|part| part * part).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+        pooled.push(sum.iter().map(|part| part / length).collect());
     }
-    Ok(rows)
+    Ok(pooled)
 }
 
 #[cfg(test)]
@@ -34,16 +29,13 @@ mod tests {
     fn padding_does_not_count_and_the_length_is_one() {
         let hidden = Tensor::new([2, 2, 2], vec![3.0, 0.0, 3.0, 8.0, 0.0, 2.0, 100.0, 100.0]).unwrap();
         let mask = Tensor::new([2, 2], vec![1, 1, 1, 0]).unwrap();
-        assert_eq!(pool(&hidden, &mask).unwrap(), [0.6, 0.8, 0.0, 1.0]);
+        assert_eq!(pool(&hidden, &mask).unwrap(), [[0.6, 0.8], [0.0, 1.0]]);
     }
 
     #[test]
     fn nothing_becomes_zero_not_nan() {
         let hidden = Tensor::new([1, 1, 2], vec![5.0, 5.0]).unwrap();
-        assert_eq!(
-            pool(&hidden, &Tensor::new([1, 1], vec![0]).unwrap()).unwrap(),
-            [0.0, 0.0]
-        );
+        assert_eq!(pool(&hidden, &Tensor::new([1, 1], vec![0]).unwrap()).unwrap(), [[0.0, 0.0]]);
     }
 
     #[test]

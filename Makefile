@@ -1,9 +1,10 @@
 # Everything sets itself up: `make demo` and `make test` work on a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint build examples models setup clean
+.PHONY: help demo test lint build examples fixtures models setup clean
 
-guests := examples/wasm-models
-minilm := $(guests)/sentences/model
+examples := examples/wasm-models
+fixtures := tests/fixtures/guests
+minilm := $(examples)/sentences/model
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,9 +12,9 @@ help: ## Show this list
 demo: setup examples models build ## Start a host, deploy the examples, call them, stop it; KEEP=1 leaves it up
 	KEEP=$(KEEP) scripts/demo
 
-test: setup examples models ## Run all tests
+test: setup examples fixtures models ## Run all tests
+	cargo test --workspace --locked --manifest-path $(examples)/Cargo.toml
 	cargo test --workspace --locked
-	cargo test --workspace --locked --manifest-path $(guests)/Cargo.toml
 
 lint: ## Check format, scripts, WIT, dependencies, clippy and docs
 	scripts/lint
@@ -22,16 +23,19 @@ build: ## Build nocti as `make test` does, into target/debug
 	cargo build --workspace --locked
 
 examples: setup ## Compile the example functions for wasm32-wasip2
-	cd $(guests) && ../../scripts/guest-cargo build --release --locked
+	cd $(examples) && ../../scripts/guest-cargo build --release --locked
+
+fixtures: setup ## Compile the badly behaved functions of the tests
+	cd $(fixtures) && ../../../scripts/guest-cargo build --release --locked
 
 models: setup ## Make the models that are too large to be committed (90 MB)
 	@if [ -e $(minilm)/minilm.onnx ] && [ -e $(minilm)/tokenizer.json ]; then echo "models: found, $(minilm)"; else \
 	    scripts/setup python \
-	    && "$${NOCTI_HOME:-$${XDG_CACHE_HOME:-$$HOME/.cache}/nocti}/python/bin/python" $(guests)/sentences/convert.py; fi
+	    && "$${NOCTI_HOME:-$${XDG_CACHE_HOME:-$$HOME/.cache}/nocti}/python/bin/python" $(examples)/sentences/convert.py; fi
 
 setup: ## Install what is missing: the guests' compiler, ONNX Runtime
 	@scripts/setup
 
 clean: ## Remove what was built here, not what the set-up installed
 	cargo clean
-	cargo clean --manifest-path $(guests)/Cargo.toml
+	cargo clean --manifest-path $(examples)/Cargo.toml

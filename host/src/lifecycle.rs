@@ -52,15 +52,36 @@ pub enum WakeError {
     Host(String),
 }
 
+/// How much of a version is in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Nothing: it is on disk.
+    Stored,
+    /// Nothing yet.
+    Loading,
+    /// Its component and sessions.
+    Loaded,
+    /// Instances as well.
+    Warm,
+}
+
 /// A version as `status` shows it.
 pub struct VersionStatus {
     pub version: Arc<Version>,
-    pub state: &'static str,
+    pub state: State,
     /// Idle and busy instances.
     pub instances: (usize, usize),
     pub requests: u64,
     pub cold_starts: u64,
     pub last_cold_start: Option<Duration>,
+}
+
+impl VersionStatus {
+    /// True when it takes memory.
+    pub fn is_live(&self) -> bool {
+        matches!(self.state, State::Warm | State::Loaded)
+    }
 }
 
 type Loading = Shared<BoxFuture<'static, Result<Arc<Live>, WakeError>>>;
@@ -352,10 +373,10 @@ impl Slot {
         let live = self.live.load_full();
         let instances = live.as_ref().map_or((0, 0), |live| live.instances());
         let state = match &live {
-            Some(_) if instances.0 + instances.1 > 0 => "warm",
-            Some(_) => "loaded",
-            None if self.loading.lock().unwrap_or_else(PoisonError::into_inner).is_some() => "loading",
-            None => "stored",
+            Some(_) if instances.0 + instances.1 > 0 => State::Warm,
+            Some(_) => State::Loaded,
+            None if self.loading.lock().unwrap_or_else(PoisonError::into_inner).is_some() => State::Loading,
+            None => State::Stored,
         };
         let cold_starts = self.cold_starts.load(Ordering::Relaxed);
         let last = Duration::from_micros(self.last_cold_start_us.load(Ordering::Relaxed));
@@ -367,12 +388,5 @@ impl Slot {
             cold_starts,
             last_cold_start: (cold_starts > 0).then_some(last),
         }
-    }
-}
-
-impl Version {
-    /// `name@version`, for logs and messages.
-    pub fn label(&self) -> String {
-        format!("{}@{}", self.function, self.name)
     }
 }

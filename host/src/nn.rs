@@ -14,7 +14,7 @@ mod value;
 pub mod wit;
 
 pub use graph::{Models, SessionKey};
-pub use session::Session;
+pub use session::{Session, describe};
 
 /// Why a model could not be loaded or run. The texts speak to the model's user; none shows a host path.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -6,7 +6,9 @@ use serde::Serialize;
 use crate::host::Host;
 use crate::http::body::Body;
 use crate::http::respond;
-use crate::lifecycle::VersionStatus;
+use crate::lifecycle::{State, VersionStatus};
+use crate::nn::graph::SessionInfo;
+use crate::registry::catalog::Version;
 use crate::registry::revision::FunctionKind;
 
 #[derive(Serialize)]
@@ -22,7 +24,7 @@ struct FunctionStatus {
     function: String,
     version: String,
     kind: FunctionKind,
-    state: &'static str,
+    state: State,
     instances: Instances,
     requests: u64,
     cold_starts: u64,
@@ -65,7 +67,7 @@ pub(crate) fn status(host: &Host) -> Response<Body> {
                 function: version.function.to_string(),
                 version: version.name.to_string(),
                 kind: version.record.kind,
-                state: status.map_or("stored", |status| status.state),
+                state: status.map_or(State::Stored, |status| status.state),
                 instances: status.map_or(Instances { idle: 0, busy: 0 }, instances),
                 requests: status.map_or(0, |status| status.requests),
                 cold_starts: status.map_or(0, |status| status.cold_starts),
@@ -86,8 +88,7 @@ pub(crate) fn status(host: &Host) -> Response<Body> {
             sha256: info.key.digest.to_string(),
             device: info.session.device().to_string(),
             size_bytes: info.session.size_bytes(),
-            // One reference is this listing's own.
-            refs: std::sync::Arc::strong_count(&info.session) - 1,
+            refs: known.iter().filter(|status| status.is_live() && has_model(&status.version, info)).count(),
         })
         .collect();
     let memory = Memory {
@@ -96,6 +97,10 @@ pub(crate) fn status(host: &Host) -> Response<Body> {
     };
     let uptime_s = host.started_at.elapsed().as_secs();
     respond::json(StatusCode::OK, &StatusBody { uptime_s, functions, sessions, memory })
+}
+
+fn has_model(version: &Version, info: &SessionInfo) -> bool {
+    version.manifest.models.iter().any(|model| model.blob.sha256 == info.key.digest)
 }
 
 fn instances(status: &VersionStatus) -> Instances {

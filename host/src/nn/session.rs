@@ -3,7 +3,7 @@
 //! `run` needs the session to itself, so each session belongs to one thread and jobs reach it by channel: no tokio thread
 //! ever waits for ONNX Runtime. The thread ends, and the memory goes back, when the last user drops the [`Session`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use bytes::Bytes;
@@ -132,6 +132,14 @@ impl Session {
     }
 }
 
+/// What a model file takes and gives, found by loading it on this thread for a moment, on the CPU.
+pub fn describe(library: &Library, file: &Path) -> Result<Signature, NnError> {
+    let model = file.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
+    let options = Options { model, targets: vec![Target::Cpu], intra_threads: 1, warmup: false };
+    let (_, facts) = load(library, &Source::File(file.into()), &options)?;
+    Ok(facts.signature)
+}
+
 /// The owner thread: load, then serve jobs until no sender is left.
 fn own(
     library: &Library,
@@ -155,6 +163,18 @@ fn own(
     }
     while let Ok(job) = queue.recv() {
         job.execute(&options.model, &mut session);
+    }
+    drop(session);
+    give_memory_back();
+}
+
+/// The allocator keeps a dropped session's pages for later; an idle host has no later.
+fn give_memory_back() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: malloc_trim(3) takes no pointers, locks what it touches, and may be called from any thread at any time.
+    #[expect(unsafe_code, reason = "the allocator has no safe interface for it")]
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 
@@ -183,7 +203,7 @@ fn load(library: &Library, source: &Source, options: &Options) -> Result<(OrtSes
             Source::Memory(bytes) => (builder.commit_from_memory(bytes), bytes.len() as u64),
         };
         let session = session.map_err(|error| invalid(without_paths(&error.to_string(), source)))?;
-        let facts = describe(&session, target, size_bytes).map_err(invalid)?;
+        let facts = facts(&session, target, size_bytes).map_err(invalid)?;
         return Ok((session, facts));
     }
     Err(no_device.unwrap_or_else(|| invalid("the server's list onnxruntime.devices is empty".into())))
@@ -220,7 +240,7 @@ fn without_paths(message: &str, source: &Source) -> String {
     }
 }
 
-fn describe(session: &OrtSession, device: Target, size_bytes: u64) -> Result<Facts, String> {
+fn facts(session: &OrtSession, device: Target, size_bytes: u64) -> Result<Facts, String> {
     const HINT: &str = "only tensors can be served; export the model without it (scikit-learn: options={'zipmap': False})";
     let specs = |kind: &str, outlets: &[ort::value::Outlet]| {
         outlets

@@ -4,6 +4,7 @@
 //! handle that does not exist traps. Handles live in the instance's resource table and end with it at the latest.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
@@ -12,7 +13,11 @@ use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 use super::session::Source;
 use super::{Models, NnError, Session};
 use crate::registry::device::Device;
-use crate::tensor::{Datatype, Storage, Tensor, TensorError};
+use crate::tensor::Tensor;
+
+mod tensor;
+
+pub use tensor::{GuestTensor, wasi_type};
 
 mod generated {
     wasmtime::component::bindgen!({
@@ -33,7 +38,7 @@ mod generated {
 }
 
 pub use generated::wasi::nn as bindings;
-use generated::wasi::nn::{errors, graph, inference, tensor};
+use generated::wasi::nn::{errors, graph, inference};
 
 /// What one instance may reach of the model plane.
 pub struct NnState {
@@ -42,14 +47,16 @@ pub struct NnState {
     by_name: Arc<HashMap<String, Arc<Session>>>,
     /// Sessions the guest loaded from bytes of its own, for the budget.
     private: Vec<Weak<Session>>,
-    /// Bytes of models the guest may hold loaded that way at once.
-    private_budget: u64,
+    /// Bytes of models the guest may hold loaded that way at once, and of tensors.
+    budget_bytes: u64,
+    /// Bytes of the tensors it holds.
+    held_bytes: Arc<AtomicU64>,
 }
 
 impl NnState {
-    /// `by_name` are the bundle's models; `private_budget` bounds the bytes of those the guest loads itself.
-    pub fn new(models: Arc<Models>, by_name: Arc<HashMap<String, Arc<Session>>>, private_budget: u64) -> Self {
-        Self { models, by_name, private: Vec::new(), private_budget }
+    /// `by_name` are the bundle's models; `budget_bytes` bounds those the guest loads itself and the tensors it holds.
+    pub fn new(models: Arc<Models>, by_name: Arc<HashMap<String, Arc<Session>>>, budget_bytes: u64) -> Self {
+        Self { models, by_name, private: Vec::new(), budget_bytes, held_bytes: Arc::default() }
     }
 }
 
@@ -72,27 +79,10 @@ impl HasData for HasNn {
 
 /// Adds the four `wasi:nn` interfaces to a linker.
 pub fn add_to_linker<T: NnView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
-    tensor::add_to_linker::<T, HasNn>(linker, T::nn)?;
+    bindings::tensor::add_to_linker::<T, HasNn>(linker, T::nn)?;
     graph::add_to_linker::<T, HasNn>(linker, T::nn)?;
     inference::add_to_linker::<T, HasNn>(linker, T::nn)?;
     errors::add_to_linker::<T, HasNn>(linker, T::nn)
-}
-
-/// What a guest's tensor handle stands for. The WIT constructor cannot fail, so a tensor whose bytes do not fit its
-/// shape is kept as it is and refused where it is used.
-pub enum GuestTensor {
-    Whole(Tensor),
-    Malformed { dimensions: Vec<u32>, ty: tensor::TensorType, data: Vec<u8>, error: TensorError },
-}
-
-impl GuestTensor {
-    /// The tensor, or what is wrong with it.
-    pub fn into_tensor(self) -> Result<Tensor, TensorError> {
-        match self {
-            Self::Whole(tensor) => Ok(tensor),
-            Self::Malformed { error, .. } => Err(error),
-        }
-    }
 }
 
 /// A model as a guest holds it.
@@ -140,11 +130,11 @@ impl NnCtx<'_> {
         };
         self.state.private.retain(|session| session.strong_count() > 0);
         let held: u64 = self.state.private.iter().filter_map(Weak::upgrade).map(|session| session.size_bytes()).sum();
-        if held.saturating_add(bytes.len() as u64) > self.state.private_budget {
+        if held.saturating_add(bytes.len() as u64) > self.state.budget_bytes {
             let text = format!(
                 "a model of {} bytes does not fit: {held} of {} bytes are taken (limits.memory)",
                 bytes.len(),
-                self.state.private_budget
+                self.state.budget_bytes
             );
             return Err(Fault { code: errors::ErrorCode::TooLarge, text });
         }
@@ -195,85 +185,7 @@ fn input_name(session: &Session, name: String) -> String {
     name.parse::<usize>().ok().and_then(|index| inputs.get(index)).map_or(name, |spec| spec.name.clone())
 }
 
-/// The `wasi:nn` type of a datatype, where it has one.
-pub fn wasi_type(datatype: Datatype) -> Option<tensor::TensorType> {
-    Some(match datatype {
-        Datatype::Fp16 => tensor::TensorType::Fp16,
-        Datatype::Fp32 => tensor::TensorType::Fp32,
-        Datatype::Fp64 => tensor::TensorType::Fp64,
-        Datatype::Bf16 => tensor::TensorType::Bf16,
-        Datatype::Uint8 => tensor::TensorType::U8,
-        Datatype::Int32 => tensor::TensorType::I32,
-        Datatype::Int64 => tensor::TensorType::I64,
-        _ => return None,
-    })
-}
-
-fn datatype(ty: tensor::TensorType) -> Datatype {
-    match ty {
-        tensor::TensorType::Fp16 => Datatype::Fp16,
-        tensor::TensorType::Fp32 => Datatype::Fp32,
-        tensor::TensorType::Fp64 => Datatype::Fp64,
-        tensor::TensorType::Bf16 => Datatype::Bf16,
-        tensor::TensorType::U8 => Datatype::Uint8,
-        tensor::TensorType::I32 => Datatype::Int32,
-        tensor::TensorType::I64 => Datatype::Int64,
-    }
-}
-
 // === the generated interfaces ===
-
-impl tensor::Host for NnCtx<'_> {}
-
-impl tensor::HostTensor for NnCtx<'_> {
-    fn new(
-        &mut self,
-        dimensions: Vec<u32>,
-        ty: tensor::TensorType,
-        data: Vec<u8>,
-    ) -> wasmtime::Result<Resource<GuestTensor>> {
-        let shape = dimensions.iter().map(|&dim| dim as usize).collect();
-        let bytes = Bytes::from(data);
-        let tensor = match Tensor::fixed(datatype(ty), shape, bytes.clone()) {
-            Ok(tensor) => GuestTensor::Whole(tensor),
-            Err(error) => GuestTensor::Malformed { dimensions, ty, data: bytes.into(), error },
-        };
-        Ok(self.table.push(tensor)?)
-    }
-
-    fn dimensions(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<Vec<u32>> {
-        Ok(match self.table.get(&handle)? {
-            GuestTensor::Whole(tensor) => {
-                // A tensor has fewer than 2^32 elements a dimension: its bytes were in memory or in a body.
-                tensor.shape().iter().map(|&dim| u32::try_from(dim).unwrap_or(u32::MAX)).collect()
-            }
-            GuestTensor::Malformed { dimensions, .. } => dimensions.clone(),
-        })
-    }
-
-    fn ty(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<tensor::TensorType> {
-        match self.table.get(&handle)? {
-            GuestTensor::Whole(tensor) => wasi_type(tensor.datatype())
-                .ok_or_else(|| wasmtime::format_err!("a {} tensor was handed to a guest", tensor.datatype())),
-            GuestTensor::Malformed { ty, .. } => Ok(*ty),
-        }
-    }
-
-    fn data(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<Vec<u8>> {
-        Ok(match self.table.get(&handle)? {
-            GuestTensor::Whole(tensor) => match tensor.storage() {
-                Storage::Fixed(bytes) => bytes.to_vec(),
-                Storage::Variable(_) => wasmtime::bail!("a BYTES tensor was handed to a guest as a wasi:nn tensor"),
-            },
-            GuestTensor::Malformed { data, .. } => data.clone(),
-        })
-    }
-
-    fn drop(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<()> {
-        self.table.delete(handle)?;
-        Ok(())
-    }
-}
 
 impl graph::Host for NnCtx<'_> {
     async fn load(
@@ -345,7 +257,7 @@ impl inference::HostGraphExecutionContext for NnCtx<'_> {
             Ok(outputs) => {
                 let mut handles = Vec::with_capacity(outputs.len());
                 for (name, output) in outputs {
-                    handles.push((name, self.table.push(GuestTensor::Whole(output))?));
+                    handles.push((name, self.push(output)?));
                 }
                 Ok(handles)
             }

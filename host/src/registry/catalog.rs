@@ -120,6 +120,13 @@ pub enum CatalogError {
     Interrupted(FunctionName),
 }
 
+impl Version {
+    /// `name@version`, for logs and messages.
+    pub fn label(&self) -> String {
+        format!("{}@{}", self.function, self.name)
+    }
+}
+
 impl Catalog {
     /// Reads everything that is deployed. A function that cannot be read is kept as [damaged](Self::damaged) and
     /// leaves the others alone.

@@ -1,11 +1,12 @@
 //! Calls into typed functions: `nocti:function/predictor`.
 
 use bytes::Bytes;
-use wasmtime::component::Resource;
+use wasmtime::component::{Resource, ResourceTable};
 
 use super::instance::Bound;
+use super::state::State;
 use super::{Lease, RuntimeError};
-use crate::nn::wit::{GuestTensor, wasi_type};
+use crate::nn::wit::{GuestTensor, NnView, wasi_type};
 use crate::protocol::predict::{Parameter, PredictRequest};
 use crate::tensor::{Storage, Tensor};
 
@@ -28,7 +29,7 @@ pub async fn predict(mut lease: Lease, request: PredictRequest) -> Result<Vec<(S
     let Bound::Typed(model) = &*bound else {
         return Err(RuntimeError::Host("a typed call reached another kind of function".into()));
     };
-    let request = lower(&mut instance.store.data_mut().table, request)?;
+    let request = lower(instance.store.data_mut(), request)?;
     let answer = model.nocti_function_predictor().call_predict(&mut instance.store, &request).await;
     let result = match answer {
         Err(error) => return Err(instance.trap(error)),
@@ -41,15 +42,7 @@ pub async fn predict(mut lease: Lease, request: PredictRequest) -> Result<Vec<(S
     result
 }
 
-/// A host's failure to hand over handles: the guest holds too many.
-fn full(error: wasmtime::component::ResourceTableError) -> RuntimeError {
-    RuntimeError::Host(format!("the instance's handle table: {error}"))
-}
-
-fn lower(
-    table: &mut wasmtime::component::ResourceTable,
-    request: PredictRequest,
-) -> Result<types::Request, RuntimeError> {
+fn lower(state: &mut State, request: PredictRequest) -> Result<types::Request, RuntimeError> {
     let mut inputs = Vec::with_capacity(request.inputs.len());
     for (name, tensor) in request.inputs {
         let value = match tensor.storage() {
@@ -64,7 +57,11 @@ fn lower(
                     tensor.datatype()
                 )));
             }
-            Storage::Fixed(_) => types::Value::Tensor(table.push(GuestTensor::Whole(tensor)).map_err(full)?),
+            // The request is larger than all the memory the function may have, or earlier ones left too much behind.
+            Storage::Fixed(_) => {
+                let handle = state.nn().push(tensor);
+                types::Value::Tensor(handle.map_err(|error| RuntimeError::InvalidInput(error.to_string()))?)
+            }
         };
         inputs.push((name, value));
     }
@@ -85,7 +82,7 @@ fn lower(
 }
 
 fn lift(
-    table: &mut wasmtime::component::ResourceTable,
+    table: &mut ResourceTable,
     outputs: Vec<(String, types::Value)>,
 ) -> Result<Vec<(String, Tensor)>, RuntimeError> {
     let mut tensors = Vec::with_capacity(outputs.len());
@@ -108,7 +105,7 @@ fn lift(
 }
 
 fn take(
-    table: &mut wasmtime::component::ResourceTable,
+    table: &mut ResourceTable,
     handle: Resource<GuestTensor>,
 ) -> Result<GuestTensor, RuntimeError> {
     table.delete(handle).map_err(|error| RuntimeError::BadAnswer(format!("a tensor handle: {error}")))

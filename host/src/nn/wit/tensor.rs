@@ -1,0 +1,146 @@
+//! `wasi:nn/tensor`: tensors as guests hold them, and what they may hold.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use wasmtime::component::Resource;
+
+use super::NnCtx;
+use super::bindings::tensor;
+use crate::tensor::{Datatype, Storage, Tensor, TensorError};
+
+/// What a guest's tensor handle stands for.
+pub struct GuestTensor {
+    content: Content,
+    /// Given back to the instance's budget with the tensor.
+    _charge: Charge,
+}
+
+/// The WIT constructor cannot fail, so a tensor whose bytes do not fit its shape is kept as it is and refused where it is
+/// used.
+enum Content {
+    Whole(Tensor),
+    Malformed { dimensions: Vec<u32>, ty: tensor::TensorType, data: Bytes, error: TensorError },
+}
+
+/// Bytes counted as held for as long as this lives.
+struct Charge {
+    held_bytes: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.held_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl GuestTensor {
+    /// The tensor, or what is wrong with it.
+    pub fn into_tensor(self) -> Result<Tensor, TensorError> {
+        match self.content {
+            Content::Whole(tensor) => Ok(tensor),
+            Content::Malformed { error, .. } => Err(error),
+        }
+    }
+}
+
+impl NnCtx<'_> {
+    /// A handle for a tensor; a guest that hoards them is stopped before the host's memory is full.
+    pub fn push(&mut self, tensor: Tensor) -> wasmtime::Result<Resource<GuestTensor>> {
+        let bytes = tensor.size_bytes();
+        self.push_content(Content::Whole(tensor), bytes)
+    }
+
+    fn push_content(&mut self, content: Content, bytes: usize) -> wasmtime::Result<Resource<GuestTensor>> {
+        let (bytes, budget) = (bytes as u64, self.state.budget_bytes);
+        let held_bytes = Arc::clone(&self.state.held_bytes);
+        let held = held_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        // Made before the check: it takes its bytes back when the check fails.
+        let tensor = GuestTensor { content, _charge: Charge { held_bytes, bytes } };
+        if held > budget {
+            wasmtime::bail!("it holds tensors of more than its memory limit of {budget} bytes (limits.memory)");
+        }
+        Ok(self.table.push(tensor)?)
+    }
+}
+
+/// The `wasi:nn` type of a datatype, where it has one.
+pub fn wasi_type(datatype: Datatype) -> Option<tensor::TensorType> {
+    Some(match datatype {
+        Datatype::Fp16 => tensor::TensorType::Fp16,
+        Datatype::Fp32 => tensor::TensorType::Fp32,
+        Datatype::Fp64 => tensor::TensorType::Fp64,
+        Datatype::Bf16 => tensor::TensorType::Bf16,
+        Datatype::Uint8 => tensor::TensorType::U8,
+        Datatype::Int32 => tensor::TensorType::I32,
+        Datatype::Int64 => tensor::TensorType::I64,
+        _ => return None,
+    })
+}
+
+fn datatype(ty: tensor::TensorType) -> Datatype {
+    match ty {
+        tensor::TensorType::Fp16 => Datatype::Fp16,
+        tensor::TensorType::Fp32 => Datatype::Fp32,
+        tensor::TensorType::Fp64 => Datatype::Fp64,
+        tensor::TensorType::Bf16 => Datatype::Bf16,
+        tensor::TensorType::U8 => Datatype::Uint8,
+        tensor::TensorType::I32 => Datatype::Int32,
+        tensor::TensorType::I64 => Datatype::Int64,
+    }
+}
+
+impl tensor::Host for NnCtx<'_> {}
+
+impl tensor::HostTensor for NnCtx<'_> {
+    fn new(
+        &mut self,
+        dimensions: Vec<u32>,
+        ty: tensor::TensorType,
+        data: Vec<u8>,
+    ) -> wasmtime::Result<Resource<GuestTensor>> {
+        let shape = dimensions.iter().map(|&dim| dim as usize).collect();
+        let bytes = Bytes::from(data);
+        let size = bytes.len();
+        let content = match Tensor::fixed(datatype(ty), shape, bytes.clone()) {
+            Ok(tensor) => Content::Whole(tensor),
+            Err(error) => Content::Malformed { dimensions, ty, data: bytes, error },
+        };
+        self.push_content(content, size)
+    }
+
+    fn dimensions(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<Vec<u32>> {
+        Ok(match &self.table.get(&handle)?.content {
+            Content::Whole(tensor) => {
+                // A tensor has fewer than 2^32 elements a dimension: its bytes were in memory or in a body.
+                tensor.shape().iter().map(|&dim| u32::try_from(dim).unwrap_or(u32::MAX)).collect()
+            }
+            Content::Malformed { dimensions, .. } => dimensions.clone(),
+        })
+    }
+
+    fn ty(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<tensor::TensorType> {
+        match &self.table.get(&handle)?.content {
+            Content::Whole(tensor) => wasi_type(tensor.datatype())
+                .ok_or_else(|| wasmtime::format_err!("a {} tensor was handed to a guest", tensor.datatype())),
+            Content::Malformed { ty, .. } => Ok(*ty),
+        }
+    }
+
+    fn data(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<Vec<u8>> {
+        Ok(match &self.table.get(&handle)?.content {
+            Content::Whole(tensor) => match tensor.storage() {
+                Storage::Fixed(bytes) => bytes.to_vec(),
+                Storage::Variable(_) => wasmtime::bail!("a BYTES tensor was handed to a guest as a wasi:nn tensor"),
+            },
+            Content::Malformed { data, .. } => data.to_vec(),
+        })
+    }
+
+    fn drop(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<()> {
+        self.table.delete(handle)?;
+        Ok(())
+    }
+}

@@ -11,11 +11,7 @@ pub fn encode(bytes: &[u8]) -> String {
         let bits = chunk.iter().fold(0, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
         for index in 0..4 {
             let sextet = bits >> (18 - 6 * index) & 63;
-            text.push(if index <= chunk.len() {
-                char::from(ALPHABET[sextet as usize])
-            } else {
-                '='
-            });
+            text.push(if index <= chunk.len() { char::from(ALPHABET[sextet as usize]) } else { '=' });
         }
     }
     text
@@ -81,9 +77,7 @@ mod tests {
 
     #[test]
     fn what_no_encoder_writes_is_refused() {
-        for text in [
-            "Z", "Zg", "Zg=", "Zh==", "Zm9=", "=", "====", "Zg==Zg==", "Z===", "Zm 9", "Zm9v\n", "Zm-_",
-        ] {
+        for text in ["Z", "Zg", "Zg=", "Zh==", "Zm9=", "=", "====", "Zg==Zg==", "Z===", "Zm 9", "Zm9v\n", "Zm-_"] {
             assert_eq!(decode(text), None, "{text}");
         }
     }

@@ -41,17 +41,11 @@ pub fn check_outputs(function: &str, signature: &Signature, outputs: &[(String, 
     if signature.outputs.is_empty() {
         return Ok(());
     }
-    let wrong = |what: String| {
-        Err(ProtocolError::Answer(format!(
-            "function '{function}' answered wrongly: {what}"
-        )))
-    };
+    let wrong = |what: String| Err(ProtocolError::Answer(format!("function '{function}' answered wrongly: {what}")));
     for (index, (name, tensor)) in outputs.iter().enumerate() {
         let Some(spec) = find(&signature.outputs, name) else {
             let declared = quoted(signature.outputs.iter().map(|spec| spec.name.as_str()));
-            return wrong(format!(
-                "its output '{name}' is not one of the declared outputs {declared}"
-            ));
+            return wrong(format!("its output '{name}' is not one of the declared outputs {declared}"));
         };
         if outputs[..index].iter().any(|(other, _)| other == name) {
             return wrong(format!("it gave its output '{name}' twice"));
@@ -71,11 +65,7 @@ pub fn check_outputs(function: &str, signature: &Signature, outputs: &[(String, 
             ));
         }
     }
-    match signature
-        .outputs
-        .iter()
-        .find(|spec| !outputs.iter().any(|(name, _)| *name == spec.name))
-    {
+    match signature.outputs.iter().find(|spec| !outputs.iter().any(|(name, _)| *name == spec.name)) {
         Some(spec) => wrong(format!("its output '{}' is missing", spec.name)),
         None => Ok(()),
     }
@@ -134,11 +124,7 @@ fn check_given(model: &str, signature: &Signature, request: &PredictRequest) -> 
 }
 
 fn check_names(model: &str, signature: &Signature, request: &PredictRequest) -> Result<(), ProtocolError> {
-    match request
-        .inputs
-        .iter()
-        .find(|(name, _)| find(&signature.inputs, name).is_none())
-    {
+    match request.inputs.iter().find(|(name, _)| find(&signature.inputs, name).is_none()) {
         Some((name, _)) => Err(ProtocolError::Mismatch(format!(
             "unexpected inference input '{name}' for model '{model}'. Its input(s) are {}",
             quoted(signature.inputs.iter().map(|spec| spec.name.as_str()))
@@ -154,11 +140,7 @@ fn check_requested(model: &str, signature: &Signature, request: &PredictRequest)
     }
     let wanted = request.outputs.as_deref().unwrap_or_default();
     match wanted.iter().find(|name| find(&signature.outputs, name).is_none()) {
-        Some(name) => Err(unknown_output(
-            model,
-            name,
-            signature.outputs.iter().map(|spec| spec.name.as_str()),
-        )),
+        Some(name) => Err(unknown_output(model, name, signature.outputs.iter().map(|spec| spec.name.as_str()))),
         None => Ok(()),
     }
 }

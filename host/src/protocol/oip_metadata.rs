@@ -52,22 +52,12 @@ struct ModelReady<'a> {
 
 /// The body of `GET /v2`.
 pub fn server_metadata() -> Vec<u8> {
-    body(&ServerMetadata {
-        name: SERVER_NAME,
-        version: env!("CARGO_PKG_VERSION"),
-        extensions: [],
-    })
+    body(&ServerMetadata { name: SERVER_NAME, version: env!("CARGO_PKG_VERSION"), extensions: [] })
 }
 
 /// The body of `GET /v2/models/M`.
 pub fn model_metadata(name: &str, versions: &[String], platform: Platform, signature: &Signature) -> Vec<u8> {
-    body(&ModelMetadata {
-        name,
-        versions,
-        platform,
-        inputs: &signature.inputs,
-        outputs: &signature.outputs,
-    })
+    body(&ModelMetadata { name, versions, platform, inputs: &signature.inputs, outputs: &signature.outputs })
 }
 
 /// The body of `GET /v2/health/live` and `/v2/health/ready`.
@@ -95,26 +85,15 @@ mod tests {
 
     #[test]
     fn the_server_lists_no_extension() {
-        let expected = format!(
-            r#"{{"name":"nocti","version":"{}","extensions":[]}}"#,
-            env!("CARGO_PKG_VERSION")
-        );
+        let expected = format!(r#"{{"name":"nocti","version":"{}","extensions":[]}}"#, env!("CARGO_PKG_VERSION"));
         assert_eq!(text(server_metadata()), expected);
     }
 
     #[test]
     fn a_model_shows_its_signature_with_datatypes_of_the_protocol() {
         let signature = Signature {
-            inputs: vec![TensorSpec {
-                name: "x".into(),
-                datatype: Datatype::Fp32,
-                shape: vec![-1, 4],
-            }],
-            outputs: vec![TensorSpec {
-                name: "y".into(),
-                datatype: Datatype::Bytes,
-                shape: vec![],
-            }],
+            inputs: vec![TensorSpec { name: "x".into(), datatype: Datatype::Fp32, shape: vec![-1, 4] }],
+            outputs: vec![TensorSpec { name: "y".into(), datatype: Datatype::Bytes, shape: vec![] }],
         };
         assert_eq!(
             text(model_metadata("iris", &["1.0.0".into()], Platform::Onnx, &signature)),

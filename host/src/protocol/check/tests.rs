@@ -4,23 +4,13 @@ use super::*;
 use crate::tensor::Datatype;
 
 fn spec(name: &str, datatype: Datatype, shape: &[i64]) -> TensorSpec {
-    TensorSpec {
-        name: name.into(),
-        datatype,
-        shape: shape.to_vec(),
-    }
+    TensorSpec { name: name.into(), datatype, shape: shape.to_vec() }
 }
 
 fn simple() -> Signature {
     Signature {
-        inputs: vec![
-            spec("INPUT0", Datatype::Int32, &[-1, 16]),
-            spec("INPUT1", Datatype::Int32, &[-1, 16]),
-        ],
-        outputs: vec![
-            spec("OUTPUT0", Datatype::Int32, &[-1, 16]),
-            spec("OUTPUT1", Datatype::Int32, &[-1, 16]),
-        ],
+        inputs: vec![spec("INPUT0", Datatype::Int32, &[-1, 16]), spec("INPUT1", Datatype::Int32, &[-1, 16])],
+        outputs: vec![spec("OUTPUT0", Datatype::Int32, &[-1, 16]), spec("OUTPUT1", Datatype::Int32, &[-1, 16])],
     }
 }
 
@@ -31,19 +21,12 @@ fn zeros(datatype: Datatype, shape: &[usize]) -> Tensor {
 }
 
 fn named(names: &[&str]) -> Vec<(String, Tensor)> {
-    names
-        .iter()
-        .map(|&name| (name.to_owned(), zeros(Datatype::Int32, &[1, 16])))
-        .collect()
+    names.iter().map(|&name| (name.to_owned(), zeros(Datatype::Int32, &[1, 16]))).collect()
 }
 
 fn asking(inputs: Vec<(String, Tensor)>, outputs: &[&str]) -> PredictRequest {
     let outputs = Some(outputs.iter().map(|&name| name.to_owned()).collect());
-    PredictRequest {
-        inputs,
-        outputs,
-        ..PredictRequest::default()
-    }
+    PredictRequest { inputs, outputs, ..PredictRequest::default() }
 }
 
 fn said(result: Result<(), ProtocolError>) -> String {
@@ -97,10 +80,7 @@ fn wrong_types_and_shapes_name_both_sides() {
 fn an_undeclared_signature_takes_and_gives_anything() {
     let request = asking(named(&["whatever"]), &["something"]);
     assert_eq!(check_given_inputs("free", &Signature::default(), &request), Ok(()));
-    assert_eq!(
-        check_outputs("free", &Signature::default(), &named(&["something"])),
-        Ok(())
-    );
+    assert_eq!(check_outputs("free", &Signature::default(), &named(&["something"])), Ok(()));
 }
 
 #[test]
@@ -139,10 +119,7 @@ fn wrong_answers_of_a_function_are_its_own_fault() {
         "function 'f' answered wrongly: its output 'OUTPUT1' has shape [16], but it declares [-1,16]"
     );
     outputs[1].1 = zeros(Datatype::Uint8, &[1, 16]);
-    assert!(matches!(
-        check_outputs("f", &simple(), &outputs),
-        Err(ProtocolError::Answer(_))
-    ));
+    assert!(matches!(check_outputs("f", &simple(), &outputs), Err(ProtocolError::Answer(_))));
     assert_eq!(
         said(check_outputs("f", &simple(), &named(&["OUTPUT0", "OUTPUT0"]))),
         "function 'f' answered wrongly: it gave its output 'OUTPUT0' twice"

@@ -31,23 +31,14 @@ pub(super) fn read(
     strings: Strings,
 ) -> Result<Tensor, Reason> {
     if shape.len() > MAX_DEPTH {
-        return Err(format!(
-            "its shape has {} dimensions; at most {MAX_DEPTH} are possible",
-            shape.len()
-        ));
+        return Err(format!("its shape has {} dimensions; at most {MAX_DEPTH} are possible", shape.len()));
     }
     let count = element_count(&shape)
         .filter(|n| n.checked_mul(datatype.size_bytes().unwrap_or(1)).is_some())
         .ok_or_else(|| format!("its shape {shape:?} has more elements than can be addressed"))?;
     // A shape is a few bytes long whatever it claims: room is made for what the text can hold, not for the claim.
     let room = count.min(text.len() / 2 + 1);
-    let mut walk = Walk {
-        text,
-        at: 0,
-        read: 0,
-        count,
-        shape: &shape,
-    };
+    let mut walk = Walk { text, at: 0, read: 0, count, shape: &shape };
     macro_rules! fixed {
         ($parse:expr) => {{
             let mut bytes = Vec::with_capacity(room * datatype.size_bytes().unwrap_or(1));
@@ -114,9 +105,7 @@ impl<'a> Walk<'a> {
             let entries = self.entries(|walk| walk.element(&mut take))?;
             if entries != self.count {
                 let (shape, count) = (self.shape, self.count);
-                return Err(format!(
-                    "its shape {shape:?} needs {count} elements, but its data has {entries}"
-                ));
+                return Err(format!("its shape {shape:?} needs {count} elements, but its data has {entries}"));
             }
         }
         Ok(())
@@ -131,10 +120,7 @@ impl<'a> Walk<'a> {
     /// One array for the first of `dims`, with an array per further dimension inside each of its entries.
     fn nested(&mut self, dims: &[usize], take: &mut impl FnMut(&'a str) -> Result<(), Reason>) -> Result<(), Reason> {
         let Some((&want, inner)) = dims.split_first() else {
-            return Err(format!(
-                "its data is nested more deeply than its shape {:?}",
-                self.shape
-            ));
+            return Err(format!("its data is nested more deeply than its shape {:?}", self.shape));
         };
         let depth = self.shape.len() - dims.len();
         if self.peek() != b'[' {

@@ -49,18 +49,10 @@ pub(super) fn integer<T: Integer>(token: &str) -> Result<T, Reason> {
         // Only the unsigned types refuse this one.
         "-0" => Ok(T::default()),
         _ if !is_number(token) => Err(format!("is {}, but {} takes integers", shown(token), T::NAME)),
-        _ if token.contains(['.', 'e', 'E']) => Err(format!(
-            "is {}, but {} takes integers, written without fraction and exponent",
-            shown(token),
-            T::NAME
-        )),
-        _ => Err(format!(
-            "is {}, outside the range of {}, {} to {}",
-            shown(token),
-            T::NAME,
-            T::MIN,
-            T::MAX
-        )),
+        _ if token.contains(['.', 'e', 'E']) => {
+            Err(format!("is {}, but {} takes integers, written without fraction and exponent", shown(token), T::NAME))
+        }
+        _ => Err(format!("is {}, outside the range of {}, {} to {}", shown(token), T::NAME, T::MIN, T::MAX)),
     })
 }
 
@@ -99,9 +91,7 @@ pub(super) fn string(body: &Bytes, token: &str) -> Result<Bytes, Reason> {
 pub(super) fn base64_string(body: &Bytes, token: &str) -> Result<Bytes, Reason> {
     let text = string(body, token)?;
     let bytes = std::str::from_utf8(&text).ok().and_then(base64::decode);
-    bytes
-        .map(Bytes::from)
-        .ok_or_else(|| format!("is {}, which is not base64", shown(token)))
+    bytes.map(Bytes::from).ok_or_else(|| format!("is {}, which is not base64", shown(token)))
 }
 
 fn is_number(token: &str) -> bool {

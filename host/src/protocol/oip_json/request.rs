@@ -19,13 +19,8 @@ use crate::tensor::{Datatype, Tensor};
 
 /// Parameters that ask for tensors outside the JSON. They are refused rather than ignored, because a client that sets
 /// them looks for its answer where it asked for it.
-const NOT_JSON: [&str; 5] = [
-    "binary_data_size",
-    "shared_memory_region",
-    "shared_memory_offset",
-    "shared_memory_byte_size",
-    "classification",
-];
+const NOT_JSON: [&str; 5] =
+    ["binary_data_size", "shared_memory_region", "shared_memory_offset", "shared_memory_byte_size", "classification"];
 /// Parameters that ask for binary answers when they are true.
 const BINARY_SWITCHES: [&str; 2] = ["binary_data", "binary_data_output"];
 /// An input with this parameter at this value has base64 in place of text: the way to send bytes that are no text, the
@@ -76,10 +71,7 @@ pub fn parse_request(body: &Bytes) -> Result<PredictRequest, ProtocolError> {
     let mut inputs: Vec<(String, Tensor)> = Vec::with_capacity(wire.inputs.len());
     for input in wire.inputs {
         if inputs.iter().any(|(name, _)| *name == input.name) {
-            return Err(ProtocolError::Input {
-                input: input.name,
-                reason: "is given more than once".to_owned(),
-            });
+            return Err(ProtocolError::Input { input: input.name, reason: "is given more than once".to_owned() });
         }
         inputs.push(read_input(body, input)?);
     }
@@ -87,22 +79,14 @@ pub fn parse_request(body: &Bytes) -> Result<PredictRequest, ProtocolError> {
         None => None,
         Some(outputs) => Some(read_outputs(outputs)?),
     };
-    Ok(PredictRequest {
-        id: wire.id,
-        parameters,
-        inputs,
-        outputs,
-    })
+    Ok(PredictRequest { id: wire.id, parameters, inputs, outputs })
 }
 
 fn read_input(body: &Bytes, input: WireInput<'_>) -> Result<(String, Tensor), ProtocolError> {
     let parameters = read_parameters(&input.parameters)?;
     match read_tensor(body, &input, &parameters) {
         Ok(tensor) => Ok((input.name, tensor)),
-        Err(reason) => Err(ProtocolError::Input {
-            input: input.name,
-            reason,
-        }),
+        Err(reason) => Err(ProtocolError::Input { input: input.name, reason }),
     }
 }
 
@@ -119,9 +103,7 @@ fn read_tensor(body: &Bytes, input: &WireInput<'_>, parameters: &[(String, Param
         (parameters.iter()).any(|(name, value)| name == CONTENT_TYPE && *value == Parameter::Text(BASE64.to_owned()));
     let strings = if base64 { Strings::Base64 } else { Strings::Text };
     if base64 && datatype != Datatype::Bytes {
-        return Err(format!(
-            "its {CONTENT_TYPE} is {BASE64}, which only BYTES can have, but it is {datatype}"
-        ));
+        return Err(format!("its {CONTENT_TYPE} is {BASE64}, which only BYTES can have, but it is {datatype}"));
     }
     data::read(body, text.get(), datatype, shape, strings)
 }
@@ -138,10 +120,8 @@ fn read_outputs(outputs: Vec<WireOutput<'_>>) -> Result<Vec<String>, ProtocolErr
 fn read_parameters(parameters: &WireParameters<'_>) -> Result<Vec<(String, Parameter)>, ProtocolError> {
     (parameters.0.iter())
         .map(|(name, text)| {
-            let value = read_parameter(text.get()).map_err(|reason| ProtocolError::Parameter {
-                name: name.clone(),
-                reason: reason.to_owned(),
-            })?;
+            let value = read_parameter(text.get())
+                .map_err(|reason| ProtocolError::Parameter { name: name.clone(), reason: reason.to_owned() })?;
             let wants_binary = BINARY_SWITCHES.contains(&name.as_str()) && value == Parameter::Bool(true);
             if wants_binary || NOT_JSON.contains(&name.as_str()) {
                 return Err(ProtocolError::Unsupported(format!(
@@ -164,10 +144,7 @@ fn read_parameter(text: &str) -> Result<Parameter, &'static str> {
             .filter(|value: &f64| value.is_finite())
             .map(Parameter::Double)
             .ok_or("its number is beyond the range of a double"),
-        Some(b'-' | b'0'..=b'9') => text
-            .parse()
-            .map(Parameter::Int)
-            .map_err(|_| "its integer does not fit 64 bits"),
+        Some(b'-' | b'0'..=b'9') => text.parse().map(Parameter::Int).map_err(|_| "its integer does not fit 64 bits"),
         _ => Err("must be a boolean, a number or a string"),
     }
 }
@@ -211,11 +188,8 @@ fn malformed(body: &[u8], error: &serde_json::Error) -> ProtocolError {
 }
 
 fn stands_at_a_special_number(body: &[u8], error: &serde_json::Error) -> bool {
-    let before: usize = body
-        .split_inclusive(|&b| b == b'\n')
-        .take(error.line().saturating_sub(1))
-        .map(<[u8]>::len)
-        .sum();
+    let before: usize =
+        body.split_inclusive(|&b| b == b'\n').take(error.line().saturating_sub(1)).map(<[u8]>::len).sum();
     // serde_json points at the offending byte or at the one before it.
     let column = before + error.column();
     (column.saturating_sub(2)..=column)

@@ -27,9 +27,7 @@ pub fn write_response(
         json(&mut body, id);
     }
     body.extend_from_slice(b",\"outputs\":[");
-    separated(&mut body, outputs, |body, (name, tensor)| {
-        write_output(body, name, tensor)
-    })?;
+    separated(&mut body, outputs, |body, (name, tensor)| write_output(body, name, tensor))?;
     body.extend_from_slice(b"]}");
     Ok(body)
 }
@@ -138,9 +136,6 @@ fn json<T: Serialize + ?Sized>(body: &mut Vec<u8>, value: &T) {
 
 /// A guess at the body's length that spares most growing: text is longer than the bytes it stands for.
 fn room(outputs: &[(String, Tensor)]) -> usize {
-    let data: usize = outputs
-        .iter()
-        .map(|(name, tensor)| name.len() + 96 + tensor.size_bytes() * 3)
-        .sum();
+    let data: usize = outputs.iter().map(|(name, tensor)| name.len() + 96 + tensor.size_bytes() * 3).sum();
     256 + data
 }

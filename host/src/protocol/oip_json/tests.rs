@@ -14,10 +14,8 @@ fn parse(text: &str) -> Result<PredictRequest, ProtocolError> {
 
 /// The request whose only input is `x`.
 fn one(datatype: &str, shape: &str, data: &str) -> Result<Tensor, ProtocolError> {
-    parse(&format!(
-        r#"{{"inputs":[{{"name":"x","shape":{shape},"datatype":"{datatype}","data":{data}}}]}}"#
-    ))
-    .map(|mut request| request.inputs.remove(0).1)
+    parse(&format!(r#"{{"inputs":[{{"name":"x","shape":{shape},"datatype":"{datatype}","data":{data}}}]}}"#))
+        .map(|mut request| request.inputs.remove(0).1)
 }
 
 fn refusal(datatype: &str, shape: &str, data: &str) -> String {
@@ -47,11 +45,7 @@ fn a_whole_request() {
     .expect("valid");
     assert_eq!(request.id.as_deref(), Some("7"));
     assert_eq!(request.outputs, Some(vec!["y".to_owned()]));
-    let parameters: Vec<_> = request
-        .parameters
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.clone()))
-        .collect();
+    let parameters: Vec<_> = request.parameters.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
     assert_eq!(
         parameters,
         [
@@ -62,10 +56,7 @@ fn a_whole_request() {
         ]
     );
     let (name, tensor) = &request.inputs[0];
-    assert_eq!(
-        (name.as_str(), tensor.datatype(), tensor.shape()),
-        ("x", Datatype::Int32, &[1, 2][..])
-    );
+    assert_eq!((name.as_str(), tensor.datatype(), tensor.shape()), ("x", Datatype::Int32, &[1, 2][..]));
     assert_eq!(fixed(tensor), [1, 0, 0, 0, 2, 0, 0, 0]);
 }
 
@@ -78,10 +69,7 @@ fn a_whole_response() {
         body(Some("7"), &outputs[..]),
         r#"{"model_name":"m","model_version":"1.0","id":"7","outputs":[{"name":"a\"b","datatype":"UINT16","shape":[2,1],"data":[1,256]}]}"#
     );
-    assert_eq!(
-        body(None, &[]),
-        r#"{"model_name":"m","model_version":"1.0","outputs":[]}"#
-    );
+    assert_eq!(body(None, &[]), r#"{"model_name":"m","model_version":"1.0","outputs":[]}"#);
 }
 
 #[test]
@@ -91,10 +79,7 @@ fn scalars_empty_dimensions_and_whitespace() {
     for data in ["[]", "[ ]", "[[],[ ]]"] {
         assert_eq!(one("UINT8", "[2,0]", data).expect("empty").shape(), [2, 0]);
     }
-    assert_eq!(
-        fixed(&one("UINT8", "[2, 2]", " [ [1 , 2 ]\n,\t[3,4 ] ] ").expect("spaced")),
-        [1, 2, 3, 4]
-    );
+    assert_eq!(fixed(&one("UINT8", "[2, 2]", " [ [1 , 2 ]\n,\t[3,4 ] ] ").expect("spaced")), [1, 2, 3, 4]);
 }
 
 #[test]
@@ -111,31 +96,16 @@ fn integers_are_checked_against_their_type() {
         refusal("INT64", "[1]", "[3.0]"),
         "input 'x': element 0 is 3.0, but INT64 takes integers, written without fraction and exponent"
     );
-    assert_eq!(
-        refusal("INT32", "[1]", "[\"7\"]"),
-        "input 'x': element 0 is \"7\", but INT32 takes integers"
-    );
+    assert_eq!(refusal("INT32", "[1]", "[\"7\"]"), "input 'x': element 0 is \"7\", but INT32 takes integers");
     assert_eq!(fixed(&one("UINT8", "[1]", "[-0]").expect("minus zero is zero")), [0]);
-    assert_eq!(
-        fixed(&one("UINT64", "[1]", "[18446744073709551615]").expect("the largest")),
-        [0xff; 8]
-    );
-    assert_eq!(
-        fixed(&one("INT64", "[1]", "[-9223372036854775808]").expect("the smallest")),
-        i64::MIN.to_le_bytes()
-    );
+    assert_eq!(fixed(&one("UINT64", "[1]", "[18446744073709551615]").expect("the largest")), [0xff; 8]);
+    assert_eq!(fixed(&one("INT64", "[1]", "[-9223372036854775808]").expect("the smallest")), i64::MIN.to_le_bytes());
 }
 
 #[test]
 fn booleans_are_words_or_bits() {
-    assert_eq!(
-        fixed(&one("BOOL", "[4]", "[true,false,1,0]").expect("valid")),
-        [1, 0, 1, 0]
-    );
-    assert_eq!(
-        refusal("BOOL", "[1]", "[2]"),
-        "input 'x': element 0 is 2, but BOOL takes true, false, 1 or 0"
-    );
+    assert_eq!(fixed(&one("BOOL", "[4]", "[true,false,1,0]").expect("valid")), [1, 0, 1, 0]);
+    assert_eq!(refusal("BOOL", "[1]", "[2]"), "input 'x': element 0 is 2, but BOOL takes true, false, 1 or 0");
 }
 
 #[test]
@@ -150,14 +120,8 @@ fn floats_take_integers_and_three_strings_but_no_overflow() {
     assert_eq!(floats[0], 1.0);
     assert!(floats[1].is_nan());
     assert_eq!(floats[2..], [f32::INFINITY, f32::NEG_INFINITY]);
-    assert_eq!(
-        refusal("FP16", "[1]", "[70000]"),
-        "input 'x': element 0 is 70000, beyond the range of FP16"
-    );
-    assert_eq!(
-        refusal("FP32", "[1]", "[1e39]"),
-        "input 'x': element 0 is 1e39, beyond the range of FP32"
-    );
+    assert_eq!(refusal("FP16", "[1]", "[70000]"), "input 'x': element 0 is 70000, beyond the range of FP16");
+    assert_eq!(refusal("FP32", "[1]", "[1e39]"), "input 'x': element 0 is 1e39, beyond the range of FP32");
     assert!(refusal("FP64", "[1]", "[null]").starts_with("input 'x': element 0 is null, but FP64 takes numbers"));
     assert!(refusal("FP32", "[1]", "[true]").starts_with("input 'x': element 0 is true, but"));
 }
@@ -168,15 +132,8 @@ fn half_precision_rounds_to_nearest_even() {
         fixed(&one("FP16", "[2]", "[0.1,2049]").expect("valid")),
         [f16::from_f64(0.1).to_le_bytes(), f16::from_f64(2048.0).to_le_bytes()].concat()
     );
-    assert_eq!(
-        fixed(&one("BF16", "[1]", "[257]").expect("valid")),
-        bf16::from_f32(256.0).to_le_bytes()
-    );
-    let tensor = Tensor::fixed(
-        Datatype::Fp16,
-        vec![1],
-        Bytes::copy_from_slice(&f16::from_f32(0.5).to_le_bytes()),
-    );
+    assert_eq!(fixed(&one("BF16", "[1]", "[257]").expect("valid")), bf16::from_f32(256.0).to_le_bytes());
+    let tensor = Tensor::fixed(Datatype::Fp16, vec![1], Bytes::copy_from_slice(&f16::from_f32(0.5).to_le_bytes()));
     assert_eq!(written(tensor.expect("2 bytes")).expect("writable"), "[0.5]");
 }
 
@@ -185,10 +142,7 @@ fn bare_nan_tokens_get_a_hint() {
     for token in ["NaN", "Infinity", "-Infinity"] {
         for data in [format!("[{token}]"), format!("[1.0,\n {token}, 2]")] {
             let message = refusal("FP32", "[1]", &data);
-            assert!(
-                message.contains("write them as the strings \"NaN\""),
-                "{token}: {message}"
-            );
+            assert!(message.contains("write them as the strings \"NaN\""), "{token}: {message}");
         }
     }
     assert!(!refusal("FP32", "[1]", "[nope]").contains("NaN"));
@@ -196,10 +150,7 @@ fn bare_nan_tokens_get_a_hint() {
 
 #[test]
 fn shapes_must_make_sense_and_match_the_data() {
-    assert_eq!(
-        refusal("INT8", "[-1]", "[1]"),
-        "input 'x': its shape [-1] has a negative dimension"
-    );
+    assert_eq!(refusal("INT8", "[-1]", "[1]"), "input 'x': its shape [-1] has a negative dimension");
     assert_eq!(
         refusal("INT8", "[9223372036854775807,4]", "[1]"),
         "input 'x': its shape [9223372036854775807, 4] has more elements than can be addressed"
@@ -212,33 +163,19 @@ fn shapes_must_make_sense_and_match_the_data() {
         refusal("INT8", "[2,2]", "[[1,2],[3]]"),
         "input 'x': its data has an array of 1 entries where dimension 1 of its shape [2, 2] is 2"
     );
-    assert_eq!(
-        refusal("INT8", "[1]", "[[1]]"),
-        "input 'x': its data is nested more deeply than its shape [1]"
-    );
+    assert_eq!(refusal("INT8", "[1]", "[[1]]"), "input 'x': its data is nested more deeply than its shape [1]");
     assert!(refusal("INT8", "[2]", "[1,[2]]").contains("element 1 is an array"));
     assert!(refusal("INT8", "[2,1]", "[[1],2]").contains("neither flat nor nested"));
     assert!(refusal("INT8", "[1]", "[{}]").contains("element 0 is an object"));
     assert_eq!(refusal("INT8", "[1]", "7"), "input 'x': its data must be an array");
     let deep = |levels: usize| {
         let shape = format!("[{}]", vec!["1"; levels].join(","));
-        one(
-            "INT8",
-            &shape,
-            &format!("{}1{}", "[".repeat(levels), "]".repeat(levels)),
-        )
+        one("INT8", &shape, &format!("{}1{}", "[".repeat(levels), "]".repeat(levels)))
     };
     assert!(deep(100).is_ok());
     assert!(deep(101).expect_err("too deep").to_string().contains("101 dimensions"));
     // Deeper than any stack, so the walk must not be what finds out.
-    assert!(
-        one(
-            "INT8",
-            "[1]",
-            &format!("{}1{}", "[".repeat(500_000), "]".repeat(500_000))
-        )
-        .is_err()
-    );
+    assert!(one("INT8", "[1]", &format!("{}1{}", "[".repeat(500_000), "]".repeat(500_000))).is_err());
 }
 
 #[test]
@@ -247,16 +184,11 @@ fn strings_share_the_body_unless_they_have_escapes() {
         br#"{"inputs":[{"name":"x","shape":[3],"datatype":"BYTES","data":["plain, ]","a\"\\\n\u00e4\ud83d\ude00",""]}]}"#,
     );
     let request = parse_request(&body).expect("valid");
-    let Storage::Variable(elements) = request.inputs[0].1.storage() else {
-        panic!("BYTES")
-    };
+    let Storage::Variable(elements) = request.inputs[0].1.storage() else { panic!("BYTES") };
     assert_eq!(elements.as_slice(), ["plain, ]", "a\"\\\nä😀", ""].map(Bytes::from));
     assert!(body.as_ptr_range().contains(&elements[0].as_ptr()));
     assert!(refusal("BYTES", "[1]", r#"["\ud800"]"#).contains("stands for no character"));
-    assert_eq!(
-        refusal("BYTES", "[1]", "[1]"),
-        "input 'x': element 0 is 1, but BYTES takes strings"
-    );
+    assert_eq!(refusal("BYTES", "[1]", "[1]"), "input 'x': element 0 is 1, but BYTES takes strings");
 }
 
 #[test]
@@ -267,15 +199,10 @@ fn bytes_that_are_no_text_come_as_base64() {
         ))
     };
     let request = input("BYTES", r#"["iVBO\/w=="]"#).expect("valid");
-    let Storage::Variable(elements) = request.inputs[0].1.storage() else {
-        panic!("BYTES")
-    };
+    let Storage::Variable(elements) = request.inputs[0].1.storage() else { panic!("BYTES") };
     assert_eq!(elements.as_slice(), [&[0x89, b'P', b'N', 0xff][..]]);
     let said = |datatype, data| input(datatype, data).expect_err("must be refused").to_string();
-    assert_eq!(
-        said("BYTES", r#"["iVBO/w"]"#),
-        r#"input 'x': element 0 is "iVBO/w", which is not base64"#
-    );
+    assert_eq!(said("BYTES", r#"["iVBO/w"]"#), r#"input 'x': element 0 is "iVBO/w", which is not base64"#);
     assert!(said("INT8", "[1]").contains("only BYTES"));
 }
 
@@ -283,10 +210,7 @@ fn bytes_that_are_no_text_come_as_base64() {
 fn bytes_that_are_no_text_cannot_be_sent_as_json() {
     let tensor = Tensor::variable(vec![1], vec![Bytes::from_static(&[0xff])]).expect("one element");
     let error = written(tensor).expect_err("not UTF-8").to_string();
-    assert!(
-        error.starts_with("output 'x' cannot be sent as JSON: it holds bytes that are not UTF-8"),
-        "{error}"
-    );
+    assert!(error.starts_with("output 'x' cannot be sent as JSON: it holds bytes that are not UTF-8"), "{error}");
 }
 
 #[test]
@@ -310,19 +234,13 @@ fn requests_of_the_wrong_form_say_what_is_wrong() {
     assert!(said("").starts_with("the body is not a valid inference request: EOF"));
     assert!(said("{}").contains("missing field `inputs`"));
     assert!(said(r#"{"inputs":[{"name":"x"}]}"#).contains("missing field `datatype`"));
-    assert_eq!(
-        said(r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32"}]}"#),
-        "input 'x': it has no data"
-    );
+    assert_eq!(said(r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32"}]}"#), "input 'x': it has no data");
     assert_eq!(
         said(r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP23","data":[1]}]}"#),
         "input 'x': 'FP23' is not a datatype of the Open Inference Protocol"
     );
     let x = r#"{"name":"x","shape":[1],"datatype":"INT8","data":[1]}"#;
-    assert_eq!(
-        said(&format!(r#"{{"inputs":[{x},{x}]}}"#)),
-        "input 'x': is given more than once"
-    );
+    assert_eq!(said(&format!(r#"{{"inputs":[{x},{x}]}}"#)), "input 'x': is given more than once");
     assert_eq!(
         said(r#"{"inputs":[],"parameters":{"p":[1]}}"#),
         "parameter 'p': must be a boolean, a number or a string"

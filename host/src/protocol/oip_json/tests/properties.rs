@@ -51,10 +51,7 @@ fn elements(tensor: &Tensor) -> Vec<Vec<u8>> {
         if is_nan { b"NaN".to_vec() } else { chunk.to_vec() }
     };
     match tensor.storage() {
-        Storage::Fixed(bytes) => bytes
-            .chunks(tensor.datatype().size_bytes().unwrap_or(1))
-            .map(canonical)
-            .collect(),
+        Storage::Fixed(bytes) => bytes.chunks(tensor.datatype().size_bytes().unwrap_or(1)).map(canonical).collect(),
         Storage::Variable(elements) => elements.iter().map(|element| element.to_vec()).collect(),
     }
 }
@@ -66,9 +63,7 @@ fn nest(flat: &[serde_json::Value], shape: &[usize]) -> serde_json::Value {
         [_] => flat.to_vec().into(),
         [dim, inner @ ..] => {
             let step: usize = inner.iter().product();
-            (0..*dim)
-                .map(|index| nest(&flat[index * step..(index + 1) * step], inner))
-                .collect()
+            (0..*dim).map(|index| nest(&flat[index * step..(index + 1) * step], inner)).collect()
         }
     }
 }

@@ -1,0 +1,170 @@
+//! The command line: what the commands are called and take, and what a process answers with.
+//!
+//! One command per file. `serve` runs the host, `new`, `build` and `inspect` work on files, every other command is a
+//! client of the HTTP API ([`client`]). Results go to standard output, everything else to standard error. Exit codes:
+//! 0 done, 1 failed, 2 wrong usage.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+mod build;
+mod client;
+mod component;
+mod delete;
+mod deploy;
+mod guest_env;
+mod head;
+mod inspect;
+mod invoke;
+mod list;
+mod new;
+mod output;
+mod serve;
+mod show;
+mod status;
+mod target;
+
+/// What every command needs to know.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The host that commands talk to.
+    #[arg(long, global = true, value_name = "URL", env = "NOCTI_SERVER", default_value = "http://127.0.0.1:8000")]
+    server: String,
+    /// Print JSON on standard output.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+/// Serverless model functions on WebAssembly.
+#[derive(Debug, Parser)]
+#[command(name = "nocti", version, arg_required_else_help = true, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the host.
+    Serve(ServeArgs),
+    /// Make a folder with a function that builds and deploys as it stands.
+    New(new::NewArgs),
+    /// Build a function's folder into a bundle, NAME-VERSION.wasm.
+    Build(build::BuildArgs),
+    /// Show what is inside a bundle, a component or an ONNX model.
+    Inspect(inspect::InspectArgs),
+    /// Deploy a bundle, a function's folder, a component or an ONNX model.
+    Deploy(deploy::DeployArgs),
+    /// Call a function.
+    Invoke(invoke::InvokeArgs),
+    /// List the deployed functions.
+    List,
+    /// Show one function and its versions.
+    Show(show::ShowArgs),
+    /// Delete a function or one of its versions.
+    Delete(delete::DeleteArgs),
+    /// Show what the host is doing: instances, sessions, memory.
+    Status,
+}
+
+/// What `nocti serve` takes. What is not given comes from the environment, the file or the defaults.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Where HTTP is served [default: 127.0.0.1:8000].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// The folder that keeps what is deployed [default: ./nocti-data].
+    #[arg(long, value_name = "PATH")]
+    pub(crate) store: Option<PathBuf>,
+    /// A TOML file with the configuration.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print the effective configuration and end.
+    #[arg(long)]
+    pub(crate) print_config: bool,
+}
+
+impl ServeArgs {
+    /// The flags that were given, as (key, value) pairs of the configuration.
+    fn flags(&self) -> Vec<(&'static str, String)> {
+        let listen = self.listen.map(|address| ("listen", address.to_string()));
+        let store = self.store.as_ref().map(|path| ("store", path.display().to_string()));
+        listen.into_iter().chain(store).collect()
+    }
+}
+
+/// What the user asked for cannot be meant: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct WrongUsage(String);
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too, and go to standard output. If that is closed, nobody reads them.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    match cli.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(&error);
+            ExitCode::from(if error.is::<WrongUsage>() { 2 } else { 1 })
+        }
+    }
+}
+
+impl Cli {
+    fn run(self) -> anyhow::Result<()> {
+        let global = &self.global;
+        match self.command {
+            Command::Serve(args) => serve::run(&args),
+            Command::New(args) => new::run(&args),
+            Command::Build(args) => build::run(&args, global),
+            Command::Inspect(args) => inspect::run(&args, global),
+            Command::Deploy(args) => client::block_on(deploy::run(&args, global)),
+            Command::Invoke(args) => client::block_on(invoke::run(&args, global)),
+            Command::List => client::block_on(list::run(global)),
+            Command::Show(args) => client::block_on(show::run(&args, global)),
+            Command::Delete(args) => client::block_on(delete::run(&args, global)),
+            Command::Status => client::block_on(status::run(global)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_anywhere() {
+        for words in [
+            ["nocti", "--server", "http://h:1", "--json", "list"],
+            ["nocti", "list", "--json", "--server", "http://h:1"],
+        ] {
+            let cli = Cli::try_parse_from(words).expect("valid");
+            assert!(cli.global.json && cli.global.server == "http://h:1");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_exit_code_2() {
+        let error = Cli::try_parse_from(["nocti", "deploy"]).expect_err("what to deploy is missing");
+        assert_eq!(error.exit_code(), 2);
+    }
+}

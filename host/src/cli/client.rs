@@ -1,0 +1,184 @@
+//! Talking to a host: the only way commands reach one.
+//!
+//! Knows paths, statuses and the error form of the HTTP API; what an answer means is each command's business. A client
+//! lives for one command.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use bytes::{Bytes, BytesMut};
+use indicatif::ProgressBar;
+use reqwest::{Body, Method, Response, StatusCode, Url, header};
+use serde_json::Value;
+use tokio::fs::File;
+use tokio::io::AsyncReadExt;
+
+use super::{Global, WrongUsage};
+
+/// Bytes of an upload read at once.
+const CHUNK_BYTES: usize = 256 << 10;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A connection to one host.
+#[derive(Debug)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    base: Url,
+}
+
+/// Why the host did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// Nothing listens there.
+    #[error("no Nocti host answers at {0}: start one with `nocti serve` or set --server")]
+    NoHost(String),
+    /// The connection broke off.
+    #[error("the connection to {server} failed: {source}")]
+    Broken {
+        server: String,
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The host said no, and why.
+    #[error("{message}")]
+    Refused { status: StatusCode, message: String },
+    /// Something answered, but not in the API's form.
+    #[error("{server} does not answer like a Nocti host ({what}): is --server right?")]
+    NotNocti { server: String, what: String },
+}
+
+/// Runs a command that talks to a host.
+pub(crate) fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?
+        .block_on(command)
+}
+
+impl Client {
+    /// A client of the host that the options name. Nothing is sent yet.
+    pub(crate) fn new(global: &Global) -> anyhow::Result<Self> {
+        let wrong = |why: &str| WrongUsage(format!("--server {}: {why}", global.server));
+        let base = Url::parse(&global.server).map_err(|error| wrong(&error.to_string()))?;
+        if base.scheme() != "http" || !base.has_host() {
+            return Err(wrong("an address of the form http://HOST:PORT is needed").into());
+        }
+        let mut http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT);
+        if matches!(base.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")) {
+            // A proxy set for the outside world cannot reach this machine's own host.
+            http = http.no_proxy();
+        }
+        Ok(Self { http: http.build().context("cannot set up the HTTP client")?, base })
+    }
+
+    /// The JSON at `path`.
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.json(Method::GET, path, Body::default()).await
+    }
+
+    /// Deletes what is at `path`.
+    pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        self.json(Method::DELETE, path, Body::default()).await
+    }
+
+    /// Sends a JSON body and gives back the answer's bytes.
+    pub(crate) async fn post_json(&self, path: &str, body: Vec<u8>) -> anyhow::Result<Bytes> {
+        let request = self.http.post(self.url(path)?);
+        let request = request.header(header::CONTENT_TYPE, "application/json");
+        let response = self.accepted(request.body(body).send().await).await?;
+        response.bytes().await.map_err(|source| self.broken(source).into())
+    }
+
+    /// Sends a file's content as it is read, moving the bar along.
+    pub(crate) async fn upload(
+        &self,
+        path: &str,
+        file: &Path,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<(StatusCode, Value)> {
+        let cannot_read = || format!("cannot read {}", file.display());
+        let content = File::open(file).await.with_context(cannot_read)?;
+        let size = content.metadata().await.with_context(cannot_read)?.len();
+        bar.set_length(size);
+        let bar = bar.clone();
+        let chunks = futures::stream::try_unfold(content, move |mut content| {
+            let bar = bar.clone();
+            async move {
+                let mut chunk = BytesMut::with_capacity(CHUNK_BYTES);
+                let read = content.read_buf(&mut chunk).await?;
+                bar.inc(read as u64);
+                Ok::<_, std::io::Error>((read > 0).then(|| (chunk.freeze(), content)))
+            }
+        });
+        let request = (self.http.post(self.url(path)?))
+            .header(header::CONTENT_TYPE, "application/wasm")
+            .header(header::CONTENT_LENGTH, size)
+            .body(Body::wrap_stream(chunks));
+        let response = self.accepted(request.send().await).await?;
+        Ok((response.status(), self.parsed(response).await?))
+    }
+
+    /// Sends a request as it is and gives back whatever comes: for functions that answer raw HTTP.
+    pub(crate) async fn raw(&self, method: Method, path: &str, body: Vec<u8>) -> anyhow::Result<(StatusCode, Bytes)> {
+        let request = self.http.request(method, self.url(path)?).body(body);
+        let response = request.send().await.map_err(|source| self.broken(source))?;
+        let status = response.status();
+        Ok((status, response.bytes().await.map_err(|source| self.broken(source))?))
+    }
+
+    async fn json(&self, method: Method, path: &str, body: Body) -> anyhow::Result<Value> {
+        let request = self.http.request(method, self.url(path)?).body(body);
+        let response = self.accepted(request.send().await).await?;
+        Ok(self.parsed(response).await?)
+    }
+
+    /// The response, if the host did what was asked.
+    async fn accepted(&self, sent: Result<Response, reqwest::Error>) -> Result<Response, ClientError> {
+        let response = sent.map_err(|source| self.broken(source))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response.bytes().await.map_err(|source| self.broken(source))?;
+        match error_message(&body) {
+            Some(message) => Err(ClientError::Refused { status, message }),
+            None => Err(self.not_nocti(format!("HTTP {status}"))),
+        }
+    }
+
+    async fn parsed(&self, response: Response) -> Result<Value, ClientError> {
+        let body = response.bytes().await.map_err(|source| self.broken(source))?;
+        serde_json::from_slice(&body).map_err(|_| self.not_nocti("no JSON came back".to_owned()))
+    }
+
+    fn url(&self, path: &str) -> anyhow::Result<Url> {
+        let base = self.base.as_str().trim_end_matches('/');
+        Url::parse(&format!("{base}{path}")).with_context(|| format!("'{path}' is not a path"))
+    }
+
+    fn broken(&self, source: reqwest::Error) -> ClientError {
+        let server = self.server();
+        if source.is_connect() {
+            return ClientError::NoHost(server);
+        }
+        // The host's address is in the text already.
+        let source = source.without_url();
+        ClientError::Broken { server, source }
+    }
+
+    fn not_nocti(&self, what: String) -> ClientError {
+        ClientError::NotNocti { server: self.server(), what }
+    }
+
+    fn server(&self) -> String {
+        self.base.as_str().trim_end_matches('/').to_owned()
+    }
+}
+
+/// The text of an error in the API's form.
+pub(crate) fn error_message(body: &[u8]) -> Option<String> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    body.get("error")?.as_str().map(str::to_owned)
+}

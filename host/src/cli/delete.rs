@@ -1,0 +1,50 @@
+//! `nocti delete FUNCTION[@VERSION]`: takes a function or a version of it away.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use clap::Args;
+
+use super::client::Client;
+use super::target::Target;
+use super::{Global, output};
+
+/// What `nocti delete` takes.
+#[derive(Debug, Args)]
+pub(crate) struct DeleteArgs {
+    /// The function, with all its versions, or one version of it.
+    #[arg(value_name = "FUNCTION[@VERSION]")]
+    target: Target,
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+}
+
+pub(super) async fn run(args: &DeleteArgs, global: &Global) -> anyhow::Result<()> {
+    let client = Client::new(global)?;
+    let function = &args.target.function;
+    let (path, what) = match &args.target.version {
+        Some(version) => (
+            format!("/api/functions/{function}/versions/{version}"),
+            format!("version {version} of function '{function}'"),
+        ),
+        None => (format!("/api/functions/{function}"), format!("function '{function}' with all its versions")),
+    };
+    if !args.yes && io::stdin().is_terminal() && !confirmed(&what)? {
+        anyhow::bail!("nothing was deleted");
+    }
+    let answer = client.delete(&path).await?;
+    if global.json {
+        return output::json(&answer);
+    }
+    output::text(&format!("deleted {what}"))
+}
+
+/// Asks on the terminal.
+fn confirmed(what: &str) -> anyhow::Result<bool> {
+    let mut err = io::stderr().lock();
+    write!(err, "Delete {what}? [y/N] ")?;
+    err.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}

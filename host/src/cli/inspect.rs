@@ -1,0 +1,297 @@
+//! `nocti inspect`: what is inside a bundle, a component or an ONNX model.
+//!
+//! A bundle is read as a host reads it, so one that passes here is whole. Its models are copied out to be looked at.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use bytes::Bytes;
+use clap::Args;
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+
+use super::component::{Component, Kind};
+use super::head::Head;
+use super::output::{self, Table};
+use super::{Global, WrongUsage};
+use crate::config::{self, Config};
+use crate::nn::{self, library::Library};
+use crate::registry::manifest::Manifest;
+use crate::registry::split::{Event, Part, Splitter};
+use crate::tensor::{Signature, TensorSpec};
+
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// What `nocti inspect` takes.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// A bundle, a component or an ONNX model.
+    file: PathBuf,
+}
+
+/// A bundle taken apart.
+#[derive(Debug)]
+struct Parts {
+    manifest: Manifest,
+    component: Option<Component>,
+    /// What each model takes and gives, or why nobody knows.
+    models: Vec<Result<Signature, String>>,
+}
+
+pub(super) fn run(args: &InspectArgs, global: &Global) -> anyhow::Result<()> {
+    let file = &args.file;
+    let found = match file.extension().and_then(|extension| extension.to_str()) {
+        Some("onnx") => of_model(file)?,
+        Some("wasm") if Head::read(file)?.is_some() => of_bundle(&Parts::read(file)?),
+        Some("wasm") => of_component(file)?,
+        _ => return Err(WrongUsage(format!("{} is no .wasm and no .onnx file", file.display())).into()),
+    };
+    match global.json {
+        true => output::json(&found),
+        false => output::text(&text(&found)),
+    }
+}
+
+fn of_model(file: &Path) -> anyhow::Result<Value> {
+    let size = std::fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?.len();
+    let signature = describe(file)?;
+    Ok(json!({ "kind": "onnx", "size_bytes": size, "signature": signature }))
+}
+
+/// What a model takes and gives, as ONNX Runtime finds it.
+fn describe(model: &Path) -> anyhow::Result<Signature> {
+    // The library is where the host would look for it.
+    let config = Config::load(None, &[])?;
+    let library = Library::open(&config.onnxruntime, config::tool_folder().as_deref())?;
+    Ok(nn::describe(&library, model)?)
+}
+
+fn of_component(file: &Path) -> anyhow::Result<Value> {
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let component = Component::read(&bytes).with_context(|| format!("{} cannot be read", file.display()))?;
+    let mut found =
+        json!({ "kind": "component", "function_kind": component.kind().map(Kind::name), "size_bytes": bytes.len() });
+    add_outside(&mut found, &component);
+    Ok(found)
+}
+
+fn of_bundle(parts: &Parts) -> Value {
+    let manifest = &parts.manifest;
+    let kind = match &parts.component {
+        None => Some(Kind::ModelOnly),
+        Some(component) => component.kind(),
+    };
+    let models = manifest.models.iter().zip(&parts.models).map(|(model, signature)| {
+        let mut found = json!({
+            "name": model.name,
+            "size_bytes": model.blob.size,
+            "sha256": model.blob.sha256,
+            "device": model.options.device,
+        });
+        match signature {
+            Ok(signature) => found["signature"] = json!(signature),
+            Err(reason) => found["unreadable"] = json!(reason),
+        }
+        found
+    });
+    let assets = manifest
+        .assets
+        .iter()
+        .map(|asset| json!({ "path": asset.path, "size_bytes": asset.blob.size, "sha256": asset.blob.sha256 }));
+    let mut found = json!({
+        "kind": "bundle",
+        "function_kind": kind.map(Kind::name),
+        "function": manifest.name,
+        "version": manifest.version,
+        "digest": manifest.digest(),
+        "size_bytes": manifest.size_bytes(),
+        "description": manifest.description,
+        "component": manifest.component,
+        "models": models.collect::<Vec<_>>(),
+        "assets": assets.collect::<Vec<_>>(),
+        "signature": manifest.signature,
+    });
+    if let Some(component) = &parts.component {
+        add_outside(&mut found, component);
+    }
+    found
+}
+
+fn add_outside(found: &mut Value, component: &Component) {
+    found["exports"] = json!(component.exports);
+    found["imports"] = json!(component.imports);
+    found["missing_imports"] = json!(component.lacking());
+}
+
+impl Parts {
+    /// Takes a bundle apart, checking all of it against its manifest.
+    fn read(path: &Path) -> anyhow::Result<Self> {
+        let cannot_read = || format!("cannot read {}", path.display());
+        let damaged = || path.display().to_string();
+        let mut file = File::open(path).with_context(cannot_read)?;
+        let mut splitter = Splitter::new();
+        let mut receiver = Receiver::default();
+        loop {
+            let mut chunk = vec![0; CHUNK_BYTES];
+            let read = file.read(&mut chunk).with_context(cannot_read)?;
+            if read == 0 {
+                break;
+            }
+            chunk.truncate(read);
+            for event in splitter.push(Bytes::from(chunk)).with_context(damaged)? {
+                receiver.take(event)?;
+            }
+        }
+        splitter.finish().with_context(damaged)?;
+        receiver.finish().with_context(damaged)
+    }
+}
+
+/// Gathers the parts of a bundle as they come.
+#[derive(Debug, Default)]
+struct Receiver {
+    manifest: Option<Manifest>,
+    component: Vec<u8>,
+    /// By name; a model is looked at as soon as it is complete, and its copy goes away.
+    models: Vec<(String, Result<Signature, String>)>,
+    open: Option<(Part, Option<NamedTempFile>)>,
+}
+
+impl Receiver {
+    fn take(&mut self, event: Event) -> anyhow::Result<()> {
+        match event {
+            Event::Manifest(manifest) => self.manifest = Some(Manifest::clone(&manifest)),
+            Event::BlobStart { part, .. } => {
+                let copy = match part {
+                    Part::Model(_) => {
+                        Some(NamedTempFile::with_suffix(".onnx").context("cannot make a temporary file")?)
+                    }
+                    Part::Component | Part::Asset(_) => None,
+                };
+                self.open = Some((part, copy));
+            }
+            Event::BlobData(bytes) => match &mut self.open {
+                Some((Part::Component, _)) => self.component.extend_from_slice(&bytes),
+                Some((_, Some(copy))) => copy.write_all(&bytes).context("cannot write a temporary file")?,
+                _ => {}
+            },
+            Event::BlobEnd => {
+                if let Some((Part::Model(name), Some(copy))) = self.open.take() {
+                    let signature = describe(copy.path()).map_err(|error| error.to_string());
+                    self.models.push((name.to_string(), signature));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> anyhow::Result<Parts> {
+        let manifest = self.manifest.context("it has no manifest")?;
+        let component = match manifest.component {
+            Some(_) => Some(Component::read(&self.component)?),
+            None => None,
+        };
+        let models = manifest.models.iter().map(|model| {
+            let at = self.models.iter().position(|(name, _)| *name == model.name.as_str());
+            at.map_or_else(|| Err("it is not in the bundle".to_owned()), |at| self.models.swap_remove(at).1)
+        });
+        let models = models.collect();
+        Ok(Parts { manifest, component, models })
+    }
+}
+
+/// What was found, for people: the same facts as the JSON has.
+fn text(found: &Value) -> String {
+    let mut table = Table::of_pairs();
+    let text_at = |key: &str| found[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let what = match (text_at("kind").as_deref(), text_at("function_kind")) {
+        (Some("bundle"), Some(kind)) => format!("bundle of a {kind} function"),
+        (Some("component"), Some(kind)) => format!("{kind} component without a manifest"),
+        (Some("component"), None) => "component that exports nothing a host could call".to_owned(),
+        (Some("onnx"), _) => "ONNX model".to_owned(),
+        _ => "bundle of a component that exports nothing a host could call".to_owned(),
+    };
+    table.row(["kind".to_owned(), what]);
+    for key in ["function", "version", "description", "digest"] {
+        if let Some(value) = text_at(key) {
+            table.row([key.to_owned(), value]);
+        }
+    }
+    table.row(["size".to_owned(), size(found)]);
+    for (key, name) in [("exports", "export"), ("imports", "import"), ("missing_imports", "MISSING")] {
+        for value in items(&found[key]) {
+            table.row([name.to_owned(), value.as_str().unwrap_or_default().to_owned()]);
+        }
+    }
+    add_signature(&mut table, &found["signature"], "");
+    for model in items(&found["models"]) {
+        let name = model["name"].as_str().unwrap_or_default();
+        table.row(["model".to_owned(), format!("{name} ({}), sha256 {}", size(model), digest(model))]);
+        add_signature(&mut table, &model["signature"], "  ");
+        if let Some(reason) = model["unreadable"].as_str() {
+            table.row(["  inputs".to_owned(), format!("not known: {reason}")]);
+        }
+    }
+    for asset in items(&found["assets"]) {
+        let path = asset["path"].as_str().unwrap_or_default();
+        table.row(["asset".to_owned(), format!("/assets/{path} ({}), sha256 {}", size(asset), digest(asset))]);
+    }
+    table.text(0)
+}
+
+fn add_signature(table: &mut Table, signature: &Value, indent: &str) {
+    for (key, name) in [("inputs", "input"), ("outputs", "output")] {
+        for spec in items(&signature[key]) {
+            if let Ok(spec) = serde_json::from_value::<TensorSpec>(spec.clone()) {
+                let shape: Vec<String> = spec.shape.iter().map(i64::to_string).collect();
+                let described = format!("{} {} [{}]", spec.name, spec.datatype, shape.join(","));
+                table.row([format!("{indent}{name}"), described]);
+            }
+        }
+    }
+}
+
+fn items(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn size(value: &Value) -> String {
+    output::size(value["size_bytes"].as_u64().unwrap_or_default())
+}
+
+fn digest(value: &Value) -> String {
+    output::short_digest(value["sha256"].as_str().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bundle_for_people() {
+        let found = json!({
+            "kind": "bundle", "function_kind": "typed", "function": "digits", "version": "1.0.0", "description": "",
+            "digest": "abc", "size_bytes": 3072, "exports": ["nocti:function/predictor@0.1.0"],
+            "imports": ["wasi:io/poll@0.2.6"], "missing_imports": [],
+            "signature": {"inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, 8, 8]}], "outputs": []},
+            "models": [{"name": "digits", "size_bytes": 1024, "sha256": "0123456789abcdef", "unreadable": "no library"}],
+            "assets": [{"path": "labels.txt", "size_bytes": 12, "sha256": "fedcba9876543210"}],
+        });
+        let expected = "\
+kind      bundle of a typed function
+function  digits
+version   1.0.0
+digest    abc
+size      3.0 KiB
+export    nocti:function/predictor@0.1.0
+import    wasi:io/poll@0.2.6
+input     image UINT8 [-1,8,8]
+model     digits (1.0 KiB), sha256 0123456789ab
+  inputs  not known: no library
+asset     /assets/labels.txt (12 B), sha256 fedcba987654
+";
+        assert_eq!(text(&found), expected);
+    }
+}

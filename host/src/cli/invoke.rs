@@ -1,0 +1,141 @@
+//! `nocti invoke`: one call of a function.
+//!
+//! Sends either a whole request of the inference protocol, as it is, or one made from a short form (`payload`), and shows
+//! the outputs (`answer`).
+
+use std::io::{IsTerminal, Read};
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use reqwest::Method;
+use serde_json::Value;
+
+use super::client::{Client, error_message};
+use super::target::Target;
+use super::{Global, WrongUsage, output};
+
+mod answer;
+mod payload;
+
+/// What `nocti invoke` takes.
+#[derive(Debug, Args)]
+pub(crate) struct InvokeArgs {
+    /// The function, or one version of it.
+    #[arg(value_name = "FUNCTION[@VERSION]")]
+    target: Target,
+    /// What to send: JSON, @FILE, or - for standard input. Either a whole request ({"inputs": [...]}) or just
+    /// {"INPUT": DATA, ...}, where DATA is a number, a string or nested arrays of them.
+    #[arg(short, long, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
+    data: Option<String>,
+    /// Send a file's bytes as a BYTES input; may be given more than once.
+    #[arg(short, long, value_name = "INPUT=PATH", value_parser = file_input, conflicts_with = "http")]
+    file: Vec<(String, PathBuf)>,
+    /// Ask why the function answers as it does, not what.
+    #[arg(long, conflicts_with = "http")]
+    explain: bool,
+    /// Send a plain HTTP request to PATH of an http function: a POST with -d, a GET without.
+    #[arg(long, value_name = "PATH")]
+    http: Option<String>,
+}
+
+pub(super) async fn run(args: &InvokeArgs, global: &Global) -> anyhow::Result<()> {
+    let client = Client::new(global)?;
+    let data = args.data.as_deref().map(read_data).transpose()?;
+    if let Some(path) = &args.http {
+        return call_http(&client, &args.target, path, data).await;
+    }
+    let path = args.target.model_path();
+    let request = match whole_request(data.as_deref())? {
+        Some(request) if args.file.is_empty() => request,
+        Some(_) => return Err(WrongUsage("--file goes with -d '{\"INPUT\": DATA}' only".to_owned()).into()),
+        None => {
+            let metadata = client.get(&path).await?;
+            let signature = payload::signature(metadata)?;
+            let inputs = data.as_deref().map(payload::short_form).transpose()?.unwrap_or_default();
+            payload::request(&args.target.to_string(), &signature, inputs, &args.file)?
+        }
+    };
+    let verb = if args.explain { "explain" } else { "infer" };
+    let answer = client.post_json(&format!("{path}/{verb}"), request).await?;
+    if global.json {
+        let line_break: &[u8] = if answer.ends_with(b"\n") { b"" } else { b"\n" };
+        return output::bytes(&[&answer, line_break].concat());
+    }
+    output::text(&answer::text(&answer)?)
+}
+
+/// A call of a function that answers raw HTTP. What comes is printed as it is.
+async fn call_http(client: &Client, target: &Target, path: &str, data: Option<Vec<u8>>) -> anyhow::Result<()> {
+    let path = path.trim_start_matches('/');
+    let method = if data.is_some() { Method::POST } else { Method::GET };
+    let (status, body) = client.raw(method, &format!("/functions/{target}/{path}"), data.unwrap_or_default()).await?;
+    if status.is_success() {
+        let ends_line = body.ends_with(b"\n") || body.is_empty() || !std::io::stdout().is_terminal();
+        output::bytes(&body)?;
+        return if ends_line { Ok(()) } else { output::bytes(b"\n") };
+    }
+    if let Some(message) = error_message(&body) {
+        anyhow::bail!("{message}");
+    }
+    output::bytes(&body)?;
+    anyhow::bail!("the function answered with HTTP {status}");
+}
+
+fn read_data(data: &str) -> anyhow::Result<Vec<u8>> {
+    match (data, data.strip_prefix('@')) {
+        ("-", _) => {
+            let mut bytes = Vec::new();
+            std::io::stdin().lock().read_to_end(&mut bytes).context("cannot read standard input")?;
+            Ok(bytes)
+        }
+        (_, Some(file)) => std::fs::read(file).with_context(|| format!("cannot read {file}")),
+        (_, None) => Ok(data.as_bytes().to_vec()),
+    }
+}
+
+/// The data, if it is a request already and to be sent as it is.
+fn whole_request(data: Option<&[u8]>) -> anyhow::Result<Option<Vec<u8>>> {
+    let Some(data) = data else { return Ok(None) };
+    // Only the outermost keys are looked at, so that a large request is not made a tree of values.
+    let outer: indexmap::IndexMap<String, &serde_json::value::RawValue> =
+        serde_json::from_slice(data).map_err(|error| WrongUsage(format!("-d is not a JSON object: {error}")))?;
+    let is_request = outer.get("inputs").is_some_and(|inputs| {
+        let inputs: Result<Vec<Value>, _> = serde_json::from_str(inputs.get());
+        inputs.is_ok_and(|inputs| inputs.iter().all(|input| input.get("name").is_some()))
+    });
+    Ok(is_request.then(|| data.to_vec()))
+}
+
+fn file_input(text: &str) -> Result<(String, PathBuf), String> {
+    match text.split_once('=') {
+        Some((input, path)) if !input.is_empty() && !path.is_empty() => Ok((input.to_owned(), path.into())),
+        _ => Err("write INPUT=PATH".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_request_is_told_from_the_short_form() {
+        let is_whole = |text: &str| whole_request(Some(text.as_bytes())).expect("an object").is_some();
+        assert!(is_whole(r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","data":[1]}]}"#));
+        assert!(!is_whole(r#"{"inputs":[1,2,3]}"#), "a function may call an input `inputs`");
+        assert!(!is_whole(r#"{"x":[1,2,3]}"#));
+        let error = whole_request(Some(b"[1,2]")).expect_err("no object");
+        assert!(error.is::<WrongUsage>(), "{error}");
+    }
+
+    #[test]
+    fn data_comes_from_where_it_says() {
+        assert_eq!(read_data("{}").expect("itself"), b"{}");
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        std::fs::write(file.path(), "[1]").expect("a temporary file");
+        assert_eq!(read_data(&format!("@{}", file.path().display())).expect("readable"), b"[1]");
+        assert!(read_data("@/nowhere/at all").is_err());
+        assert_eq!(file_input("png=a=b.png"), Ok(("png".to_owned(), PathBuf::from("a=b.png"))));
+        assert!(file_input("=x").is_err());
+    }
+}

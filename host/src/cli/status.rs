@@ -1,0 +1,140 @@
+//! `nocti status`: instances, sessions and memory of a host.
+
+use serde::Deserialize;
+
+use super::Global;
+use super::client::Client;
+use super::output::{self, Table, or_dash};
+
+// Fields that a host does not send are shown as a dash, so that client and host may be of different versions.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    uptime_s: Option<f64>,
+    functions: Vec<Function>,
+    sessions: Vec<Session>,
+    memory: Memory,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Function {
+    function: String,
+    version: String,
+    kind: String,
+    state: String,
+    instances: Option<Instances>,
+    requests: Option<u64>,
+    cold_starts: Option<u64>,
+    last_cold_start_ms: Option<f64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Instances {
+    idle: u64,
+    busy: u64,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Session {
+    model: String,
+    sha256: String,
+    device: String,
+    size_bytes: Option<u64>,
+    refs: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Memory {
+    resident_bytes: Option<u64>,
+    session_bytes: Option<u64>,
+}
+
+pub(super) async fn run(global: &Global) -> anyhow::Result<()> {
+    let answer = Client::new(global)?.get("/api/status").await?;
+    if global.json {
+        return output::json(&answer);
+    }
+    output::text(&text(&serde_json::from_value(answer)?))
+}
+
+fn text(status: &Status) -> String {
+    let uptime = status.uptime_s.map(|seconds| std::time::Duration::from_secs_f64(seconds.max(0.0)).as_secs());
+    let mut text = format!(
+        "up {}, memory {}, models {}\n",
+        or_dash(uptime.map(output::span)),
+        or_dash(status.memory.resident_bytes.map(output::size)),
+        or_dash(status.memory.session_bytes.map(output::size)),
+    );
+    if status.functions.is_empty() {
+        return text + "\nnothing is deployed\n";
+    }
+    let headings =
+        ["FUNCTION", "VERSION", "KIND", "STATE", "IDLE", "BUSY", "REQUESTS", "COLD STARTS", "LAST COLD START"];
+    let mut functions = Table::new(headings);
+    for function in &status.functions {
+        let instances = function.instances.as_ref();
+        let number = |number: Option<u64>| or_dash(number.map(|number| number.to_string()));
+        functions.row([
+            function.function.clone(),
+            function.version.clone(),
+            function.kind.clone(),
+            function.state.clone(),
+            number(instances.map(|instances| instances.idle)),
+            number(instances.map(|instances| instances.busy)),
+            number(function.requests),
+            number(function.cold_starts),
+            or_dash(function.last_cold_start_ms.map(|ms| format!("{ms:.1} ms"))),
+        ]);
+    }
+    text = text + "\n" + &functions.text(0);
+    if status.sessions.is_empty() {
+        return text + "\nno model is loaded\n";
+    }
+    let mut sessions = Table::new(["SESSION", "SHA256", "DEVICE", "SIZE", "USED BY"]);
+    for session in &status.sessions {
+        sessions.row([
+            session.model.clone(),
+            output::short_digest(&session.sha256),
+            session.device.clone(),
+            or_dash(session.size_bytes.map(output::size)),
+            or_dash(session.refs.map(|refs| refs.to_string())),
+        ]);
+    }
+    text + "\n" + &sessions.text(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_whole_status() {
+        let status = r#"{"uptime_s":65,"functions":[
+            {"function":"digits","version":"1.0.0","kind":"typed","state":"warm","instances":{"idle":2,"busy":0},
+             "requests":7,"cold_starts":1,"last_cold_start_ms":12.345},
+            {"function":"iris","version":"1","kind":"model-only","state":"stored"}],
+            "sessions":[{"model":"digits","sha256":"0123456789abcdef","device":"cpu","size_bytes":40842,"refs":1}],
+            "memory":{"resident_bytes":52428800,"session_bytes":40842}}"#;
+        let expected = "\
+up 1m 05s, memory 50.0 MiB, models 39.9 KiB
+
+FUNCTION  VERSION  KIND        STATE   IDLE  BUSY  REQUESTS  COLD STARTS  LAST COLD START
+digits    1.0.0    typed       warm    2     0     7         1            12.3 ms
+iris      1        model-only  stored  -     -     -         -            -
+
+SESSION  SHA256        DEVICE  SIZE      USED BY
+digits   0123456789ab  cpu     39.9 KiB  1
+";
+        assert_eq!(text(&serde_json::from_str(status).expect("a status")), expected);
+    }
+
+    #[test]
+    fn an_empty_host() {
+        let shown = text(&serde_json::from_str("{}").expect("lenient"));
+        assert_eq!(shown, "up -, memory -, models -\n\nnothing is deployed\n");
+    }
+}

@@ -140,10 +140,7 @@ impl Config {
                 Err(error) => mistakes.push(format!("{shown}: {}", error.trim_end())),
             }
         }
-        for (variable, value) in std::env::vars().filter(|(name, _)| name.starts_with("NOCTI_")) {
-            if OTHER_VARIABLES.contains(&variable.as_str()) {
-                continue;
-            }
+        for (variable, value) in variables() {
             match KEYS.iter().find(|key| variable_name(key.name) == variable) {
                 Some(key) => config.set(key.name, &value, &format!("{variable}: "), &mut mistakes),
                 None => mistakes.push(format!("{variable}: there is no such setting")),
@@ -192,10 +189,20 @@ impl Config {
 
 /// The folder of downloaded tools, where `scripts/setup` puts ONNX Runtime.
 pub fn tool_folder() -> Option<PathBuf> {
+    #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     variable("NOCTI_HOME")
         .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("nocti")))
         .or_else(|| variable("HOME").map(|home| home.join(".cache/nocti")))
+}
+
+/// The environment's settings for the server. What is not UTF-8 is no setting.
+fn variables() -> Vec<(String, String)> {
+    #[expect(clippy::disallowed_methods, reason = "this is where the environment is read")]
+    let all = std::env::vars_os();
+    all.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| name.starts_with("NOCTI_") && !OTHER_VARIABLES.contains(&name.as_str()))
+        .collect()
 }
 
 fn variable_name(key: &str) -> String {

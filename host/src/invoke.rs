@@ -18,7 +18,8 @@ use crate::protocol::predict::PredictRequest;
 use crate::protocol::{ProtocolError, check};
 use crate::registry::catalog::{CatalogError, Version};
 use crate::runtime::http::ResponseBody;
-use crate::runtime::{RuntimeError, http as guest_http, typed};
+use crate::runtime::typed::{self, Question};
+use crate::runtime::{RuntimeError, http as guest_http};
 use crate::tensor::{Signature, Tensor};
 
 /// Who is asked: a function and, if the caller cares, a version or alias.
@@ -30,15 +31,15 @@ pub struct Target {
 
 /// What is asked.
 pub enum Call<B> {
-    /// Tensors in, tensors out.
-    Predict(PredictRequest),
+    /// Tensors in, tensors out: an answer, or what explains it.
+    Ask(Question, PredictRequest),
     /// A raw HTTP request.
     Http(Request<B>),
 }
 
 /// What is answered.
 pub enum Reply {
-    Predict { version: Arc<Version>, outputs: Vec<(String, Tensor)> },
+    Outputs { version: Arc<Version>, outputs: Vec<(String, Tensor)> },
     Http(Response<ResponseBody>),
 }
 
@@ -61,12 +62,11 @@ pub enum InvokeError {
     Guest { function: String, source: RuntimeError },
     #[error("function '{0}' is an http function: call it at /functions/{0}/")]
     NotPredictable(String),
+    #[error("function '{0}' does not explain its answers: it exports no nocti:function/explainer")]
+    NotExplainable(String),
     #[error("function '{0}' does not speak HTTP: call it at /v2/models/{0}/infer")]
     NotHttp(String),
 }
-
-/// The signature of a function that declares none.
-const ANYTHING: Signature = Signature { inputs: Vec::new(), outputs: Vec::new() };
 
 /// Answers a call. Dropping the future cancels the work, wherever it is.
 pub async fn invoke<B>(host: &Host, target: &Target, call: Call<B>) -> Result<Reply, InvokeError>
@@ -84,33 +84,40 @@ where
     let live = live.map_err(|source| InvokeError::Wake { function: function(), source })?;
     let guest = |source| match source {
         RuntimeError::Deadline(passed) => InvokeError::Deadline(passed),
+        RuntimeError::NotExported(_) => InvokeError::NotExplainable(function()),
         source => InvokeError::Guest { function: function(), source },
     };
 
     match (&live.kind, call) {
-        (Kind::ModelOnly(session), Call::Predict(request)) => {
+        (Kind::ModelOnly(session), Call::Ask(Question::Predict, request)) => {
             check::check_inputs(&function(), session.signature(), &request)?;
             let wanted = request.outputs;
             let outputs = due.bound(session.compute(request.inputs)).await??;
             let outputs = check::select_outputs(&function(), outputs, wanted.as_deref())?;
-            Ok(Reply::Predict { version, outputs })
+            Ok(Reply::Outputs { version, outputs })
         }
-        (Kind::Typed(pool), Call::Predict(request)) => {
-            let signature = version.record.signature.as_ref();
-            check::check_given_inputs(&function(), signature.unwrap_or(&ANYTHING), &request)?;
-            let wanted = request.outputs.clone();
+        (Kind::Typed(pool), Call::Ask(question, mut request)) => {
+            let undeclared = Signature::default();
+            let signature = version.record.signature.as_ref().unwrap_or(&undeclared);
+            // The signature speaks of answers; what explains them is the function's own choice.
+            let explained = (question == Question::Explain).then(|| request.outputs.take());
+            check::check_given_inputs(&function(), signature, &request)?;
+            let wanted = explained.unwrap_or_else(|| request.outputs.take());
             let lease = due.bound(pool.check_out()).await?.map_err(guest)?;
-            let outputs = due.bound(typed::predict(lease, request)).await?.map_err(guest)?;
-            check::check_outputs(&function(), signature.unwrap_or(&ANYTHING), &outputs)?;
+            let outputs = due.bound(typed::ask(lease, question, request)).await?.map_err(guest)?;
+            if question == Question::Predict {
+                check::check_outputs(&function(), signature, &outputs)?;
+            }
             let outputs = check::select_outputs(&function(), outputs, wanted.as_deref())?;
-            Ok(Reply::Predict { version, outputs })
+            Ok(Reply::Outputs { version, outputs })
         }
         (Kind::Http(pool), Call::Http(request)) => {
             let lease = due.bound(pool.check_out()).await?.map_err(guest)?;
             let held = (permit, Arc::clone(&live));
             guest_http::handle(lease, request, due, held).await.map(Reply::Http).map_err(guest)
         }
-        (Kind::Http(_), Call::Predict(_)) => Err(InvokeError::NotPredictable(function())),
+        (Kind::ModelOnly(_), Call::Ask(Question::Explain, _)) => Err(InvokeError::NotExplainable(function())),
+        (Kind::Http(_), Call::Ask(..)) => Err(InvokeError::NotPredictable(function())),
         (Kind::ModelOnly(_) | Kind::Typed(_), Call::Http(_)) => Err(InvokeError::NotHttp(function())),
     }
 }

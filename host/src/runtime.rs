@@ -40,6 +40,9 @@ pub enum RuntimeError {
     /// The guest says it is broken.
     #[error("{0}")]
     Internal(String),
+    /// The component has no such export.
+    #[error("it does not export {0}")]
+    NotExported(&'static str),
     /// All instance slots of the process are taken.
     #[error("no room for another instance")]
     NoRoom,

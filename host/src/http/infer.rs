@@ -11,18 +11,24 @@ use crate::host::Host;
 use crate::invoke::{Call, Reply, Target, invoke};
 use crate::protocol::{oip_json, oip_metadata};
 use crate::registry::revision::FunctionKind;
+use crate::runtime::typed::Question;
 use crate::tensor::Signature;
 
-/// `POST …/infer`
-pub(super) async fn infer(host: &Host, target: &Target, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
+/// `POST …/infer`, `POST …/explain`
+pub(super) async fn ask(
+    host: &Host,
+    target: &Target,
+    question: Question,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, HttpError> {
     // JSON whatever the content type says: `tritonclient` sends none.
     let bytes = body::collect(request.into_body(), host.config.body_bytes).await?;
     let request = oip_json::parse_request(&bytes)?;
     // What the tensors did not keep of the body is let go before the wait.
     drop(bytes);
     let id = request.id.clone();
-    match invoke::<http_body_util::Empty<Bytes>>(host, target, Call::Predict(request)).await? {
-        Reply::Predict { version, outputs } => {
+    match invoke::<http_body_util::Empty<Bytes>>(host, target, Call::Ask(question, request)).await? {
+        Reply::Outputs { version, outputs } => {
             let (name, version) = (version.function.as_str(), version.name.as_str());
             let json = oip_json::write_response(name, version, id.as_deref(), &outputs)?;
             Ok(respond::json_bytes(StatusCode::OK, json))

@@ -42,8 +42,6 @@ pub enum HttpError {
     Deploy(#[from] DeployError),
     #[error("{0}")]
     BadRequest(String),
-    #[error("{0}")]
-    NotImplemented(String),
     #[error("internal error")]
     Internal(String),
 }
@@ -75,10 +73,10 @@ pub fn error(error: &HttpError) -> Response<Body> {
 
 /// The error with all its causes, for the log.
 pub fn chain(error: &HttpError) -> String {
-    let mut text = match error {
-        HttpError::Internal(cause) => format!("internal error: {cause}"),
-        other => other.to_string(),
-    };
+    let mut text = error.to_string();
+    if let HttpError::Internal(cause) = error {
+        text = format!("{text}: {cause}");
+    }
     let mut cause = error.source();
     while let Some(error) = cause {
         let next = error.to_string();
@@ -121,7 +119,6 @@ fn classify(error: &HttpError) -> Class {
         HttpError::Catalog(error) => classify_catalog(error),
         HttpError::Deploy(error) => classify_deploy(error),
         HttpError::BadRequest(_) => BAD_REQUEST,
-        HttpError::NotImplemented(_) => (StatusCode::NOT_IMPLEMENTED, "not_implemented"),
         HttpError::Internal(_) => INTERNAL,
     }
 }
@@ -155,6 +152,7 @@ fn classify_invoke(error: &InvokeError) -> Class {
         InvokeError::Protocol(error) => classify_protocol(error),
         InvokeError::Model(error) => classify_model(error),
         InvokeError::Guest { source, .. } => classify_guest(source),
+        InvokeError::NotExplainable(_) => (StatusCode::NOT_IMPLEMENTED, "not_explainable"),
         InvokeError::NotPredictable(_) | InvokeError::NotHttp(_) => (StatusCode::BAD_REQUEST, "wrong_kind"),
     }
 }
@@ -184,6 +182,7 @@ fn classify_guest(error: &RuntimeError) -> Class {
         RuntimeError::InvalidInput(_) => BAD_REQUEST,
         RuntimeError::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
         RuntimeError::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "function_error"),
+        RuntimeError::NotExported(_) => (StatusCode::NOT_IMPLEMENTED, "not_explainable"),
         RuntimeError::NoRoom => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
         RuntimeError::Deadline(_) => DEADLINE,
         RuntimeError::Host(_) => INTERNAL,

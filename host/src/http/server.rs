@@ -25,6 +25,7 @@ use super::route::{Route, route};
 use super::{infer, raw};
 use crate::api;
 use crate::host::Host;
+use crate::runtime::typed::Question;
 
 /// How long a client may take for a request's head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -119,14 +120,14 @@ async fn serve_request(host: Arc<Host>, request: Request<Incoming>) -> Result<Re
 /// The inner half: route, answer, `?`.
 async fn answer(host: &Arc<Host>, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
     match route(request.method(), request.uri().path())? {
-        Route::Infer(target) => infer::infer(host, &target, request).await,
+        Route::Infer(target) => infer::ask(host, &target, Question::Predict, request).await,
+        Route::Explain(target) => infer::ask(host, &target, Question::Explain, request).await,
         Route::Function { target, path } => raw::call(host, &target, &path, request).await,
         Route::Healthz | Route::ServerLive => Ok(infer::health(host, false)),
         Route::Readyz | Route::ServerReady => Ok(infer::health(host, true)),
         Route::ServerMetadata => Ok(infer::server_metadata()),
         Route::ModelMetadata(target) => infer::model_metadata(host, &target),
         Route::ModelReady(target) => infer::model_ready(host, &target),
-        Route::Explain(_) => Err(HttpError::NotImplemented("explanations are not available yet".into())),
         Route::Deploy => api::functions::deploy(host, request).await,
         Route::ListFunctions => Ok(api::functions::list(host)),
         Route::ShowFunction(name) => api::functions::show(host, &name),

@@ -2,23 +2,24 @@
 
 use std::sync::Arc;
 
+use wasmtime::component::InstancePre;
 use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 
 use super::RuntimeError;
 use super::state::{Grants, State};
-use super::typed::bindings::{Model, ModelPre};
+use super::typed;
 
 /// A linked component, ready to be instantiated.
 #[derive(Clone)]
 pub enum Pre {
-    Typed(ModelPre<State>),
+    Typed(InstancePre<State>),
     Http(ProxyPre<State>),
 }
 
 /// A component's exports in a running instance.
 pub(super) enum Bound {
-    Typed(Model),
+    Typed(typed::Exports),
     Http(Proxy),
 }
 
@@ -42,7 +43,10 @@ impl Instance {
         // Bytes one call may move across the boundary: a guest's memory holds no more.
         store.set_hostcall_fuel(usize::try_from(grants.memory_bytes.saturating_mul(2)).unwrap_or(usize::MAX));
         let bound = match pre {
-            Pre::Typed(pre) => pre.instantiate_async(&mut store).await.map(Bound::Typed),
+            Pre::Typed(pre) => match pre.instantiate_async(&mut store).await {
+                Ok(instance) => typed::Exports::find(&mut store, &instance).map(Bound::Typed),
+                Err(error) => Err(error),
+            },
             Pre::Http(pre) => pre.instantiate_async(&mut store).await.map(Bound::Http),
         };
         match bound {

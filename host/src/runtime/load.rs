@@ -53,7 +53,11 @@ impl Loader {
         let invalid = |error: wasmtime::Error| RuntimeError::InvalidComponent(format!("{error:#}"));
         let linked = self.linker.instantiate_pre(&component).map_err(|error| missing_import(&error))?;
         let pre = match exports {
-            Exports::Typed => Pre::Typed(super::typed::bindings::ModelPre::new(linked).map_err(invalid)?),
+            // Checks the exports' types; calls find them by name, since one of them is optional.
+            Exports::Typed => {
+                let checked = super::typed::bindings::ModelPre::new(linked).map_err(invalid)?;
+                Pre::Typed(checked.instance_pre().clone())
+            }
             Exports::Http => Pre::Http(wasmtime_wasi_http::p2::bindings::ProxyPre::new(linked).map_err(invalid)?),
         };
         Ok((exports, pre))

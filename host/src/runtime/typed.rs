@@ -1,7 +1,8 @@
-//! Calls into typed functions: `nocti:function/predictor`.
+//! Calls into typed functions: `nocti:function/predictor` and, where there is one, `explainer`.
 
 use bytes::Bytes;
-use wasmtime::component::{Resource, ResourceTable};
+use wasmtime::AsContextMut;
+use wasmtime::component::{Instance, Resource, ResourceTable, TypedFunc};
 
 use super::instance::Bound;
 use super::state::State;
@@ -22,16 +23,57 @@ pub mod bindings {
 
 use bindings::nocti::function::types;
 
-/// Asks the guest for a prediction. Dropping the future retires the instance.
-pub async fn predict(mut lease: Lease, request: PredictRequest) -> Result<Vec<(String, Tensor)>, RuntimeError> {
+/// What a typed function can be asked; both questions have the same form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    Predict,
+    Explain,
+}
+
+type Export = TypedFunc<(types::Request,), (Result<Vec<(String, types::Value)>, types::Error>,)>;
+
+/// A typed function's exports in a running instance.
+#[derive(Clone, Copy)]
+pub(super) struct Exports {
+    predict: Export,
+    explain: Option<Export>,
+}
+
+impl Exports {
+    /// Finds the exports; `predict` was seen to be there when the component was loaded.
+    pub(super) fn find(mut store: impl AsContextMut, instance: &Instance) -> wasmtime::Result<Self> {
+        let mut find = |interface: &str, function: &str| -> wasmtime::Result<Option<Export>> {
+            let Some(interface) = instance.get_export_index(&mut store, None, interface) else { return Ok(None) };
+            let Some(function) = instance.get_export_index(&mut store, Some(&interface), function) else { return Ok(None) };
+            instance.get_typed_func(&mut store, function).map(Some)
+        };
+        let predict = find("nocti:function/predictor@0.1.0", "predict")?;
+        let predict = predict.ok_or_else(|| wasmtime::format_err!("it does not export `predict`"))?;
+        Ok(Self { predict, explain: find("nocti:function/explainer@0.1.0", "explain")? })
+    }
+}
+
+/// Asks the guest. Dropping the future retires the instance.
+pub async fn ask(
+    mut lease: Lease,
+    question: Question,
+    request: PredictRequest,
+) -> Result<Vec<(String, Tensor)>, RuntimeError> {
     let instance = lease.begin();
-    let bound = std::sync::Arc::clone(&instance.bound);
-    let Bound::Typed(model) = &*bound else {
+    let Bound::Typed(exports) = &*instance.bound else {
         return Err(RuntimeError::Host("a typed call reached another kind of function".into()));
     };
+    let export = match question {
+        Question::Predict => Some(exports.predict),
+        Question::Explain => exports.explain,
+    };
+    let Some(export) = export else {
+        lease.finish();
+        return Err(RuntimeError::NotExported("nocti:function/explainer"));
+    };
     let request = lower(instance.store.data_mut(), request)?;
-    let answer = model.nocti_function_predictor().call_predict(&mut instance.store, &request).await;
-    let result = match answer {
+    let answer = export.call_async(&mut instance.store, (request,)).await;
+    let result = match answer.map(|(answer,)| answer) {
         Err(error) => return Err(instance.trap(error)),
         Ok(Ok(outputs)) => lift(&mut instance.store.data_mut().table, outputs),
         Ok(Err(types::Error::InvalidInput(text))) => Err(RuntimeError::InvalidInput(text)),

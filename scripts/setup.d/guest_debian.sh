@@ -17,7 +17,7 @@ guest_by_debian() {
     guest_debian_is_there || { state=installed && guest_debian_install; }
     cargo_program "guest target" wasm-component-ld "$guest_linker_version"
     guest_write_links
-    guest_write_threads
+    guest_write_libc
     guest_write_env <<EOF
 # Debian's compiler builds $guest_target on this machine. An empty value removes the variable.
 PATH_PREFIX=$tools/guest-rust
@@ -70,23 +70,23 @@ for argument; do
     case \$argument in --no-entry | _initialize) start=crt1-reactor.o ;; esac
 done
 exec '$tools/bin/wasm-component-ld' "\$@" --wasm-ld-path=/usr/bin/wasm-ld-22 \\
-    '$folder/threads.o' "/usr/lib/wasm32-wasi/\$start"
+    '$folder/libc.o' "/usr/lib/wasm32-wasi/\$start"
 EOF
     chmod +x "$folder/wasm-component-ld"
 }
 
 # Compiled anew when the source or the compiler changed.
-guest_write_threads() {
-    local folder=$tools/guest-rust source=$repository/scripts/setup.d/guest_threads stamp work
+guest_write_libc() {
+    local folder=$tools/guest-rust source=$repository/scripts/setup.d/guest_libc stamp work
     stamp="$(/usr/bin/rustc --version) $(cksum <"$source/lib.rs")"
-    [ -e "$folder/threads.o" ] && [ "$(cat "$folder/threads.stamp" 2>/dev/null)" = "$stamp" ] && return
+    [ -e "$folder/libc.o" ] && [ "$(cat "$folder/libc.stamp" 2>/dev/null)" = "$stamp" ] && return
     say "guest target" "compiling what Debian's wasi-libc lacks"
-    work=$(mktemp -d "$folder/threads.XXXXXX")
+    work=$(mktemp -d "$folder/libc.XXXXXX")
     cp "$source/Cargo.toml" "$source/lib.rs" "$work"
     env -u RUSTUP_TOOLCHAIN -u RUSTFLAGS RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 /usr/bin/cargo rustc --quiet \
         --manifest-path "$work/Cargo.toml" --target-dir "$work/target" -Zbuild-std=core --target "$guest_target" -- \
-        "--emit=obj=$work/threads.o" -Ccodegen-units=1 || fail "guest target" "Debian's compiler does not work, see above"
-    mv "$work/threads.o" "$folder/threads.o"
+        "--emit=obj=$work/libc.o" -Ccodegen-units=1 || fail "guest target" "Debian's compiler does not work, see above"
+    mv "$work/libc.o" "$folder/libc.o"
     rm -rf "$work"
-    guest_replace "$folder/threads.stamp" <<<"$stamp"
+    guest_replace "$folder/libc.stamp" <<<"$stamp"
 }

@@ -11,7 +11,7 @@
 # guest.env is read by scripts/guest-cargo and by `nocti build`. A line is empty, a comment (#) or KEY=VALUE, taken literally
 # up to the end of the line (no quotes, no expansion). An empty VALUE removes the variable; PATH_PREFIX is put before PATH.
 #
-# NOCTI_GUEST_COMPILER=rustup|debian forces one way; without it rustup is tried first.
+# GUEST_COMPILER=rustup|debian forces one way; without it rustup is tried first.
 #
 # Needs from scripts/setup: $repository, $tools (the tool folder), say, fail, within, cargo_program.
 # shellcheck disable=SC2154
@@ -22,12 +22,12 @@ guest_target=wasm32-wasip2
 source "$repository/scripts/setup.d/guest_debian.sh"
 
 guest() {
-    case ${NOCTI_GUEST_COMPILER:-auto} in
+    case ${GUEST_COMPILER:-auto} in
         rustup) guest_by_rustup || fail "guest target" "rustup cannot download $guest_target, see $tools/rustup.log" ;;
         debian) guest_by_debian ;;
         # What an earlier set-up settled on stays, without asking the network again.
         auto) { guest_by_debian_already && guest_by_debian; } || guest_by_rustup || guest_by_debian ;;
-        *) fail "guest target" "NOCTI_GUEST_COMPILER is '$NOCTI_GUEST_COMPILER'; use rustup, debian or leave it unset" ;;
+        *) fail "guest target" "GUEST_COMPILER is '$GUEST_COMPILER'; use rustup, debian or leave it unset" ;;
     esac
 }
 

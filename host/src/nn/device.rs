@@ -1,6 +1,6 @@
 //! Which device a model runs on: the manifest's wish, resolved in the server's order, and never silently another one.
 
-use ort::ep;
+use ort::ep::{self, ExecutionProvider};
 use ort::session::builder::SessionBuilder;
 
 use crate::registry::device::Device;
@@ -31,6 +31,19 @@ pub fn order(wish: Device, configured: &[String]) -> Vec<Target> {
             .map(|name| if name == "cuda" { Target::Cuda { index: 0 } } else { Target::Cpu })
             .collect(),
     }
+}
+
+/// The configured devices that this ONNX Runtime can use at all; said once, so that nobody wonders.
+pub(super) fn offered(configured: &[String]) -> Vec<String> {
+    let mut offered = configured.to_vec();
+    offered.retain(|name| {
+        let here = name != "cuda" || ep::CUDA::is_available().unwrap_or(false);
+        if !here {
+            tracing::info!("device {name}: this build of ONNX Runtime does not offer it");
+        }
+        here
+    });
+    offered
 }
 
 /// Registers the execution provider; one that cannot be had is an error, not a silent fall-back to the CPU.

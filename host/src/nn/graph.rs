@@ -37,9 +37,9 @@ pub struct SessionInfo {
 }
 
 impl Models {
-    /// No sessions yet; `devices` is the order for `device = "auto"`.
-    pub fn new(library: Library, devices: Vec<String>) -> Self {
-        Self { library, devices, slots: DashMap::new() }
+    /// No sessions yet; `devices` is the order for `device = "auto"`, of which only those count that the library offers.
+    pub fn new(library: Library, devices: &[String]) -> Self {
+        Self { library, devices: device::offered(devices), slots: DashMap::new() }
     }
 
     /// The shared session of a bundle's model, loaded now if nobody has it loaded. A thousand callers load it once.

@@ -206,7 +206,7 @@ fn load(library: &Library, source: &Source, options: &Options) -> Result<(OrtSes
         let facts = facts(&session, target, size_bytes).map_err(invalid)?;
         return Ok((session, facts));
     }
-    Err(no_device.unwrap_or_else(|| invalid("the server's list onnxruntime.devices is empty".into())))
+    Err(no_device.unwrap_or_else(|| invalid("no device of the server's list onnxruntime.devices can be used".into())))
 }
 
 fn builder(library: &Library, options: &Options) -> ort::Result<ort::session::builder::SessionBuilder> {

@@ -36,9 +36,6 @@ mod tests {
         let Err(Error::Internal(message)) = read("no-such-file.json") else {
             panic!("there is no such asset");
         };
-        assert!(
-            message.starts_with("cannot read the asset `no-such-file.json`: "),
-            "{message}"
-        );
+        assert!(message.starts_with("cannot read the asset `no-such-file.json`: "), "{message}");
     }
 }

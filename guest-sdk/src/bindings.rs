@@ -1,11 +1,6 @@
 //! The raw bindings made from `wit/`, for what the rest of this crate does not cover. Here alone is generated code.
 
-#![allow(
-    missing_docs,
-    clippy::all,
-    clippy::restriction,
-    reason = "generated code is not held to our lints"
-)]
+#![allow(missing_docs, clippy::all, clippy::restriction, reason = "generated code is not held to our lints")]
 
 /// World `model`: the imports every function may use, and the export every typed function has.
 pub mod model {

@@ -101,9 +101,6 @@ mod tests {
     #[test]
     fn other_errors_are_internal_and_tell_their_causes() {
         let fails = || -> Result<()> { Err(Outer("x".parse::<u8>().unwrap_err()))? };
-        assert_eq!(
-            fails(),
-            Err(Error::internal("cannot read the labels: invalid digit found in string"))
-        );
+        assert_eq!(fails(), Err(Error::internal("cannot read the labels: invalid digit found in string")));
     }
 }

@@ -43,14 +43,9 @@ type Answer = Result<Vec<types::NamedValue>, types::Error>;
 
 impl<F> Slot<F> {
     /// A slot before the first request.
-    #[expect(
-        clippy::new_without_default,
-        reason = "used in a const block, where Default cannot be called"
-    )]
+    #[expect(clippy::new_without_default, reason = "used in a const block, where Default cannot be called")]
     pub const fn new() -> Self {
-        Self {
-            function: RefCell::new(None),
-        }
+        Self { function: RefCell::new(None) }
     }
 }
 
@@ -101,20 +96,12 @@ mod tests {
     impl Function for Reluctant {
         fn init() -> Result<Self> {
             INITS.set(INITS.get() + 1);
-            if INITS.get() == 1 {
-                Err(Error::unavailable("not yet"))
-            } else {
-                Ok(Self { answered: 0 })
-            }
+            if INITS.get() == 1 { Err(Error::unavailable("not yet")) } else { Ok(Self { answered: 0 }) }
         }
 
         fn predict(&mut self, _: Request) -> Result<Values> {
             self.answered += 1;
-            Err(Error::invalid_input(format_args!(
-                "request {}, init {}",
-                self.answered,
-                INITS.get()
-            )))
+            Err(Error::invalid_input(format_args!("request {}, init {}", self.answered, INITS.get())))
         }
     }
 
@@ -125,11 +112,7 @@ mod tests {
     }
 
     fn request() -> types::Request {
-        types::Request {
-            id: None,
-            inputs: vec![],
-            parameters: vec![],
-        }
+        types::Request { id: None, inputs: vec![], parameters: vec![] }
     }
 
     #[test]

@@ -62,14 +62,8 @@ impl Model {
 
     fn prepare(name: &str, graph: Result<Graph, HostError>) -> Result<Self, ModelError> {
         let graph = graph.map_err(|error| ModelError::from_host(name, &error))?;
-        let context = graph
-            .init_execution_context()
-            .map_err(|error| ModelError::from_host(name, &error))?;
-        Ok(Self {
-            name: name.to_owned(),
-            context,
-            _graph: graph,
-        })
+        let context = graph.init_execution_context().map_err(|error| ModelError::from_host(name, &error))?;
+        Ok(Self { name: name.to_owned(), context, _graph: graph })
     }
 
     /// Runs the model on inputs by name and gives its outputs by name. Tensors go in and come out as handles.
@@ -77,36 +71,23 @@ impl Model {
     /// # Errors
     /// The inputs are not the model's, or the host could not run it.
     pub fn run(&self, inputs: impl Into<Values>) -> Result<Values, ModelError> {
-        let inputs = inputs
-            .into()
-            .into_iter()
-            .map(|(name, value)| match value.into_handle() {
-                Ok(handle) => Ok((name, handle)),
-                Err(_) => Err(ModelError {
-                    model: self.name.clone(),
-                    code: ErrorCode::InvalidArgument,
-                    message: format!("input `{name}` is BYTES, which models do not take"),
-                }),
-            });
+        let inputs = inputs.into().into_iter().map(|(name, value)| match value.into_handle() {
+            Ok(handle) => Ok((name, handle)),
+            Err(_) => Err(ModelError {
+                model: self.name.clone(),
+                code: ErrorCode::InvalidArgument,
+                message: format!("input `{name}` is BYTES, which models do not take"),
+            }),
+        });
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
-        let outputs = self
-            .context
-            .compute(inputs)
-            .map_err(|error| ModelError::from_host(&self.name, &error))?;
-        Ok(outputs
-            .into_iter()
-            .map(|(name, handle)| (name, Value::from_handle(handle)))
-            .collect())
+        let outputs = self.context.compute(inputs).map_err(|error| ModelError::from_host(&self.name, &error))?;
+        Ok(outputs.into_iter().map(|(name, handle)| (name, Value::from_handle(handle))).collect())
     }
 }
 
 impl ModelError {
     fn from_host(model: &str, error: &HostError) -> Self {
-        Self {
-            model: model.to_owned(),
-            code: error.code(),
-            message: error.data(),
-        }
+        Self { model: model.to_owned(), code: error.code(), message: error.data() }
     }
 
     /// What kind of failure it was.
@@ -158,20 +139,10 @@ mod tests {
 
     #[test]
     fn the_code_decides_whose_fault_it_is() {
-        let error = |code| ModelError {
-            model: "digits".into(),
-            code,
-            message: "no room".into(),
-        };
-        assert_eq!(
-            Error::from(error(ErrorCode::TooLarge)),
-            Error::unavailable("model `digits`: too large: no room")
-        );
+        let error = |code| ModelError { model: "digits".into(), code, message: "no room".into() };
+        assert_eq!(Error::from(error(ErrorCode::TooLarge)), Error::unavailable("model `digits`: too large: no room"));
         assert!(matches!(Error::from(error(ErrorCode::Timeout)), Error::Unavailable(_)));
-        assert!(matches!(
-            Error::from(error(ErrorCode::InvalidArgument)),
-            Error::Internal(_)
-        ));
+        assert!(matches!(Error::from(error(ErrorCode::InvalidArgument)), Error::Internal(_)));
         assert!(matches!(Error::from(error(ErrorCode::NotFound)), Error::Internal(_)));
     }
 }

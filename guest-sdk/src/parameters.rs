@@ -67,11 +67,7 @@ impl FromParameter for bool {
     const EXPECTED: &'static str = "a boolean";
 
     fn from_parameter(parameter: &Parameter) -> Option<Self> {
-        if let Parameter::Boolean(value) = parameter {
-            Some(*value)
-        } else {
-            None
-        }
+        if let Parameter::Boolean(value) = parameter { Some(*value) } else { None }
     }
 }
 
@@ -79,11 +75,7 @@ impl FromParameter for i64 {
     const EXPECTED: &'static str = "an integer";
 
     fn from_parameter(parameter: &Parameter) -> Option<Self> {
-        if let Parameter::Int64(value) = parameter {
-            Some(*value)
-        } else {
-            None
-        }
+        if let Parameter::Int64(value) = parameter { Some(*value) } else { None }
     }
 }
 
@@ -104,11 +96,7 @@ impl FromParameter for String {
     const EXPECTED: &'static str = "text";
 
     fn from_parameter(parameter: &Parameter) -> Option<Self> {
-        if let Parameter::Text(value) = parameter {
-            Some(value.clone())
-        } else {
-            None
-        }
+        if let Parameter::Text(value) = parameter { Some(value.clone()) } else { None }
     }
 }
 
@@ -142,11 +130,7 @@ mod tests {
 
     #[test]
     fn parameters_are_read_by_type() {
-        let parameters = Parameters::new()
-            .with("top_k", 3)
-            .with("scale", 0.5)
-            .with("raw", true)
-            .with("mode", "fast");
+        let parameters = Parameters::new().with("top_k", 3).with("scale", 0.5).with("raw", true).with("mode", "fast");
         assert_eq!(parameters.get("top_k"), Ok(Some(3_i64)));
         assert_eq!(parameters.get("top_k"), Ok(Some(3.0_f64)));
         assert_eq!(parameters.get("scale"), Ok(Some(0.5)));
@@ -164,9 +148,7 @@ mod tests {
         );
         assert_eq!(
             parameters.get::<f64>("scale"),
-            Err(Error::invalid_input(
-                "parameter `scale` must be a number, not a boolean"
-            ))
+            Err(Error::invalid_input("parameter `scale` must be a number, not a boolean"))
         );
     }
 }

@@ -25,10 +25,7 @@ pub struct Request {
 impl Request {
     /// A request as a test makes it.
     pub fn new(inputs: impl Into<Values>) -> Self {
-        Self {
-            inputs: inputs.into(),
-            ..Self::default()
-        }
+        Self { inputs: inputs.into(), ..Self::default() }
     }
 
     /// This request with a parameter more.
@@ -71,10 +68,6 @@ fn at_fault(error: TakeError) -> Error {
 
 impl From<types::Request> for Request {
     fn from(request: types::Request) -> Self {
-        Self {
-            id: request.id,
-            inputs: request.inputs.into(),
-            parameters: request.parameters.into(),
-        }
+        Self { id: request.id, inputs: request.inputs.into(), parameters: request.parameters.into() }
     }
 }

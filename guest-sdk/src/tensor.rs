@@ -45,20 +45,12 @@ impl<T: Element> Tensor<T> {
     }
 
     fn local(shape: Vec<usize>, data: Vec<T>) -> Self {
-        Self {
-            handle: None,
-            shape: OnceCell::from(shape),
-            data: OnceCell::from(data),
-        }
+        Self { handle: None, shape: OnceCell::from(shape), data: OnceCell::from(data) }
     }
 
     /// Takes over a handle whose type is known to be `T`'s.
     pub(crate) fn from_handle(handle: Handle) -> Self {
-        Self {
-            handle: Some(handle),
-            shape: OnceCell::new(),
-            data: OnceCell::new(),
-        }
+        Self { handle: Some(handle), shape: OnceCell::new(), data: OnceCell::new() }
     }
 
     /// The handle, or a new one where the elements are only here.
@@ -71,15 +63,12 @@ impl<T: Element> Tensor<T> {
 
     /// The host's copy, which is there wherever the elements or the shape are not here.
     fn host(&self) -> &Handle {
-        self.handle
-            .as_ref()
-            .expect("a tensor without a handle has its shape and elements here")
+        self.handle.as_ref().expect("a tensor without a handle has its shape and elements here")
     }
 
     /// The size of each dimension.
     pub fn shape(&self) -> &[usize] {
-        self.shape
-            .get_or_init(|| self.host().dimensions().into_iter().map(|size| size as usize).collect())
+        self.shape.get_or_init(|| self.host().dimensions().into_iter().map(|size| size as usize).collect())
     }
 
     /// The size of each of exactly `N` dimensions: `let [rows, columns] = tensor.dims()?;`
@@ -88,9 +77,7 @@ impl<T: Element> Tensor<T> {
     /// The tensor has another number of dimensions.
     pub fn dims<const N: usize>(&self) -> Result<[usize; N], ShapeError> {
         let shape = self.shape();
-        shape.try_into().map_err(|_| ShapeError {
-            message: format!("expected {N} dimensions, got shape {shape:?}"),
-        })
+        shape.try_into().map_err(|_| ShapeError { message: format!("expected {N} dimensions, got shape {shape:?}") })
     }
 
     /// The number of elements.
@@ -163,8 +150,7 @@ impl<T: Element> PartialEq for Tensor<T> {
 impl<T: Element> fmt::Debug for Tensor<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut show = f.debug_struct("Tensor");
-        show.field("datatype", &T::DATATYPE)
-            .field("on_host", &self.handle.is_some());
+        show.field("datatype", &T::DATATYPE).field("on_host", &self.handle.is_some());
         if let Some(shape) = self.shape.get() {
             show.field("shape", shape);
         }
@@ -189,17 +175,12 @@ pub(crate) fn check_fit(shape: &[usize], elements: usize) -> Result<(), ShapeErr
     if product == Some(elements) {
         return Ok(());
     }
-    Err(ShapeError {
-        message: format!("shape {shape:?} does not fit {elements} elements"),
-    })
+    Err(ShapeError { message: format!("shape {shape:?} does not fit {elements} elements") })
 }
 
 /// A shape as the host takes it.
 pub(crate) fn dimensions(shape: &[usize]) -> Vec<u32> {
-    shape
-        .iter()
-        .map(|size| u32::try_from(*size).expect("a size in 32-bit memory fits 32 bits"))
-        .collect()
+    shape.iter().map(|size| u32::try_from(*size).expect("a size in 32-bit memory fits 32 bits")).collect()
 }
 
 /// The host's bytes as elements. Copies unless the alignment happens to be the same (as for `u8`).
@@ -216,10 +197,7 @@ mod tests {
     fn the_shape_must_fit_the_elements() {
         let error = Tensor::new([2, 2], vec![1_i64, 2, 3]).unwrap_err();
         assert_eq!(error.to_string(), "shape [2, 2] does not fit 3 elements");
-        assert!(
-            Tensor::<u8>::new([usize::MAX, 2], vec![]).is_err(),
-            "a product that overflows is no fit"
-        );
+        assert!(Tensor::<u8>::new([usize::MAX, 2], vec![]).is_err(), "a product that overflows is no fit");
         assert_eq!(Tensor::new([], vec![7_u8]).unwrap().len(), 1);
         assert!(Tensor::<f32>::new([0, 8, 8], vec![]).unwrap().is_empty());
     }
@@ -228,10 +206,7 @@ mod tests {
     fn dimensions_are_taken_apart_by_number() {
         let tensor = Tensor::new([2, 3], vec![0_u8; 6]).unwrap();
         assert_eq!(tensor.dims::<2>(), Ok([2, 3]));
-        assert_eq!(
-            tensor.dims::<3>().unwrap_err().to_string(),
-            "expected 3 dimensions, got shape [2, 3]"
-        );
+        assert_eq!(tensor.dims::<3>().unwrap_err().to_string(), "expected 3 dimensions, got shape [2, 3]");
     }
 
     #[test]
@@ -245,10 +220,7 @@ mod tests {
 
     #[test]
     fn map_and_reshape_keep_the_elements() {
-        let tensor = Tensor::from(vec![0_u8, 51, 255])
-            .map(|ink| f32::from(ink) / 255.0)
-            .reshape([3, 1])
-            .unwrap();
+        let tensor = Tensor::from(vec![0_u8, 51, 255]).map(|ink| f32::from(ink) / 255.0).reshape([3, 1]).unwrap();
         assert_eq!(tensor, Tensor::new([3, 1], vec![0.0, 0.2, 1.0]).unwrap());
         assert!(tensor.reshape([2, 2]).is_err());
     }

@@ -60,10 +60,7 @@ macro_rules! elements_of {
         /// One dimension.
         impl From<Vec<$element>> for $name {
             fn from(elements: Vec<$element>) -> Self {
-                Self {
-                    shape: vec![elements.len()],
-                    elements,
-                }
+                Self { shape: vec![elements.len()], elements }
             }
         }
     };
@@ -81,10 +78,7 @@ impl From<&str> for Text {
 
 impl From<Text> for Bytes {
     fn from(text: Text) -> Self {
-        Self {
-            shape: text.shape,
-            elements: text.elements.into_iter().map(String::into_bytes).collect(),
-        }
+        Self { shape: text.shape, elements: text.elements.into_iter().map(String::into_bytes).collect() }
     }
 }
 
@@ -96,28 +90,19 @@ impl TryFrom<Bytes> for Text {
         let elements = bytes.elements.into_iter().enumerate().map(|(index, element)| {
             String::from_utf8(element).map_err(|error| format!("element {index} is not UTF-8 text: {error}"))
         });
-        Ok(Self {
-            shape: bytes.shape,
-            elements: elements.collect::<Result<_, _>>()?,
-        })
+        Ok(Self { shape: bytes.shape, elements: elements.collect::<Result<_, _>>()? })
     }
 }
 
 impl From<ByteTensor> for Bytes {
     fn from(tensor: ByteTensor) -> Self {
-        Self {
-            shape: tensor.dimensions.into_iter().map(|size| size as usize).collect(),
-            elements: tensor.elements,
-        }
+        Self { shape: tensor.dimensions.into_iter().map(|size| size as usize).collect(), elements: tensor.elements }
     }
 }
 
 impl From<Bytes> for ByteTensor {
     fn from(bytes: Bytes) -> Self {
-        Self {
-            dimensions: dimensions(&bytes.shape),
-            elements: bytes.elements,
-        }
+        Self { dimensions: dimensions(&bytes.shape), elements: bytes.elements }
     }
 }
 
@@ -136,10 +121,7 @@ mod tests {
     fn text_that_is_not_utf8_is_named() {
         let bytes = Bytes::from(vec![b"fine".to_vec(), vec![b'b', 0xff]]);
         let error = Text::try_from(bytes).unwrap_err();
-        assert!(
-            error.starts_with("element 1 is not UTF-8 text: invalid utf-8"),
-            "{error}"
-        );
+        assert!(error.starts_with("element 1 is not UTF-8 text: invalid utf-8"), "{error}");
     }
 
     #[test]

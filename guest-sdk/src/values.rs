@@ -86,16 +86,12 @@ impl Values {
             return Ok(None);
         };
         let (name, value) = self.entries.remove(index);
-        V::from_value(value)
-            .map(Some)
-            .map_err(|reason| TakeError::Wrong { name, reason })
+        V::from_value(value).map(Some).map_err(|reason| TakeError::Wrong { name, reason })
     }
 
     /// The value of this name, left where it is.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.entries
-            .iter()
-            .find_map(|(known, value)| (known == name).then_some(value))
+        self.entries.iter().find_map(|(known, value)| (known == name).then_some(value))
     }
 
     /// The names in order.
@@ -122,9 +118,7 @@ impl<N: Into<String>, V: Into<Value>, const COUNT: usize> From<[(N, V); COUNT]> 
 
 impl<N: Into<String>, V: Into<Value>> FromIterator<(N, V)> for Values {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(entries: I) -> Self {
-        entries
-            .into_iter()
-            .fold(Self::new(), |values, (name, value)| values.with(name, value))
+        entries.into_iter().fold(Self::new(), |values, (name, value)| values.with(name, value))
     }
 }
 
@@ -169,9 +163,7 @@ mod tests {
     use crate::{Bytes, Tensor, Text};
 
     fn values() -> Values {
-        Values::new()
-            .with("image", vec![1_u8, 2])
-            .with("words", Bytes::from(vec![vec![0xff]]))
+        Values::new().with("image", vec![1_u8, 2]).with("words", Bytes::from(vec![vec![0xff]]))
     }
 
     #[test]
@@ -195,10 +187,7 @@ mod tests {
             Err("`image` is UINT8 where BYTES is expected".into())
         );
         let error = values().take_optional::<Text>("words").map_err(told).unwrap_err();
-        assert!(
-            error.starts_with("`words` is not text: element 0 is not UTF-8"),
-            "{error}"
-        );
+        assert!(error.starts_with("`words` is not text: element 0 is not UTF-8"), "{error}");
     }
 
     #[test]
@@ -207,9 +196,6 @@ mod tests {
         assert_eq!(values.insert("image", vec![3_i32]), Some(vec![1_u8, 2].into()));
         assert_eq!(values.names().collect::<Vec<_>>(), ["image", "words"]);
         assert_eq!(values.get("image").map(Value::shape), Some(&[1][..]));
-        assert_eq!(
-            Values::from([("a", vec![1_i64]), ("a", vec![2])]),
-            Values::from([("a", vec![2_i64])])
-        );
+        assert_eq!(Values::from([("a", vec![1_i64]), ("a", vec![2])]), Values::from([("a", vec![2_i64])]));
     }
 }

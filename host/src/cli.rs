@@ -22,6 +22,7 @@ mod invoke;
 mod list;
 mod new;
 mod output;
+mod sections;
 mod serve;
 mod show;
 mod status;

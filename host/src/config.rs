@@ -284,8 +284,11 @@ mod tests {
     #[test]
     fn all_mistakes_are_reported_together() {
         let file = file("lisen = \"x\"\ndrain_timeout = \"long\"\n[onnxruntime]\ndevices = [\"tpu\"]\n");
-        let error = Config::load(Some(file.path()), &[("listen", "nowhere".into())]).expect_err("four mistakes").to_string();
-        for part in ["lisen: there is no such setting", "drain_timeout: this is not a time", "'tpu'", "--listen: this is not"] {
+        let error =
+            Config::load(Some(file.path()), &[("listen", "nowhere".into())]).expect_err("four mistakes").to_string();
+        for part in
+            ["lisen: there is no such setting", "drain_timeout: this is not a time", "'tpu'", "--listen: this is not"]
+        {
             assert!(error.contains(part), "{part} in {error}");
         }
     }

@@ -110,7 +110,8 @@ struct Found {
 
 /// Loads all of it once, to know what it is and that it can run here.
 async fn examine(parts: &Arc<Parts>, manifest: &Manifest) -> Result<Found, DeployError> {
-    let sessions = futures::future::try_join_all(manifest.models.iter().map(|model| lifecycle::open_session(parts, model)));
+    let sessions =
+        futures::future::try_join_all(manifest.models.iter().map(|model| lifecycle::open_session(parts, model)));
     let component = async {
         match manifest.component {
             Some(blob) => lifecycle::load_component(parts, blob.sha256).await.map(Some),
@@ -127,7 +128,9 @@ async fn examine(parts: &Arc<Parts>, manifest: &Manifest) -> Result<Found, Deplo
         (None, [model]) => (FunctionKind::ModelOnly, Some(model.signature.clone())),
         (None, others) => {
             let count = others.len();
-            return Err(DeployError::Incomplete(format!("without a component it needs exactly one model, and has {count}")));
+            return Err(DeployError::Incomplete(format!(
+                "without a component it needs exactly one model, and has {count}"
+            )));
         }
     };
     Ok(Found { kind, signature, models })

@@ -20,11 +20,11 @@ use crate::nn::{Models, NnError, Session, SessionKey};
 use crate::registry::catalog::Version;
 use crate::registry::digest::Digest;
 use crate::registry::store::Store;
+use crate::runtime::RuntimeError;
 use crate::runtime::instance::Pre;
 use crate::runtime::load::Loader;
 use crate::runtime::pool::{Policy, Pool};
 use crate::runtime::state::Grants;
-use crate::runtime::RuntimeError;
 
 /// A version in memory.
 pub struct Live {
@@ -182,7 +182,8 @@ impl Lifecycle {
             *slot.loading.lock().unwrap_or_else(PoisonError::into_inner) = None;
             result
         });
-        let joined = async move { task.await.unwrap_or_else(|error| Err(WakeError::Host(format!("waking failed: {error}")))) };
+        let joined =
+            async move { task.await.unwrap_or_else(|error| Err(WakeError::Host(format!("waking failed: {error}")))) };
         joined.boxed().shared()
     }
 }
@@ -305,12 +306,7 @@ async fn materialise_assets(parts: &Parts, version: &Version) -> Result<Option<P
     }
 }
 
-fn grants(
-    parts: &Parts,
-    version: &Version,
-    by_name: HashMap<String, Arc<Session>>,
-    assets: Option<PathBuf>,
-) -> Grants {
+fn grants(parts: &Parts, version: &Version, by_name: HashMap<String, Arc<Session>>, assets: Option<PathBuf>) -> Grants {
     Grants {
         function: version.label().into(),
         assets,

@@ -174,7 +174,11 @@ fn alias(query: &str) -> Result<Option<AliasName>, HttpError> {
             ("alias", name) => {
                 alias = Some(name.parse().map_err(|error| HttpError::BadRequest(format!("parameter alias: {error}")))?);
             }
-            _ => return Err(HttpError::BadRequest(format!("there is no parameter '{pair}'; there are alias, no_traffic"))),
+            _ => {
+                return Err(HttpError::BadRequest(format!(
+                    "there is no parameter '{pair}'; there are alias, no_traffic"
+                )));
+            }
         }
     }
     Ok(alias)
@@ -228,6 +232,7 @@ fn version_body(version: &Version) -> VersionBody<'_> {
 }
 
 fn weights<A: ToString, V: ToString>(aliases: &BTreeMap<A, BTreeMap<V, u32>>) -> Weights {
-    let inner = |weights: &BTreeMap<V, u32>| weights.iter().map(|(version, &weight)| (version.to_string(), weight)).collect();
+    let inner =
+        |weights: &BTreeMap<V, u32>| weights.iter().map(|(version, &weight)| (version.to_string(), weight)).collect();
     aliases.iter().map(|(alias, weights)| (alias.to_string(), inner(weights))).collect()
 }

@@ -182,3 +182,6 @@ pub(crate) fn error_message(body: &[u8]) -> Option<String> {
     let body: Value = serde_json::from_slice(body).ok()?;
     body.get("error")?.as_str().map(str::to_owned)
 }
+
+#[cfg(test)]
+mod tests;

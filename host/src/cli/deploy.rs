@@ -198,7 +198,7 @@ fn with_hint(error: anyhow::Error, path: &Path) -> anyhow::Error {
         Some(ClientError::Refused { status: StatusCode::CONFLICT, message }) => {
             let place =
                 if path.is_dir() { format!("raise `version` in {FILE_NAME} or give") } else { "give".to_owned() };
-            anyhow::anyhow!("{message}; versions never change: {place} another one with --version")
+            anyhow::anyhow!("{message}: {place} another one with --version")
         }
         _ => error,
     }

@@ -15,6 +15,7 @@ use tempfile::NamedTempFile;
 use super::component::{Component, Kind};
 use super::head::Head;
 use super::output::{self, Table};
+use super::sections::{self, Section};
 use super::{Global, WrongUsage};
 use crate::config::{self, Config};
 use crate::nn::{self, library::Library};
@@ -44,7 +45,7 @@ pub(super) fn run(args: &InspectArgs, global: &Global) -> anyhow::Result<()> {
     let file = &args.file;
     let found = match file.extension().and_then(|extension| extension.to_str()) {
         Some("onnx") => of_model(file)?,
-        Some("wasm") if Head::read(file)?.is_some() => of_bundle(&Parts::read(file)?),
+        Some("wasm") if Head::read(file)?.is_some() => of_bundle(&Parts::read(file)?, &sections::read(file)?),
         Some("wasm") => of_component(file)?,
         _ => return Err(WrongUsage(format!("{} is no .wasm and no .onnx file", file.display())).into()),
     };
@@ -73,11 +74,12 @@ fn of_component(file: &Path) -> anyhow::Result<Value> {
     let component = Component::read(&bytes).with_context(|| format!("{} cannot be read", file.display()))?;
     let mut found =
         json!({ "kind": "component", "function_kind": component.kind().map(Kind::name), "size_bytes": bytes.len() });
+    found["sections"] = json!(sections::read(file)?);
     add_outside(&mut found, &component);
     Ok(found)
 }
 
-fn of_bundle(parts: &Parts) -> Value {
+fn of_bundle(parts: &Parts, sections: &[Section]) -> Value {
     let manifest = &parts.manifest;
     let kind = match &parts.component {
         None => Some(Kind::ModelOnly),
@@ -112,6 +114,7 @@ fn of_bundle(parts: &Parts) -> Value {
         "models": models.collect::<Vec<_>>(),
         "assets": assets.collect::<Vec<_>>(),
         "signature": manifest.signature,
+        "sections": sections,
     });
     if let Some(component) = &parts.component {
         add_outside(&mut found, component);
@@ -238,6 +241,10 @@ fn text(found: &Value) -> String {
         let path = asset["path"].as_str().unwrap_or_default();
         table.row(["asset".to_owned(), format!("/assets/{path} ({}), sha256 {}", size(asset), digest(asset))]);
     }
+    for section in items(&found["sections"]) {
+        let name = section["name"].as_str().unwrap_or_default();
+        table.row(["section".to_owned(), format!("{name} ({})", size(section))]);
+    }
     table.text(0)
 }
 
@@ -278,6 +285,7 @@ mod tests {
             "signature": {"inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, 8, 8]}], "outputs": []},
             "models": [{"name": "digits", "size_bytes": 1024, "sha256": "0123456789abcdef", "unreadable": "no library"}],
             "assets": [{"path": "labels.txt", "size_bytes": 12, "sha256": "fedcba9876543210"}],
+            "sections": [{"name": "nocti.manifest", "size_bytes": 700}],
         });
         let expected = "\
 kind      bundle of a typed function
@@ -291,6 +299,7 @@ input     image UINT8 [-1,8,8]
 model     digits (1.0 KiB), sha256 0123456789ab
   inputs  not known: no library
 asset     /assets/labels.txt (12 B), sha256 fedcba987654
+section   nocti.manifest (700 B)
 ";
         assert_eq!(text(&found), expected);
     }

@@ -25,10 +25,7 @@ pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     telemetry::init(&config.log).map_err(anyhow::Error::msg)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("no threads to run on")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads to run on")?;
     let result = runtime.block_on(serve(config));
     runtime.shutdown_timeout(EXIT_TIMEOUT);
     result

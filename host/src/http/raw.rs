@@ -19,7 +19,9 @@ pub(super) async fn call(
 ) -> Result<Response<Body>, HttpError> {
     *request.uri_mut() = below(request.uri(), path)?;
     match invoke(host, target, Call::Http(request)).await? {
-        Reply::Http(response) => Ok(response.map(|body| body.map_err(|error| -> BoxError { describe(&error) }).boxed_unsync())),
+        Reply::Http(response) => {
+            Ok(response.map(|body| body.map_err(|error| -> BoxError { describe(&error) }).boxed_unsync()))
+        }
         Reply::Outputs { .. } => Err(HttpError::Internal("a raw request was answered with tensors".into())),
     }
 }

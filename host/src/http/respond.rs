@@ -60,7 +60,8 @@ const RETRY_AFTER_SECONDS: u64 = 1;
 pub fn error(error: &HttpError) -> Response<Body> {
     let (status, code) = classify(error);
     // Faults of the host's own are described in the log alone.
-    let message = if code == "internal" { "internal error; the host's log says more".into() } else { error.to_string() };
+    let message =
+        if code == "internal" { "internal error; the host's log says more".into() } else { error.to_string() };
     let mut response = json(status, &ErrorBody { error: &message, code });
     if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
@@ -159,7 +160,9 @@ fn classify_invoke(error: &InvokeError) -> Class {
 
 fn classify_wake(error: &WakeError) -> Class {
     match error {
-        WakeError::Missing(_) | WakeError::Model(_) | WakeError::Component(_) => (StatusCode::INTERNAL_SERVER_ERROR, "load_failed"),
+        WakeError::Missing(_) | WakeError::Model(_) | WakeError::Component(_) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, "load_failed")
+        }
         WakeError::Host(_) => INTERNAL,
     }
 }
@@ -206,7 +209,9 @@ fn classify_revision(error: &RevisionError) -> Class {
         RevisionError::VersionTaken { .. } => (StatusCode::CONFLICT, "version_taken"),
         RevisionError::NameClash { .. } => (StatusCode::CONFLICT, "name_clash"),
         RevisionError::VersionInUse { .. } => (StatusCode::CONFLICT, "version_in_use"),
-        RevisionError::UnknownFunction(_) | RevisionError::UnknownVersion { .. } => (StatusCode::NOT_FOUND, "not_found"),
+        RevisionError::UnknownFunction(_) | RevisionError::UnknownVersion { .. } => {
+            (StatusCode::NOT_FOUND, "not_found")
+        }
     }
 }
 

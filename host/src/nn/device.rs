@@ -25,11 +25,12 @@ impl std::fmt::Display for Target {
 pub fn order(wish: Device, configured: &[String]) -> Vec<Target> {
     match wish {
         Device::Cpu => vec![Target::Cpu],
-        Device::Cuda(index) => vec![Target::Cuda { index: index.map_or(0, |index| i32::try_from(index).unwrap_or(i32::MAX)) }],
-        Device::Auto => configured
-            .iter()
-            .map(|name| if name == "cuda" { Target::Cuda { index: 0 } } else { Target::Cpu })
-            .collect(),
+        Device::Cuda(index) => {
+            vec![Target::Cuda { index: index.map_or(0, |index| i32::try_from(index).unwrap_or(i32::MAX)) }]
+        }
+        Device::Auto => {
+            configured.iter().map(|name| if name == "cuda" { Target::Cuda { index: 0 } } else { Target::Cpu }).collect()
+        }
     }
 }
 

@@ -43,7 +43,13 @@ impl Models {
     }
 
     /// The shared session of a bundle's model, loaded now if nobody has it loaded. A thousand callers load it once.
-    pub async fn open(&self, key: SessionKey, name: &str, source: Source, warmup: bool) -> Result<Arc<Session>, NnError> {
+    pub async fn open(
+        &self,
+        key: SessionKey,
+        name: &str,
+        source: Source,
+        warmup: bool,
+    ) -> Result<Arc<Session>, NnError> {
         let slot = Arc::clone(&self.slots.entry(key.clone()).or_default());
         let mut session = slot.lock().await;
         if let Some(live) = session.upgrade() {

@@ -46,11 +46,8 @@ const MINIMUM_MINOR_VERSION: u32 = ort::MINOR_VERSION;
 impl Library {
     /// Opens the configured library, or the first one found; `tool_folder` is where `scripts/setup` puts it.
     pub fn open(config: &Config, tool_folder: Option<&Path>) -> Result<Self, LibraryError> {
-        let candidates = if config.library.is_empty() {
-            candidates(tool_folder)
-        } else {
-            vec![PathBuf::from(&config.library)]
-        };
+        let candidates =
+            if config.library.is_empty() { candidates(tool_folder) } else { vec![PathBuf::from(&config.library)] };
         let Some(path) = candidates.iter().find(|path| path.is_file()) else {
             let looked_in = candidates.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ");
             return Err(LibraryError::NotFound { looked_in });

@@ -101,7 +101,8 @@ impl Session {
         let Facts { signature, optional, .. } = &self.facts;
         let invalid = |text: String| Err(NnError::InvalidInput(text));
         for (at, (name, tensor)) in inputs.iter().enumerate() {
-            let known = || signature.inputs.iter().map(|spec| format!("'{}'", spec.name)).collect::<Vec<_>>().join(", ");
+            let known =
+                || signature.inputs.iter().map(|spec| format!("'{}'", spec.name)).collect::<Vec<_>>().join(", ");
             let Some(spec) = signature.inputs.iter().chain(optional).find(|spec| spec.name == *name) else {
                 return invalid(format!("model '{}' has no input '{name}'; it takes {}", self.model, known()));
             };
@@ -241,7 +242,8 @@ fn without_paths(message: &str, source: &Source) -> String {
 }
 
 fn facts(session: &OrtSession, device: Target, size_bytes: u64) -> Result<Facts, String> {
-    const HINT: &str = "only tensors can be served; export the model without it (scikit-learn: options={'zipmap': False})";
+    const HINT: &str =
+        "only tensors can be served; export the model without it (scikit-learn: options={'zipmap': False})";
     let specs = |kind: &str, outlets: &[ort::value::Outlet]| {
         outlets
             .iter()
@@ -251,7 +253,8 @@ fn facts(session: &OrtSession, device: Target, size_bytes: u64) -> Result<Facts,
             })
             .collect::<Result<Vec<_>, _>>()
     };
-    let signature = Signature { inputs: specs("input", session.inputs())?, outputs: specs("output", session.outputs())? };
+    let signature =
+        Signature { inputs: specs("input", session.inputs())?, outputs: specs("output", session.outputs())? };
     let optional = session
         .overridable_initializers()
         .iter()

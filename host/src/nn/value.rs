@@ -42,9 +42,7 @@ pub(super) fn to_ort(tensor: &Tensor) -> Result<SessionInputValue<'_>, NnError> 
             macro_rules! lend {
                 ($element:ty) => {
                     match bytemuck::checked::try_cast_slice::<u8, $element>(bytes) {
-                        Ok(elements) => {
-                            TensorRef::from_array_view((tensor.shape(), elements)).map_err(failed)?.into()
-                        }
+                        Ok(elements) => TensorRef::from_array_view((tensor.shape(), elements)).map_err(failed)?.into(),
                         // Bytes of a body lie where the protocol put them: copy into an aligned buffer.
                         Err(_) => {
                             let elements = copied::<$element>(bytes);

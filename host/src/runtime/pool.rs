@@ -98,7 +98,8 @@ impl Pool {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let may_go = idle.instances.len().saturating_sub(self.policy.min_warm);
-        let expired = idle.instances.iter().take(may_go).take_while(|(since, _)| *since + self.policy.idle_timeout <= now);
+        let expired =
+            idle.instances.iter().take(may_go).take_while(|(since, _)| *since + self.policy.idle_timeout <= now);
         let expired = expired.count();
         let gone: Vec<_> = idle.instances.drain(..expired).collect();
         let next = (may_go > expired).then(|| idle.instances[0].0 + self.policy.idle_timeout);

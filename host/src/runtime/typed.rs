@@ -44,7 +44,9 @@ impl Exports {
     pub(super) fn find(mut store: impl AsContextMut, instance: &Instance) -> wasmtime::Result<Self> {
         let mut find = |interface: &str, function: &str| -> wasmtime::Result<Option<Export>> {
             let Some(interface) = instance.get_export_index(&mut store, None, interface) else { return Ok(None) };
-            let Some(function) = instance.get_export_index(&mut store, Some(&interface), function) else { return Ok(None) };
+            let Some(function) = instance.get_export_index(&mut store, Some(&interface), function) else {
+                return Ok(None);
+            };
             instance.get_typed_func(&mut store, function).map(Some)
         };
         let predict = find("nocti:function/predictor@0.1.0", "predict")?;
@@ -146,9 +148,6 @@ fn lift(
     wrong.map_or(Ok(tensors), Err)
 }
 
-fn take(
-    table: &mut ResourceTable,
-    handle: Resource<GuestTensor>,
-) -> Result<GuestTensor, RuntimeError> {
+fn take(table: &mut ResourceTable, handle: Resource<GuestTensor>) -> Result<GuestTensor, RuntimeError> {
     table.delete(handle).map_err(|error| RuntimeError::BadAnswer(format!("a tensor handle: {error}")))
 }

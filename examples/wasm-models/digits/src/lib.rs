@@ -11,9 +11,7 @@ struct Digits {
 
 impl Function for Digits {
     fn init() -> Result<Self> {
-        Ok(Self {
-            model: Model::load("digits")?,
-        })
+        Ok(Self { model: Model::load("digits")? })
     }
 
     fn predict(&mut self, mut request: Request) -> Result<Values> {
@@ -25,9 +23,7 @@ impl Function for Digits {
                 image.shape()
             )));
         }
-        let image = image
-            .map(|grey| f32::from(grey) / 255.0)
-            .reshape([count, 1, SIDE, SIDE])?;
+        let image = image.map(|grey| f32::from(grey) / 255.0).reshape([count, 1, SIDE, SIDE])?;
 
         let mut outputs = self.model.run([("image", image)])?;
         let scores: Tensor<f32> = outputs.take("scores")?;
@@ -45,11 +41,7 @@ fn greys(request: &mut Request) -> Result<Tensor<u8>> {
     match (image, png) {
         (Some(image), None) => Ok(image),
         (None, Some(files)) => {
-            let ink = if request.parameter("dark_ink")? == Some(true) {
-                Ink::Dark
-            } else {
-                Ink::Light
-            };
+            let ink = if request.parameter("dark_ink")? == Some(true) { Ink::Dark } else { Ink::Light };
             let mut greys = Vec::with_capacity(files.len() * SIDE * SIDE);
             for (index, file) in files.elements().iter().enumerate() {
                 let grey = picture::read(file, ink)
@@ -59,9 +51,7 @@ fn greys(request: &mut Request) -> Result<Tensor<u8>> {
             Ok(Tensor::new([files.len(), SIDE, SIDE], greys)?)
         }
         (Some(_), Some(_)) => Err(Error::invalid_input("give `image` or `png`, not both")),
-        (None, None) => Err(Error::invalid_input(
-            "give `image` (UINT8 [-1, 8, 8]) or `png` (BYTES [-1], PNG files)",
-        )),
+        (None, None) => Err(Error::invalid_input("give `image` (UINT8 [-1, 8, 8]) or `png` (BYTES [-1], PNG files)")),
     }
 }
 

@@ -34,17 +34,13 @@ pub(crate) fn read(file: &[u8], ink: Ink) -> Result<[u8; SIDE * SIDE], PictureEr
         return Err(PictureError::TooLarge { width, height });
     }
     let mut reader = decoder.read_info().map_err(PictureError::NotPng)?;
-    let size = reader
-        .output_buffer_size()
-        .ok_or(PictureError::TooLarge { width, height })?;
+    let size = reader.output_buffer_size().ok_or(PictureError::TooLarge { width, height })?;
     let mut pixels = vec![0; size];
     let frame = reader.next_frame(&mut pixels).map_err(PictureError::NotPng)?;
 
     let samples = frame.color_type.samples();
-    let greys: Vec<u8> = pixels[..frame.buffer_size()]
-        .chunks_exact(samples)
-        .map(|pixel| grey(pixel, frame.color_type, ink))
-        .collect();
+    let greys: Vec<u8> =
+        pixels[..frame.buffer_size()].chunks_exact(samples).map(|pixel| grey(pixel, frame.color_type, ink)).collect();
     Ok(scaled(&greys, frame.width as usize, frame.height as usize))
 }
 
@@ -67,10 +63,7 @@ fn grey(pixel: &[u8], color: ColorType, ink: Ink) -> u8 {
 
 /// How bright a colour is (ITU-R BT.709).
 fn luma(r: u8, g: u8, b: u8) -> u8 {
-    byte(rounded(
-        2126 * u64::from(r) + 7152 * u64::from(g) + 722 * u64::from(b),
-        10_000,
-    ))
+    byte(rounded(2126 * u64::from(r) + 7152 * u64::from(g) + 722 * u64::from(b), 10_000))
 }
 
 /// Each of the 8x8 cells as the average of the pixels under it, by the area that is under it: exact in integers, for
@@ -92,12 +85,8 @@ fn scaled(greys: &[u8], width: usize, height: usize) -> [u8; SIDE * SIDE] {
 /// The pixels of `length` under a cell, each with how much of it is under the cell.
 fn overlaps(cell: usize, length: usize) -> impl Iterator<Item = (usize, u64)> {
     let (start, end) = (cell * length, (cell + 1) * length);
-    (start / SIDE..end.div_ceil(SIDE)).map(move |pixel| {
-        (
-            pixel,
-            ((SIDE * (pixel + 1)).min(end) - (SIDE * pixel).max(start)) as u64,
-        )
-    })
+    (start / SIDE..end.div_ceil(SIDE))
+        .map(move |pixel| (pixel, ((SIDE * (pixel + 1)).min(end) - (SIDE * pixel).max(start)) as u64))
 }
 
 fn rounded(sum: u64, weight: u64) -> u64 {

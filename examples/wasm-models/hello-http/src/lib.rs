@@ -24,11 +24,7 @@ impl Guest for Hello {
             },
             (Method::Post, "/echo") => echo(&request, out),
             (method, _) => {
-                text(
-                    out,
-                    404,
-                    &format!("No {} {path} here; try GET /, GET /env or POST /echo\n", name(&method)),
-                );
+                text(out, 404, &format!("No {} {path} here; try GET /, GET /env or POST /echo\n", name(&method)));
             }
         }
     }
@@ -48,9 +44,7 @@ fn text(out: ResponseOutparam, status: u16, text: &str) {
 /// Answers with the request's own body while it is still coming in: its bytes go from stream to stream within the host.
 fn echo(request: &IncomingRequest, out: ResponseOutparam) {
     let kind = request.headers().get("content-type").into_iter().next();
-    let incoming = request
-        .consume()
-        .expect("nobody else has taken the body of this request");
+    let incoming = request.consume().expect("nobody else has taken the body of this request");
     let body = start(out, 200, &kind.unwrap_or_else(|| b"application/octet-stream".to_vec()));
     let from = incoming.stream().expect("the stream of a new body has not been taken");
     let to = body.write().expect("the stream of a new body has not been taken");

@@ -78,10 +78,7 @@ fn bad_files_are_refused() {
     let good = png(8, 8, ColorType::Grayscale, BitDepth::Eight, &ramp());
     assert!(matches!(read(b"", Ink::Light), Err(PictureError::NotPng(_))));
     assert!(matches!(read(b"GIF89a", Ink::Light), Err(PictureError::NotPng(_))));
-    assert!(matches!(
-        read(&good[..good.len() / 2], Ink::Light),
-        Err(PictureError::NotPng(_))
-    ));
+    assert!(matches!(read(&good[..good.len() / 2], Ink::Light), Err(PictureError::NotPng(_))));
     let mut corrupt = good.clone();
     corrupt[45] ^= 0xff;
     assert!(matches!(read(&corrupt, Ink::Light), Err(PictureError::NotPng(_))));

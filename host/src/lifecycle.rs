@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -176,7 +176,7 @@ impl Lifecycle {
                 tracing::info!(function = %slot.version.label(), ms = took / 1000, "woken");
                 slot.live.store(Some(Arc::clone(live)));
                 if slot.version.manifest.instances.min_warm == 0 {
-                    tokio::spawn(sleep_when_idle(Arc::clone(&slot), Arc::clone(live), idle));
+                    tokio::spawn(sleep_when_idle(Arc::clone(&slot), Arc::downgrade(live), idle));
                 }
             }
             *slot.loading.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -188,17 +188,21 @@ impl Lifecycle {
     }
 }
 
-/// Lets a live version go once it has been idle long enough. Ends with it.
-async fn sleep_when_idle(slot: Arc<Slot>, live: Arc<Live>, idle: Duration) {
+/// Lets a live version go once it has been idle long enough. Ends with it, and holds nothing of it while it waits: a
+/// version that is deleted goes at once.
+async fn sleep_when_idle(slot: Arc<Slot>, live: Weak<Live>, idle: Duration) {
     /// The slot's reference and this task's own; one more is a request's.
     const UNUSED: usize = 2;
+    let mut due = Instant::now() + idle;
     loop {
-        let due = live.used_at() + idle;
         tokio::time::sleep_until(due).await;
+        let Some(live) = live.upgrade() else { return };
         let in_use = live.busy() || Arc::strong_count(&live) > UNUSED;
         if in_use {
             live.touch();
-        } else if live.used_at() + idle <= Instant::now() {
+        }
+        due = live.used_at() + idle;
+        if !in_use && due <= Instant::now() {
             break;
         }
     }

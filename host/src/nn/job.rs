@@ -56,7 +56,7 @@ pub(super) fn run(
 ) -> Result<Outputs, NnError> {
     let mut values = Vec::with_capacity(inputs.len());
     for (name, tensor) in inputs {
-        values.push((name.as_str(), value::to_ort(tensor)?));
+        values.push((name.as_str(), value::to_ort(name, tensor)?));
     }
     let outputs = session.run_with_options(values, options).map_err(|error| run_error(model, &error))?;
     outputs.into_iter().map(|(name, output)| Ok((name.to_owned(), value::from_ort(name, output)?))).collect()

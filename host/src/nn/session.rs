@@ -3,6 +3,7 @@
 //! `run` needs the session to itself, so each session belongs to one thread and jobs reach it by channel: no tokio thread
 //! ever waits for ONNX Runtime. The thread ends, and the memory goes back, when the last user drops the [`Session`].
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
@@ -80,6 +81,15 @@ impl Session {
     /// Inputs and outputs as the model declares them.
     pub fn signature(&self) -> &Signature {
         &self.facts.signature
+    }
+
+    /// The signature with those inputs that have a default and are `given`: what a request has to fit.
+    pub fn signature_for(&self, given: impl Fn(&str) -> bool) -> Cow<'_, Signature> {
+        let mut signature = Cow::Borrowed(&self.facts.signature);
+        for spec in self.facts.optional.iter().filter(|spec| given(&spec.name)) {
+            signature.to_mut().inputs.push(spec.clone());
+        }
+        signature
     }
 
     /// The device the model really runs on.

@@ -35,8 +35,9 @@ macro_rules! with_element {
 }
 
 /// The tensor as an input value that borrows its bytes where they are aligned.
-pub(super) fn to_ort(tensor: &Tensor) -> Result<SessionInputValue<'_>, NnError> {
-    let failed = |error: ort::Error| NnError::InvalidInput(format!("the tensor was refused: {error}"));
+pub(super) fn to_ort<'t>(name: &str, tensor: &'t Tensor) -> Result<SessionInputValue<'t>, NnError> {
+    let refused = |why: &str| NnError::InvalidInput(format!("input '{name}': {why}"));
+    let failed = |error: ort::Error| refused(&format!("the tensor was refused: {error}"));
     match tensor.storage() {
         Storage::Fixed(bytes) => {
             macro_rules! lend {
@@ -52,7 +53,7 @@ pub(super) fn to_ort(tensor: &Tensor) -> Result<SessionInputValue<'_>, NnError> 
                 };
             }
             Ok(with_element!(tensor.datatype(), lend, {
-                return Err(NnError::InvalidInput("a BYTES tensor has elements of fixed size".into()));
+                return Err(refused("a BYTES tensor has elements of fixed size"));
             }))
         }
         Storage::Variable(elements) => {
@@ -60,7 +61,11 @@ pub(super) fn to_ort(tensor: &Tensor) -> Result<SessionInputValue<'_>, NnError> 
                 .iter()
                 .map(|element| String::from_utf8(element.to_vec()))
                 .collect::<Result<Vec<_>, _>>()
-                .map_err(|_| NnError::InvalidInput("this model takes text: the elements must be UTF-8".into()))?;
+                .map_err(|_| refused("this model takes text: the elements must be UTF-8"))?;
+            // ONNX Runtime takes C strings.
+            if text.iter().any(|element| element.contains('\0')) {
+                return Err(refused("this model takes text: no element may contain a NUL character"));
+            }
             Ok(OrtTensor::from_string_array((tensor.shape(), text.as_slice())).map_err(failed)?.into())
         }
     }

@@ -73,6 +73,11 @@ pub async fn ask(
         lease.finish();
         return Err(RuntimeError::NotExported("nocti:function/explainer"));
     };
+    if let Err(refused) = takes(&request) {
+        // The guest has seen nothing of it.
+        lease.finish();
+        return Err(refused);
+    }
     let request = lower(instance.store.data_mut(), request)?;
     let answer = export.call_async(&mut instance.store, (request,)).await;
     let result = match answer.map(|(answer,)| answer) {
@@ -86,6 +91,20 @@ pub async fn ask(
     result
 }
 
+/// Whether all inputs are of types that `wasi:nn` or the function's world has.
+fn takes(request: &PredictRequest) -> Result<(), RuntimeError> {
+    let foreign =
+        |tensor: &Tensor| matches!(tensor.storage(), Storage::Fixed(_)) && wasi_type(tensor.datatype()).is_none();
+    match request.inputs.iter().find(|(_, tensor)| foreign(tensor)) {
+        Some((name, tensor)) => Err(RuntimeError::InvalidInput(format!(
+            "input '{name}' is {}, which typed functions cannot take; they take UINT8, INT32, INT64, FP16, BF16, FP32, FP64 \
+             and BYTES",
+            tensor.datatype()
+        ))),
+        None => Ok(()),
+    }
+}
+
 fn lower(state: &mut State, request: PredictRequest) -> Result<types::Request, RuntimeError> {
     let mut inputs = Vec::with_capacity(request.inputs.len());
     for (name, tensor) in request.inputs {
@@ -94,13 +113,6 @@ fn lower(state: &mut State, request: PredictRequest) -> Result<types::Request, R
                 dimensions: tensor.shape().iter().map(|&dim| u32::try_from(dim).unwrap_or(u32::MAX)).collect(),
                 elements: elements.iter().map(|element| element.to_vec()).collect(),
             }),
-            Storage::Fixed(_) if wasi_type(tensor.datatype()).is_none() => {
-                return Err(RuntimeError::InvalidInput(format!(
-                    "input '{name}' is {}, which typed functions cannot take; they take UINT8, INT32, INT64, FP16, BF16, \
-                     FP32, FP64 and BYTES",
-                    tensor.datatype()
-                )));
-            }
             // The request is larger than all the memory the function may have, or earlier ones left too much behind.
             Storage::Fixed(_) => {
                 let handle = state.nn().push(tensor);

@@ -2,10 +2,10 @@
 
 use http::uri::{PathAndQuery, Uri};
 use http::{Request, Response};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body as _, Incoming};
 
-use super::body::{Body, BoxError};
+use super::body::{Body, BodyError, BoxError};
 use super::respond::HttpError;
 use crate::host::Host;
 use crate::invoke::{Call, Reply, Target, invoke};
@@ -18,11 +18,26 @@ pub(super) async fn call(
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, HttpError> {
     *request.uri_mut() = below(request.uri(), path)?;
+    let limit_bytes = host.config.body_bytes;
+    if request.body().size_hint().lower() > limit_bytes {
+        return Err(BodyError::TooLarge { limit_bytes }.into());
+    }
+    // One that did not say its size breaks off at the limit.
+    let limit = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
+    let request = request.map(|body| Limited::new(body, limit).map_err(move |error| broken(error, limit_bytes)));
     match invoke(host, target, Call::Http(request)).await? {
         Reply::Http(response) => {
             Ok(response.map(|body| body.map_err(|error| -> BoxError { describe(&error) }).boxed_unsync()))
         }
         Reply::Outputs { .. } => Err(HttpError::Internal("a raw request was answered with tensors".into())),
+    }
+}
+
+/// What the function sees of a body that ends before its end.
+fn broken(error: BoxError, limit_bytes: u64) -> wasmtime_wasi_http::Error {
+    match error.downcast::<hyper::Error>() {
+        Ok(error) => (*error).into(),
+        Err(_) => wasmtime_wasi_http::Error::HttpRequestBodySize(Some(limit_bytes)),
     }
 }
 

@@ -3,12 +3,14 @@
 //! A [`TestHost`] ends with the test: its task and its store go when it is dropped.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nocti::app::App;
 use nocti::config::Config;
 use nocti::registry::bundle::Bundle;
 use nocti::registry::nocti_toml::Project;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
 mod process;
@@ -63,6 +65,11 @@ impl TestHost {
         (drained, self.store.take().expect("it is taken once"))
     }
 
+    /// Tells the host to stop, as a signal would, without waiting for it.
+    pub fn begin_stop(&self) {
+        self.stop.cancel();
+    }
+
     /// Where the host keeps what is deployed.
     pub fn store(&self) -> &Path {
         self.store.as_ref().expect("it is there until the host is stopped").path()
@@ -76,6 +83,30 @@ impl TestHost {
     /// Deploys an ONNX file of `tests/fixtures/models` as a model-only function.
     pub async fn deploy_model(&self, function: &str, file: &str) -> Answer {
         self.post("/api/functions", model_bundle(function, "1.0.0", &fixture_model(file))).await
+    }
+
+    /// Deploys a bundle that must be good.
+    #[track_caller]
+    pub fn deployed(&self, bundle: Vec<u8>) -> impl Future<Output = ()> {
+        let place = std::panic::Location::caller();
+        async move {
+            let answer = self.post("/api/functions", bundle).await;
+            assert_eq!(answer.status, 201, "{place}: {}", answer.text());
+        }
+    }
+
+    /// What `GET /api/status` says about a function's version that was deployed last.
+    pub async fn status(&self, function: &str) -> Value {
+        let status = self.get("/api/status").await.expect(200);
+        let functions = status["functions"].as_array().expect("a list");
+        let found = functions.iter().rfind(|found| found["function"] == function);
+        found.unwrap_or_else(|| panic!("'{function}' is not in {status}")).clone()
+    }
+
+    /// Waits until `count` instances of a function are serving a request.
+    pub async fn busy(&self, function: &str, count: u64) {
+        let what = format!("{count} busy instances of {function}");
+        eventually(&what, async || (self.status(function).await["instances"]["busy"] == count).then_some(())).await;
     }
 
     /// `GET`
@@ -101,6 +132,18 @@ impl TestHost {
     /// A request of the test's own making.
     pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         self.client.request(method, format!("{}{path}", self.url))
+    }
+
+    /// Writes bytes to a connection of their own and reads what comes until the host closes it. For requests that no
+    /// client would send; `connection: close` in them spares the wait for the host's patience to end.
+    pub async fn raw(&self, request: &[u8]) -> String {
+        let address = self.url.trim_start_matches("http://");
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("the host listens");
+        // The host may answer, and close, before it has read all of it.
+        let _ = stream.write_all(request).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        String::from_utf8_lossy(&answer).into_owned()
     }
 
     /// Sends a request and reads the answer whole.
@@ -179,11 +222,32 @@ pub fn bundle(folder: &Path) -> Vec<u8> {
     write(&project)
 }
 
+/// The same with the project changed first.
+pub fn bundle_with(folder: &Path, change: impl FnOnce(&mut Project)) -> Vec<u8> {
+    let mut project = Project::load(folder).unwrap_or_else(|error| panic!("{error}"));
+    change(&mut project);
+    write(&project)
+}
+
 /// A model-only bundle.
 pub fn model_bundle(function: &str, version: &str, model: &Path) -> Vec<u8> {
     let name = function.parse().unwrap_or_else(|error| panic!("{error}"));
     let version = version.parse().unwrap_or_else(|error| panic!("{error}"));
     write(&Project::for_model(model, name, version))
+}
+
+/// Looks again and again until there is something to see, which must not take longer than half a minute.
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let mut turn = tokio::time::interval(Duration::from_millis(10));
+    let seen = async {
+        loop {
+            turn.tick().await;
+            if let Some(seen) = look().await {
+                break seen;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), seen).await.unwrap_or_else(|_| panic!("never seen: {what}"))
 }
 
 /// The bundle of a project.

@@ -1,0 +1,157 @@
+//! Every datatype of the protocol through ONNX Runtime and back, and what JSON has no words for.
+
+use nocti_tests::TestHost;
+use serde_json::{Value, json};
+
+use super::tensor;
+
+/// ONNX name, datatype, three values that a careless conversion would change.
+fn values() -> Vec<(&'static str, &'static str, [Value; 3])> {
+    vec![
+        ("bool", "BOOL", [json!(true), json!(false), json!(true)]),
+        ("uint8", "UINT8", [json!(0), json!(1), json!(u8::MAX)]),
+        ("uint16", "UINT16", [json!(0), json!(1), json!(u16::MAX)]),
+        ("uint32", "UINT32", [json!(0), json!(1), json!(u32::MAX)]),
+        ("uint64", "UINT64", [json!(0), json!((1_u64 << 53) + 1), json!(u64::MAX)]),
+        ("int8", "INT8", [json!(i8::MIN), json!(0), json!(i8::MAX)]),
+        ("int16", "INT16", [json!(i16::MIN), json!(0), json!(i16::MAX)]),
+        ("int32", "INT32", [json!(i32::MIN), json!(0), json!(i32::MAX)]),
+        ("int64", "INT64", [json!(i64::MIN), json!((1_i64 << 53) + 1), json!(i64::MAX)]),
+        ("float16", "FP16", [json!(-65504.0), json!(1.5), json!(5.9604645e-8)]),
+        ("bfloat16", "BF16", [json!(-2.0), json!(1.5), json!(256.0)]),
+        ("float", "FP32", [json!(-0.0), json!(0.1), json!(16777216.0)]),
+        ("double", "FP64", [json!(-0.0), json!(0.1), json!(-1234567.890625)]),
+        ("string", "BYTES", [json!(""), json!("a \"b\"\\\n"), json!("é🚀")]),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_datatype_comes_back_as_it_went_in_flat_or_nested() {
+    let host = TestHost::start().await;
+    for (name, datatype, [a, b, c]) in values() {
+        host.deploy_model(name, &format!("identity_{name}.onnx")).await.expect(201);
+        let flat = json!([a, b, c, c, a, b]);
+        let nested = json!([[a, b, c], [c, a, b]]);
+        for data in [&flat, &nested] {
+            let request = json!({"inputs": [tensor("input", datatype, &[2, 3], data.clone())]});
+            let answer = host.infer(name, &request).await.expect(200);
+            assert_eq!(answer["outputs"], json!([tensor("output", datatype, &[2, 3], flat.clone())]), "{datatype}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_negative_zero_keeps_its_sign() {
+    let host = TestHost::start().await;
+    host.deploy_model("float", "identity_float.onnx").await.expect(201);
+    let request = json!({"inputs": [tensor("input", "FP32", &[1, 1], json!([-0.0]))]});
+    let answer = host.infer("float", &request).await;
+    assert!(answer.text().contains("[-0.0]"), "{}", answer.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn empty_dimensions_are_answered_with_empty_data() {
+    let host = TestHost::start().await;
+    for (name, datatype) in [("float", "FP32"), ("string", "BYTES")] {
+        host.deploy_model(name, &format!("identity_{name}.onnx")).await.expect(201);
+        for (shape, data) in [([0, 3], json!([])), ([2, 0], json!([[], []])), ([0, 0], json!([]))] {
+            let request = json!({"inputs": [tensor("input", datatype, &shape, data)]});
+            let answer = host.infer(name, &request).await.expect(200);
+            assert_eq!(answer["outputs"], json!([tensor("output", datatype, &shape, json!([]))]));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_without_dimensions_has_an_empty_shape_and_one_element() {
+    let host = TestHost::start().await;
+    host.deploy_model("scalar", "scalar.onnx").await.expect(201);
+    let answer = host.infer("scalar", &json!({"inputs": [tensor("x", "FP32", &[3], json!([1, 2, 3]))]})).await;
+    assert_eq!(answer.expect(200)["outputs"], json!([tensor("sum", "FP32", &[], json!([6.0]))]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nan_and_infinities_are_strings_in_both_directions() {
+    let host = TestHost::start().await;
+    let special = json!(["NaN", "Infinity", "-Infinity"]);
+    for (name, datatype) in [("float16", "FP16"), ("bfloat16", "BF16"), ("float", "FP32"), ("double", "FP64")] {
+        host.deploy_model(name, &format!("identity_{name}.onnx")).await.expect(201);
+        let request = json!({"inputs": [tensor("input", datatype, &[1, 3], special.clone())]});
+        let answer = host.infer(name, &request).await.expect(200);
+        assert_eq!(answer["outputs"][0]["data"], special, "{datatype}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_computes_nan_is_answered_with_valid_json() {
+    let host = TestHost::start().await;
+    host.deploy_model("nan", "nan.onnx").await.expect(201);
+    let request = json!({"inputs": [tensor("x", "FP32", &[3], json!([-1, 0, 1]))]});
+    let answer = host.infer("nan", &request).await.expect(200);
+    assert_eq!(answer["outputs"][0]["data"], json!(["NaN", "-Infinity", 0.0]));
+    assert_eq!(answer["outputs"][1]["data"], json!([-1.0, "Infinity", 1.0]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_that_json_does_not_have_is_refused_with_the_way_to_write_it() {
+    let host = TestHost::start().await;
+    host.deploy_model("float", "identity_float.onnx").await.expect(201);
+    for word in ["NaN", "Infinity", "-Infinity"] {
+        let body = format!(r#"{{"inputs":[{{"name":"input","datatype":"FP32","shape":[1,1],"data":[{word}]}}]}}"#);
+        let answer = host.post("/v2/models/float/infer", body).await;
+        answer.expect_error(400, "invalid_request", &["JSON has no NaN", "\"-Infinity\""]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_outside_their_type_are_refused_by_name_and_position() {
+    let host = TestHost::start().await;
+    let cases = [
+        ("uint8", "UINT8", json!([1, 256]), ["element 1 is 256", "UINT8, 0 to 255"]),
+        ("uint64", "UINT64", json!([-1, 0]), ["element 0 is -1", "UINT64"]),
+        ("int8", "INT8", json!([0, -129]), ["element 1 is -129", "INT8, -128 to 127"]),
+        ("int64", "INT64", json!([u64::MAX, 0]), ["element 0 is 18446744073709551615", "INT64"]),
+        ("int32", "INT32", json!([0, 1.5]), ["element 1 is 1.5", "INT32 takes integers"]),
+        ("float16", "FP16", json!([0, 65536]), ["element 1 is 65536", "range of FP16"]),
+        ("float", "FP32", json!([0, 1e39]), ["element 1 is 1e", "range of FP32"]),
+        ("float", "FP32", json!([0, "1"]), ["element 1 is \"1\"", "FP32 takes numbers"]),
+        ("bool", "BOOL", json!([true, 2]), ["element 1 is 2", "BOOL takes true, false"]),
+        ("string", "BYTES", json!(["a", 1]), ["element 1 is 1", "BYTES takes strings"]),
+        ("string", "BYTES", json!(["a", null]), ["element 1 is null", "BYTES takes strings"]),
+    ];
+    for (name, datatype, data, parts) in cases {
+        host.deploy_model(name, &format!("identity_{name}.onnx")).await;
+        let answer = host.infer(name, &json!({"inputs": [tensor("input", datatype, &[1, 2], data)]})).await;
+        answer.expect_error(400, "invalid_request", &["input 'input'"]);
+        answer.expect_error(400, "invalid_request", &parts);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_no_text_go_in_as_base64_where_the_model_takes_them() {
+    let host = TestHost::start().await;
+    host.deploy_model("string", "identity_string.onnx").await.expect(201);
+    let base64 = |data: &str| {
+        let mut input = tensor("input", "BYTES", &[1, 1], json!([data]));
+        input["parameters"] = json!({"content_type": "base64"});
+        json!({"inputs": [input]})
+    };
+    let answer = host.infer("string", &base64("dGV4dA==")).await.expect(200);
+    assert_eq!(answer["outputs"][0]["data"], json!(["text"]));
+    host.infer("string", &base64("/v8=")).await.expect_error(400, "invalid_request", &["UTF-8"]);
+    host.infer("string", &base64("not base64")).await.expect_error(400, "invalid_request", &["'input'", "not base64"]);
+}
+
+/// ONNX Runtime takes C strings, which end at their first NUL.
+#[tokio::test(flavor = "multi_thread")]
+async fn text_with_a_nul_is_never_cut_off() {
+    let host = TestHost::start().await;
+    host.deploy_model("string", "identity_string.onnx").await.expect(201);
+    let request = json!({"inputs": [tensor("input", "BYTES", &[1, 1], json!(["a\0b"]))]});
+    let answer = host.infer("string", &request).await;
+    if answer.status == 200 {
+        assert_eq!(answer.json()["outputs"][0]["data"], json!(["a\0b"]));
+    } else {
+        answer.expect_error(400, "invalid_request", &["'input'", "NUL"]);
+    }
+}

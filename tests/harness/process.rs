@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -62,23 +63,43 @@ impl HostProcess {
         self.child.kill().await.expect("it is ours to kill");
     }
 
-    /// SIGTERM.
-    pub async fn terminate(&self) {
-        let sent = Command::new("kill").arg("-TERM").arg(self.id().to_string()).status().await;
+    /// Sends a signal by its name, such as `TERM`.
+    pub async fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name]).arg(self.id().to_string()).status().await;
         assert!(sent.expect("kill(1) is there").success());
     }
 
-    /// Waits for the end; the exit code and the log.
+    /// Waits for the end, which must not take longer than half a minute; the exit code and the log.
     pub async fn wait(mut self) -> (Option<i32>, String) {
-        let status = self.child.wait().await.expect("it is our child");
+        let ended = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
+        let status = ended.expect("the host ends").expect("it is our child");
         (status.code(), self.log.await.expect("the log is read to its end"))
+    }
+
+    /// `nocti WORDS...` as a client of this host.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = nocti();
+        command.args(words).env("NOCTI_SERVER", &self.url);
+        command
     }
 }
 
-/// The `nocti` binary that belongs to these tests.
+/// The `nocti` binary that belongs to these tests, in the environment of a shell: without what cargo set for the tests
+/// and without settings for a host.
 pub fn nocti() -> Command {
+    #[expect(clippy::disallowed_methods, reason = "children inherit the environment; nothing is configured by it here")]
+    let variables = std::env::vars_os();
     let mut command = Command::new(binary());
-    command.env_remove("NOCTI_SERVER").env("NO_COLOR", "1").stdin(Stdio::null());
+    for (name, _) in variables {
+        let text = name.to_string_lossy();
+        let of_cargo = text.starts_with("CARGO_") && !["CARGO_HOME", "CARGO_TARGET_DIR"].contains(&&*text);
+        let setting = text.starts_with("NOCTI_") && text != "NOCTI_HOME";
+        if of_cargo || setting || text == "CARGO" || text == "RUSTUP_TOOLCHAIN" {
+            command.env_remove(name);
+        }
+    }
+    // A message must not depend on it.
+    command.env("RUST_BACKTRACE", "1").env("NO_COLOR", "1").stdin(Stdio::null());
     command
 }
 

@@ -27,7 +27,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("host", &["admit", "config", "lifecycle", "registry"]),
     ("invoke", &["admit", "deadline", "host", "lifecycle", "nn", "protocol", "registry", "runtime", "tensor"]),
     ("deploy", &["host", "lifecycle", "nn", "registry", "runtime", "tensor"]),
-    ("api", &["deploy", "host", "http", "lifecycle", "registry", "tensor"]),
+    ("api", &["deploy", "host", "http", "lifecycle", "nn", "registry", "tensor"]),
     (
         "http",
         &["admit", "api", "deploy", "host", "invoke", "lifecycle", "nn", "protocol", "registry", "runtime", "tensor"],

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::deploy::{self, Deployed};
 use crate::host::Host;
-use crate::http::body::Body;
+use crate::http::body::{self, Body};
 use crate::http::respond::{self, HttpError};
 use crate::registry::catalog::{Function, Version};
 use crate::registry::manifest::{Instances, Limits};
@@ -104,7 +104,15 @@ struct DeletedBody<'a> {
 /// `POST /api/functions[?alias=NAME][&no_traffic=true]`: 201 for new content, 200 for content that was there.
 pub(crate) async fn deploy(host: &Host, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
     let alias = alias(request.uri().query().unwrap_or_default())?;
-    let deployed = deploy::deploy(host, request.into_body(), alias).await?;
+    let mut bundle = request.into_body();
+    let deployed = match deploy::deploy(host, &mut bundle, alias).await {
+        Ok(deployed) => deployed,
+        Err(error) => {
+            // Most mistakes show before the upload's end.
+            body::linger(&mut bundle).await;
+            return Err(error.into());
+        }
+    };
     let Deployed { manifest, function, changed, size_bytes } = &deployed;
     let record = function.revision.versions.get(manifest.version.as_str());
     let record = record.ok_or_else(|| HttpError::Internal("the version is gone right after its deploy".into()))?;

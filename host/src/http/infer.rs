@@ -22,7 +22,7 @@ pub(super) async fn ask(
     request: Request<Incoming>,
 ) -> Result<Response<Body>, HttpError> {
     // JSON whatever the content type says: `tritonclient` sends none.
-    let bytes = body::collect(request.into_body(), host.config.body_bytes).await?;
+    let bytes = body::collect(request, host.config.body_bytes).await?;
     let request = oip_json::parse_request(&bytes)?;
     // What the tensors did not keep of the body is let go before the wait.
     drop(bytes);

@@ -4,7 +4,7 @@
 //! until the process ends, as does its one environment.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::environment::Environment;
 
@@ -71,6 +71,10 @@ impl Library {
             .map_err(|error| unusable(error.to_string()))?
             .with_name("nocti")
             .with_telemetry(false)
+            // What it says of a failed run comes back as the run's error; by itself it would write to standard error.
+            .with_logger(Arc::new(|level, _, _, location, message| {
+                tracing::debug!(target: "onnxruntime", ?level, location, "{message}");
+            }))
             .build()
             .map_err(|error| unusable(error.to_string()))?;
         Ok(opened.insert(Self { environment, path: absolute }).clone())

@@ -14,6 +14,7 @@ mod isolation;
 mod lifecycle;
 mod limits;
 mod metadata;
+mod races;
 mod raw_http;
 mod requests;
 mod restart;

@@ -1,6 +1,7 @@
 //! `POST /api/functions`: versions, aliases, and bundles that are not what they should be.
 
-use nocti::registry::manifest::Manifest;
+use nocti::registry::digest::{Blob, Digest};
+use nocti::registry::manifest::{Manifest, Model, ModelOptions};
 use nocti::registry::nocti_toml::Project;
 use nocti_tests::{Answer, TestHost, bundle, bundle_with, fixture_guest, fixture_model, model_bundle, write};
 use serde_json::{Value, json};
@@ -66,7 +67,7 @@ fn leb(mut number: usize) -> Vec<u8> {
 
 /// A bundle of a manifest that no honest writer would write.
 fn forged(manifest: &[u8]) -> Vec<u8> {
-    let digest = nocti::registry::digest::Digest::of(manifest).to_string();
+    let digest = Digest::of(manifest).to_string();
     [PREAMBLE, &section("nocti.manifest", manifest), &section("nocti.digest", digest.as_bytes())].concat()
 }
 
@@ -223,8 +224,19 @@ async fn a_manifest_against_the_rules_is_refused_with_all_that_is_wrong() {
     many.limits.concurrency = 0;
     many.instances.reuse = 0;
     many.network.allow = vec!["example.com".into()];
-    let cases: [(String, &[&str]); 7] = [
-        (good.clone(), &["component", "model"]),
+    let mut two = manifest();
+    let model = |name: &str| Model {
+        name: name.parse().expect("a name"),
+        blob: Blob::of(b"a model"),
+        options: ModelOptions::default(),
+    };
+    two.models = vec![model("one"), model("other")];
+    let mut twice = manifest();
+    twice.models = vec![model("one"), model("one")];
+    let cases: [(String, &[&str]); 9] = [
+        (good.clone(), &["component: ", "exactly one", "0"]),
+        (text(&two), &["component: ", "exactly one", "2"]),
+        (text(&twice), &["models: 'one' is there twice"]),
         (text(&many), &["limits.memory", "limits.concurrency", "instances.reuse", "network.allow"]),
         (good.replacen('{', "{\"colour\":\"blue\",", 1), &["unknown field `colour`"]),
         (good.replace("\"tags\":[],", ""), &["missing field `tags`"]),

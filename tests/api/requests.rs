@@ -174,10 +174,20 @@ async fn bodies_over_the_limit_are_refused_announced_or_not() {
     assert!(answer.contains("too_large") && answer.contains("limits.body"), "{answer}");
     let answer = host.raw(&in_chunks(&request)).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    // Not a byte of it is waited for once the head says that it is too large.
-    let head = format!("POST {INFER} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 10001\r\n\r\n");
-    let answer = host.raw(head.as_bytes()).await;
+    // A client that asks first is told before it sends anything.
+    let head = format!("POST {INFER} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 10001\r\n");
+    let answer = host.raw((head + "expect: 100-continue\r\n\r\n").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+/// Most clients send all of it before they read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_still_sending_reads_the_refusal() {
+    let host = TestHost::start_with(|config| config.body_bytes = 10_000).await;
+    let answer = host.post(INFER, vec![b' '; 16 << 20]).await;
+    answer.expect_error(413, "too_large", &["larger than 10000 bytes"]);
+    let answer = host.post("/api/functions", vec![b'x'; 16 << 20]).await;
+    answer.expect_error(400, "invalid_bundle", &["not a WebAssembly file"]);
 }
 
 fn in_chunks(body: &str) -> Vec<u8> {

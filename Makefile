@@ -12,7 +12,7 @@ help: ## Show this list
 demo: setup examples models build ## Start a host, deploy the examples, call them, stop it; KEEP=1 leaves it up
 	KEEP=$(KEEP) scripts/demo
 
-test: setup examples fixtures models ## Run all tests
+test: setup examples fixtures models build ## Run all tests
 	cargo test --workspace --locked --manifest-path $(examples)/Cargo.toml
 	cargo test --workspace --locked
 

@@ -295,7 +295,8 @@ async fn materialise_assets(parts: &Parts, version: &Version) -> Result<Option<P
             if let Some(folder) = target.parent() {
                 std::fs::create_dir_all(folder)?;
             }
-            std::fs::copy(blob, target)?;
+            // Guests may only read, so the blob itself will do; a copy where the cache is on another disk.
+            std::fs::hard_link(&blob, &target).or_else(|_| std::fs::copy(&blob, &target).map(drop))?;
         }
         match std::fs::rename(staged.path(), &folder) {
             // Another thread was first with the same content.

@@ -60,10 +60,11 @@ pub(crate) fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> any
 impl Client {
     /// A client of the host that the options name. Nothing is sent yet.
     pub(crate) fn new(global: &Global) -> anyhow::Result<Self> {
-        let wrong = |why: &str| WrongUsage(format!("--server {}: {why}", global.server));
-        let base = Url::parse(&global.server).map_err(|error| wrong(&error.to_string()))?;
+        let server = &global.server;
+        let wrong = || WrongUsage(format!("--server '{server}': an address of the form http://HOST:PORT is needed"));
+        let base = Url::parse(server).map_err(|_| wrong())?;
         if base.scheme() != "http" || !base.has_host() {
-            return Err(wrong("an address of the form http://HOST:PORT is needed").into());
+            return Err(wrong().into());
         }
         let mut http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT);
         if matches!(base.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")) {

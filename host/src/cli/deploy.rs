@@ -196,9 +196,12 @@ fn progress_bar() -> ProgressBar {
 fn with_hint(error: anyhow::Error, path: &Path) -> anyhow::Error {
     match error.downcast_ref() {
         Some(ClientError::Refused { status: StatusCode::CONFLICT, message }) => {
-            let place =
-                if path.is_dir() { format!("raise `version` in {FILE_NAME} or give") } else { "give".to_owned() };
-            anyhow::anyhow!("{message}: {place} another one with --version")
+            let place = if path.is_dir() {
+                format!("raise `version` in {FILE_NAME}, or use --version")
+            } else {
+                "use --version".to_owned()
+            };
+            anyhow::anyhow!("{message} ({place})")
         }
         _ => error,
     }

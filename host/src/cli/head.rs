@@ -12,6 +12,7 @@ use tempfile::NamedTempFile;
 use wasm_encoder::{ComponentSection, CustomSection};
 use wasmparser::{Chunk, Parser, Payload};
 
+use crate::registry::digest::Digest;
 use crate::registry::manifest::{MAX_MANIFEST_BYTES, Manifest};
 
 const MANIFEST: &str = "nocti.manifest";
@@ -34,17 +35,24 @@ impl Head {
         let limit = (MAX_MANIFEST_BYTES + MARGIN_BYTES) as u64;
         let read = File::open(file).and_then(|file| file.take(limit).read_to_end(&mut start));
         read.with_context(|| format!("cannot read {}", file.display()))?;
+        if !start.starts_with(b"\0asm") {
+            bail!("{} is not a WebAssembly file", file.display());
+        }
         Self::parse(&start).with_context(|| format!("{} is a damaged bundle", file.display()))
     }
 
     fn parse(start: &[u8]) -> anyhow::Result<Option<Self>> {
         let mut parser = Parser::new(0);
         let mut at = 0;
-        let mut manifest = None;
+        let mut manifest: Option<&[u8]> = None;
         loop {
             let Chunk::Parsed { consumed, payload } = parser.parse(&start[at..], false)? else {
                 return match manifest {
                     Some(_) => bail!("it is cut off in {DIGEST}"),
+                    // The manifest is the first section of a bundle, so what is cut off here names itself.
+                    None if start[at..].windows(MANIFEST.len()).take(16).any(|name| name == MANIFEST.as_bytes()) => {
+                        bail!("it is cut off in {MANIFEST}")
+                    }
                     None => Ok(None),
                 };
             };
@@ -52,9 +60,14 @@ impl Head {
             match (payload, manifest.take()) {
                 (Payload::Version { .. }, _) => {}
                 (Payload::CustomSection(section), None) if section.name() == MANIFEST => {
-                    manifest = Some(Manifest::parse(section.data())?);
+                    manifest = Some(section.data());
                 }
                 (Payload::CustomSection(section), Some(manifest)) if section.name() == DIGEST => {
+                    // Before it is read: what a flipped bit says is of no use to anybody.
+                    if Digest::of(manifest).to_string().as_bytes() != section.data() {
+                        bail!("{MANIFEST} is not what {DIGEST} says");
+                    }
+                    let manifest = Manifest::parse(manifest)?;
                     return Ok(Some(Self { manifest, end: at as u64 }));
                 }
                 (_, Some(_)) => bail!("{DIGEST} does not follow {MANIFEST}"),
@@ -121,7 +134,14 @@ mod tests {
         std::fs::write(&file, b"\0asm\x0d\0\x01\0").expect("a temporary file");
         assert!(Head::read(&file).expect("readable").is_none());
         let whole = std::fs::read(bundle(folder.path())).expect("readable");
-        std::fs::write(&file, &whole[..whole.len() / 2]).expect("a temporary file");
-        assert!(Head::read(&file).is_ok_and(|head| head.is_none()), "the manifest is cut off");
+        let said = |bytes: &[u8]| {
+            std::fs::write(&file, bytes).expect("a temporary file");
+            format!("{:#}", Head::read(&file).expect_err("it is damaged"))
+        };
+        assert!(said(&whole[..100]).ends_with("it is cut off in nocti.manifest"), "{}", said(&whole[..100]));
+        let mut flipped = whole.clone();
+        flipped[100] ^= 1;
+        assert!(said(&flipped).ends_with("nocti.manifest is not what nocti.digest says"));
+        assert!(said(b"plain text").ends_with("is not a WebAssembly file"));
     }
 }

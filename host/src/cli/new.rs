@@ -57,7 +57,7 @@ fn write(folder: &Path, name: &FunctionName, template: Template) -> anyhow::Resu
             None => write_file(&folder.join(path), content)?,
         }
     }
-    write_file(&folder.join(".gitignore"), b"/target/\n/*.wasm\n")?;
+    write_file(&folder.join(".gitignore"), b"/target/\n/nocti-data/\n/*.wasm\n")?;
     if matches!(template, Template::Classifier | Template::Text) {
         for (path, content) in files::sdk() {
             write_file(&folder.join("nocti-sdk").join(path), content.as_bytes())?;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::Request;
 use http::header::EXPECT;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
 
 /// What a response's body fails with: the connection is then cut, since the head is out.
@@ -24,9 +24,14 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
 pub enum BodyError {
     #[error("the body is larger than {limit_bytes} bytes (limits.body)")]
     TooLarge { limit_bytes: u64 },
+    #[error("nothing of the body came for {} s", STALL.as_secs())]
+    Stalled,
     #[error("the body ended early or broke off")]
     Broken(#[source] BoxError),
 }
+
+/// How long a client may pause while it sends a body.
+const STALL: Duration = Duration::from_secs(30);
 
 /// How long a client may go on sending what was refused already.
 const LINGER: Duration = Duration::from_secs(5);
@@ -42,15 +47,16 @@ pub async fn collect(request: Request<Incoming>, limit_bytes: u64) -> Result<Byt
         }
         return Err(too_large);
     }
-    let limit = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
-    match Limited::new(&mut body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
+    let mut bytes = BytesMut::with_capacity(usize::try_from(body.size_hint().lower().min(1 << 20)).unwrap_or(0));
+    while let Some(frame) = tokio::time::timeout(STALL, body.frame()).await.map_err(|_| BodyError::Stalled)? {
+        let Ok(data) = frame.map_err(|error| BodyError::Broken(error.into()))?.into_data() else { continue };
+        if (bytes.len() + data.len()) as u64 > limit_bytes {
             linger(&mut body).await;
-            Err(too_large)
+            return Err(too_large);
         }
-        Err(error) => Err(BodyError::Broken(error)),
+        bytes.extend_from_slice(&data);
     }
+    Ok(bytes.freeze())
 }
 
 /// Reads on for a while what nobody wants, before a refusal is sent: a connection that is closed while the client still

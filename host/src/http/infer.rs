@@ -21,6 +21,7 @@ pub(super) async fn ask(
     question: Question,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, HttpError> {
+    refuse_other_encodings(&request)?;
     // JSON whatever the content type says: `tritonclient` sends none.
     let bytes = body::collect(request, host.config.body_bytes).await?;
     let request = oip_json::parse_request(&bytes)?;
@@ -35,6 +36,19 @@ pub(super) async fn ask(
         }
         Reply::Http(_) => Err(HttpError::Internal("an inference was answered with a raw response".into())),
     }
+}
+
+/// Says which part of the protocol a body is in that is not plain JSON.
+fn refuse_other_encodings(request: &Request<Incoming>) -> Result<(), HttpError> {
+    for (header, what) in [
+        ("inference-header-content-length", "binary tensors are not supported yet: send the tensors as JSON"),
+        ("content-encoding", "compressed bodies are not supported yet: send the body as it is"),
+    ] {
+        if request.headers().get(header).is_some_and(|value| value != "identity") {
+            return Err(HttpError::BadRequest(format!("{what} (header {header})")));
+        }
+    }
+    Ok(())
 }
 
 /// `GET /v2/health/…`, `/healthz`, `/readyz`

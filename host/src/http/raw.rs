@@ -27,7 +27,7 @@ pub(super) async fn call(
     let request = request.map(|body| Limited::new(body, limit).map_err(move |error| broken(error, limit_bytes)));
     match invoke(host, target, Call::Http(request)).await? {
         Reply::Http(response) => {
-            Ok(response.map(|body| body.map_err(|error| -> BoxError { describe(&error) }).boxed_unsync()))
+            Ok(response.map(|body| body.map_err(|error| -> BoxError { error.into() }).boxed_unsync()))
         }
         Reply::Outputs { .. } => Err(HttpError::Internal("a raw request was answered with tensors".into())),
     }
@@ -54,8 +54,4 @@ fn below(uri: &Uri, path: &str) -> Result<Uri, HttpError> {
     parts.authority = None;
     parts.path_and_query = Some(path_and_query);
     Uri::from_parts(parts).map_err(|error| HttpError::BadRequest(format!("the path is no path: {error}")))
-}
-
-fn describe(error: &wasmtime_wasi_http::Error) -> BoxError {
-    format!("the function's response broke off: {error:?}").into()
 }

@@ -127,6 +127,7 @@ fn classify(error: &HttpError) -> Class {
 fn classify_body(error: &BodyError) -> Class {
     match error {
         BodyError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
+        BodyError::Stalled => (StatusCode::REQUEST_TIMEOUT, "body_timeout"),
         BodyError::Broken(_) => BAD_REQUEST,
     }
 }

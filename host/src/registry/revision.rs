@@ -102,8 +102,8 @@ pub enum RevisionError {
     #[error("Request for unknown model: '{function}' version '{version}' is not found; {}", has_versions(.function, .existing))]
     UnknownVersion { function: FunctionName, version: String, existing: Vec<VersionName> },
     #[error(
-        "version '{version}' of function '{function}' gets requests through alias '{alias}'; point the alias elsewhere \
-         first, or delete the whole function"
+        "version '{version}' of function '{function}' gets requests through alias '{alias}'; deploy another \
+         version with this alias first, or delete the whole function"
     )]
     VersionInUse { function: FunctionName, version: VersionName, alias: AliasName },
 }

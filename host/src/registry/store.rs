@@ -39,7 +39,7 @@ pub struct Store {
 pub enum StoreError {
     #[error("cannot use the store's folder {}: {source}", path.display())]
     Open { path: PathBuf, source: std::io::Error },
-    #[error("no space is left in the store to write {object}; nothing was deployed, free some space and try again")]
+    #[error("no space is left in the store to write {object}; nothing was changed, free some space and try again")]
     Full { object: String },
     #[error("revision {revision} of function '{function}' was written by somebody else")]
     Conflict { function: FunctionName, revision: u64 },

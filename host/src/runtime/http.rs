@@ -1,11 +1,15 @@
 //! Calls into http functions: `wasi:http/incoming-handler@0.2`.
 //!
-//! The guest runs in a task of its own, since it may go on after its response has begun. Until the response's head is
-//! there, dropping the caller's future ends the task; afterwards it ends with the guest, or at the deadline.
+//! The guest runs in a task of its own, since it may go on after its response has begun. The task ends with the guest, at
+//! the deadline, or when nobody wants the answer any more: the caller's future or the unfinished response was dropped.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::Body;
+use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
@@ -15,8 +19,22 @@ use super::instance::Bound;
 use super::{Lease, RuntimeError};
 use crate::deadline::Deadline;
 
-/// The response's body, as the guest writes it.
-pub type ResponseBody = HyperOutgoingBody;
+/// The response's body, as the guest writes it. Ends the guest when it is dropped before its end.
+pub struct ResponseBody {
+    /// `name@version`, for the log.
+    function: Arc<str>,
+    body: HyperOutgoingBody,
+    guest: Guest,
+    failure: Failure,
+}
+
+/// Set by the guest's task, before the body ends, if the guest failed: the body alone does not show it.
+type Failure = Arc<OnceLock<String>>;
+
+/// Why a response breaks off after its head.
+#[derive(Debug, thiserror::Error)]
+#[error("the function's response broke off: {0}")]
+pub struct BrokenOff(String);
 
 /// Hands the request to the guest; the response's head comes back, its body streams. `held` is let go when the guest is
 /// done.
@@ -32,22 +50,23 @@ where
     H: Send + 'static,
 {
     let (head, response) = oneshot::channel();
+    let failure = Failure::default();
+    let fails = Arc::clone(&failure);
+    let function = lease.function();
     let task = tokio::spawn(async move {
         let outcome = due.bound(run(&mut lease, request, head)).await.map_err(RuntimeError::from).flatten();
         if let Err(error) = &outcome {
-            tracing::debug!(function = lease.function(), %error, "the guest ended in failure");
+            let _ = fails.set(error.to_string());
         }
-        // In this order: whoever waits for a permit finds a warm instance.
+        // In this order: a body that ends finds the failure, and whoever waits for a permit a warm instance.
         drop(lease);
         drop(held);
         outcome
     });
-    let mut guest = AbortOnDrop(Some(task));
+    let mut guest = Guest(Some(task));
     match response.await {
-        Ok(response) => {
-            guest.0 = None;
-            response.map_err(|code| RuntimeError::BadAnswer(format!("it answered with the error {code:?}")))
-        }
+        Ok(Ok(response)) => Ok(response.map(|body| ResponseBody { function, body, guest, failure })),
+        Ok(Err(code)) => Err(RuntimeError::BadAnswer(format!("it answered with the error {code:?}"))),
         // The guest ended without an answer: its outcome says why.
         Err(_) => match guest.0.take() {
             Some(task) => match task.await {
@@ -63,7 +82,7 @@ where
 async fn run<B>(
     lease: &mut Lease,
     request: Request<B>,
-    head: oneshot::Sender<Result<Response<ResponseBody>, ErrorCode>>,
+    head: oneshot::Sender<Result<Response<HyperOutgoingBody>, ErrorCode>>,
 ) -> Result<(), RuntimeError>
 where
     B: Body<Data = Bytes> + Send + 'static,
@@ -85,12 +104,46 @@ where
     Ok(())
 }
 
-struct AbortOnDrop<T>(Option<tokio::task::JoinHandle<T>>);
+/// The guest's task; ended when this is dropped, unless it was let go.
+struct Guest(Option<tokio::task::JoinHandle<Result<(), RuntimeError>>>);
 
-impl<T> Drop for AbortOnDrop<T> {
+impl Drop for Guest {
     fn drop(&mut self) {
         if let Some(task) = &self.0 {
             task.abort();
         }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        let broken = match (frame, self.failure.get()) {
+            (Some(Ok(frame)), _) => return Poll::Ready(Some(Ok(frame))),
+            (None, None) => {
+                // The answer is complete; the guest may go on with what it still has to do.
+                self.guest.0 = None;
+                return Poll::Ready(None);
+            }
+            (_, Some(reason)) => reason.clone(),
+            (Some(Err(error)), None) => format!("{error:?}"),
+        };
+        // The head is out, so this is the only place where it can be said.
+        tracing::warn!(function = &*self.function, reason = broken, "a response broke off after its head");
+        Poll::Ready(Some(Err(BrokenOff(broken))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream() && self.failure.get().is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -75,11 +75,6 @@ impl Pool {
         (idle, self.busy.load(Ordering::Relaxed))
     }
 
-    /// `name@version`.
-    pub(super) fn function(&self) -> &str {
-        &self.grants.function
-    }
-
     fn take_back(self: &Arc<Self>, instance: Instance) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if instance.served >= self.policy.reuse || idle.instances.len() >= self.policy.max_warm {
@@ -131,8 +126,8 @@ impl Lease {
     }
 
     /// `name@version`.
-    pub(super) fn function(&self) -> &str {
-        self.pool.function()
+    pub(super) fn function(&self) -> Arc<str> {
+        Arc::clone(&self.pool.grants.function)
     }
 
     /// The call came to its end: the instance may serve again.

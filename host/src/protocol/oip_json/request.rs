@@ -21,8 +21,9 @@ use crate::tensor::{Datatype, Tensor};
 /// them looks for its answer where it asked for it.
 const NOT_JSON: [&str; 5] =
     ["binary_data_size", "shared_memory_region", "shared_memory_offset", "shared_memory_byte_size", "classification"];
-/// Parameters that ask for binary answers when they are true.
-const BINARY_SWITCHES: [&str; 2] = ["binary_data", "binary_data_output"];
+/// Asks for one output in binary form when it is true. Its like for a whole request, `binary_data_output`, is a wish that
+/// clients make by themselves and go without: they read JSON where the answer is JSON.
+const BINARY_SWITCH: &str = "binary_data";
 /// An input with this parameter at this value has base64 in place of text: the way to send bytes that are no text, the
 /// same as in other servers of the protocol.
 const CONTENT_TYPE: &str = "content_type";
@@ -122,7 +123,7 @@ fn read_parameters(parameters: &WireParameters<'_>) -> Result<Vec<(String, Param
         .map(|(name, text)| {
             let value = read_parameter(text.get())
                 .map_err(|reason| ProtocolError::Parameter { name: name.clone(), reason: reason.to_owned() })?;
-            let wants_binary = BINARY_SWITCHES.contains(&name.as_str()) && value == Parameter::Bool(true);
+            let wants_binary = name == BINARY_SWITCH && value == Parameter::Bool(true);
             if wants_binary || NOT_JSON.contains(&name.as_str()) {
                 return Err(ProtocolError::Unsupported(format!(
                     "parameter '{name}' is not supported: this server takes and gives tensors as JSON only; \

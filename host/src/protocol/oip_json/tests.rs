@@ -218,7 +218,6 @@ fn what_is_not_json_only_is_refused() {
     for request in [
         r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4}}]}"#,
         r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","parameters":{"shared_memory_region":"r"}}]}"#,
-        r#"{"inputs":[],"parameters":{"binary_data_output":true}}"#,
         r#"{"inputs":[],"outputs":[{"name":"y","parameters":{"binary_data":true}}]}"#,
         r#"{"inputs":[],"outputs":[{"name":"y","parameters":{"classification":3}}]}"#,
     ] {
@@ -226,6 +225,8 @@ fn what_is_not_json_only_is_refused() {
         assert!(matches!(error, ProtocolError::Unsupported(_)), "{request}: {error}");
         assert!(error.to_string().contains("JSON only"));
     }
+    let wish = r#"{"inputs":[],"parameters":{"binary_data_output":true}}"#;
+    assert!(parse(wish).is_ok(), "clients send it by themselves and read JSON as well");
 }
 
 #[test]

@@ -9,10 +9,15 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+mod commands;
 mod examples;
+mod full_disk;
 mod kill;
+mod memory;
+mod projects;
 mod signals;
 mod start;
+mod templates;
 
 /// No command takes this long, unless it hangs.
 const LIMIT: Duration = Duration::from_secs(300);

@@ -245,7 +245,7 @@ fn a_full_disk_is_recognised_behind_other_errors() {
     let full = failed("write", &path)(outer(std::io::ErrorKind::StorageFull));
     assert_eq!(
         full.to_string(),
-        "no space is left in the store to write blobs/x; nothing was deployed, free some space and try again"
+        "no space is left in the store to write blobs/x; nothing was changed, free some space and try again"
     );
     let other = failed("write", &path)(outer(std::io::ErrorKind::PermissionDenied));
     assert_eq!(other.to_string(), "the store cannot write blobs/x");

@@ -1,5 +1,7 @@
 //! The real binary, as a user, a signal, a kill or a full disk meets it: a file per subject.
 
+#![expect(clippy::unwrap_used, reason = "what a test prepares works, or the test fails")]
+
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;

@@ -13,7 +13,8 @@ use super::{Ran, ask, get, infer, post, run, text};
 
 /// `nocti serve` with a file system of its own at `disk`, mounted with these options; `None` where this machine does not
 /// let us mount one.
-async fn serve_on_own_disk(disk: &Path, options: &str, flags: &[&str]) -> Option<Command> {
+#[expect(clippy::print_stderr, reason = "who runs the tests is to know what was not tested")]
+async fn serve_on_own_disk(disk: &Path, options: &str) -> Option<Command> {
     const UNSHARE: [&str; 3] = ["--user", "--map-root-user", "--mount"];
     let mount = "mount -t tmpfs -o \"$1\" tmpfs \"$2\"";
     let mut trial = Command::new("unshare");
@@ -22,20 +23,18 @@ async fn serve_on_own_disk(disk: &Path, options: &str, flags: &[&str]) -> Option
         eprintln!("skipped: this machine does not allow to mount a file system for one process");
         return None;
     }
-    let mut command = nocti();
-    let binary = PathBuf::from(command.as_std().get_program());
-    let script = format!("{mount} && shift 2 && exec \"$@\"");
-    let envs: Vec<_> =
-        command.as_std().get_envs().map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned))).collect();
-    command = Command::new("unshare");
-    for (name, value) in envs {
+    let nocti = nocti();
+    let nocti = nocti.as_std();
+    let mut command = Command::new("unshare");
+    for (name, value) in nocti.get_envs() {
         match value {
             Some(value) => command.env(name, value),
             None => command.env_remove(name),
         };
     }
-    command.args(UNSHARE).args(["sh", "-c", &script, "sh", options, text(disk), text(&binary)]);
-    command.args(["serve", "--listen", "127.0.0.1:0", "--store", text(&disk.join("store"))]).args(flags);
+    let script = format!("{mount} && shift 2 && exec \"$@\"");
+    command.args(UNSHARE).args(["sh", "-c", &script, "sh", options, text(disk)]).arg(nocti.get_program());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--store", text(&disk.join("store"))]);
     Some(command)
 }
 
@@ -79,7 +78,7 @@ async fn versions(host: &HostProcess, function: &str) -> Vec<String> {
 #[tokio::test]
 async fn a_full_disk_refuses_a_deploy_and_keeps_what_was_there() {
     let disk = TempDir::new().unwrap();
-    let Some(command) = serve_on_own_disk(disk.path(), "size=24m", &[]).await else { return };
+    let Some(command) = serve_on_own_disk(disk.path(), "size=24m").await else { return };
     let host = HostProcess::spawn(command).await;
     let small = project("1.0.0", 1000);
     deploy(&host, small.path(), &[]).await.expect(0);
@@ -88,7 +87,7 @@ async fn a_full_disk_refuses_a_deploy_and_keeps_what_was_there() {
 
     // Too big: a part of it is written before the disk is full.
     let large = project("2.0.0", 40 << 20);
-    let full = ["no space is left in the store", "nothing was deployed", "free some space"];
+    let full = ["no space is left in the store", "nothing was changed", "free some space"];
     deploy(&host, large.path(), &[]).await.expect_error(1, &full);
     post(&host, "/api/functions", bundle(large.path())).await.expect_error(507, "storage_full", &full);
     assert_eq!(versions(&host, "hello").await, ["1.0.0"]);
@@ -105,6 +104,7 @@ async fn a_full_disk_refuses_a_deploy_and_keeps_what_was_there() {
     deploy(&host, project("3.0.0", 1000).path(), &[]).await.expect_error(1, &full);
     let (same, iris) = (fixture_model("identity_int64.onnx"), example("iris/iris.onnx"));
     deploy(&host, &same, &["--name", "same"]).await.expect_error(1, &full);
+    ask(&host, &["delete", "hello@1.0.0"]).await.expect_error(1, &full);
     assert_eq!(versions(&host, "hello").await, ["1.0.0", "2.0.0"]);
     assert_eq!(versions(&host, "same").await, [""; 0]);
     works().await;
@@ -125,7 +125,7 @@ async fn a_full_disk_refuses_a_deploy_and_keeps_what_was_there() {
 async fn a_full_disk_at_the_start_is_named() {
     let disk = TempDir::new().unwrap();
     // One inode is the root folder's: not even a folder can be made.
-    let Some(command) = serve_on_own_disk(disk.path(), "nr_inodes=1", &[]).await else { return };
+    let Some(command) = serve_on_own_disk(disk.path(), "nr_inodes=1").await else { return };
     let ran = run(command).await.expect_error(1, &[text(&disk.path().join("store"))]);
     assert_eq!(ran.message().lines().count(), 1, "{ran:?}");
 }
@@ -133,7 +133,7 @@ async fn a_full_disk_at_the_start_is_named() {
 #[tokio::test]
 async fn a_read_only_store_is_named() {
     let disk = TempDir::new().unwrap();
-    let Some(command) = serve_on_own_disk(disk.path(), "ro", &[]).await else { return };
+    let Some(command) = serve_on_own_disk(disk.path(), "ro").await else { return };
     let ran = run(command).await.expect_error(1, &[text(&disk.path().join("store")), "ead-only"]);
     assert_eq!(ran.message().lines().count(), 1, "{ran:?}");
 }

@@ -59,7 +59,7 @@ async fn every_template_becomes_a_function_that_answers_as_its_readme_says() {
         let shell = Shell { host: &host, folder: &project };
         let readme = std::fs::read_to_string(project.join("README.md")).unwrap();
 
-        assert!(readme.contains(&format!("nocti build                          # ")), "{readme}");
+        assert!(readme.contains("nocti build                          # "), "{readme}");
         let built = shell.types("build").await.expect(0);
         assert!(built.out.contains(&format!("built {name} 0.1.0 ({kind})")), "{built:?}");
         let bundle = format!("{name}-0.1.0.wasm");

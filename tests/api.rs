@@ -22,7 +22,9 @@ mod wasi_nn;
 
 /// One input of an inference request.
 fn tensor(name: &str, datatype: &str, shape: &[usize], data: Value) -> Value {
-    json!({"name": name, "datatype": datatype, "shape": shape, "data": data})
+    let mut tensor = json!({"name": name, "datatype": datatype, "shape": shape});
+    tensor["data"] = data;
+    tensor
 }
 
 /// A request of the guest `misbehave`: its mode, further parameters, inputs.

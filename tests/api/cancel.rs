@@ -85,3 +85,19 @@ async fn an_http_function_ends_when_its_caller_goes() {
         host.busy("misbehave-http", 0).await;
     }
 }
+
+/// The guest sees nothing of it, since it never writes again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http_function_that_loops_after_its_head_ends_when_its_caller_goes() {
+    let host = TestHost::start().await;
+    host.deployed(bundle_with(&fixture_guest("misbehave-http"), |project| {
+        project.manifest.limits.timeout = Duration::from_secs(600);
+    }))
+    .await;
+    let request = host.request(reqwest::Method::GET, "/functions/misbehave-http/loop-after-headers");
+    let response = request.send().await.expect("the head comes");
+    assert_eq!(response.status(), 200);
+    host.busy("misbehave-http", 1).await;
+    drop(response);
+    host.busy("misbehave-http", 0).await;
+}

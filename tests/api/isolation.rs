@@ -27,7 +27,6 @@ async fn the_environment_is_the_manifests_alone() {
         project.manifest.env.insert("EMPTY".into(), String::new());
     }))
     .await;
-    assert!(std::env::vars().count() > 0, "there is something to see");
     assert_eq!(attempt(&host, "read-env", json!({})).await, "EMPTY=\nLABELS=en = é\n");
 }
 

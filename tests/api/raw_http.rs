@@ -152,6 +152,28 @@ async fn an_instance_that_trapped_is_not_used_again() {
     assert_eq!(call(&host, "/count").await.text(), "1");
 }
 
+/// HTTP allows these no body, so nobody reads what the function writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_without_a_body_do_not_cost_the_instance() {
+    let host = host().await;
+    let path = |path: &str| format!("{FUNCTION}{path}");
+    for (method, path) in [
+        (Method::HEAD, path("/count")),
+        (Method::GET, path("/status?code=204")),
+        (Method::GET, path("/status?code=304")),
+    ] {
+        let answer = host.send(host.request(method, &path)).await;
+        assert!(answer.status < 400 && answer.body.is_empty(), "{}", answer.text());
+        host.busy("misbehave-http", 0).await;
+    }
+    assert_eq!(call(&host, "/count").await.text(), "4");
+    // Nor do those whose function notices a little later.
+    let late = host.send(host.request(Method::HEAD, &path("/slow-body?count=1&ms=100"))).await;
+    assert_eq!(late.status, 200);
+    host.busy("misbehave-http", 0).await;
+    assert_eq!(call(&host, "/count").await.text(), "6");
+}
+
 /// The head is out: all that is left is to cut the connection, so that nobody takes the piece for the whole.
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_after_the_head_cut_the_answer_off() {
@@ -160,7 +182,7 @@ async fn failures_after_the_head_cut_the_answer_off() {
         project.manifest.limits.timeout = Duration::from_secs(2);
     }))
     .await;
-    for path in ["/never-finish", "/wrong-length"] {
+    for path in ["/trap-after-headers", "/loop-after-headers", "/never-finish", "/wrong-length"] {
         let request = host.request(Method::GET, &format!("{FUNCTION}{path}"));
         let broken = match request.send().await {
             // The head can be cut off with the rest.

@@ -15,6 +15,7 @@ mod commands;
 mod examples;
 mod full_disk;
 mod kill;
+#[cfg(target_os = "linux")]
 mod memory;
 mod projects;
 mod signals;

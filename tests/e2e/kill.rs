@@ -88,10 +88,8 @@ impl Version {
         }
     }
 
-    /// Deploys it by hand and kills the host at that moment.
-    async fn deploy_and_kill(&self, host: HostProcess, store: &Path, moment: Moment) {
-        let revisions = files(&store.join("functions/f")).len();
-        let blobs = files(&store.join("blobs/sha256"));
+    /// Sends so much of the bundle as a deploy, beginning when the host is ready to take it.
+    async fn send(&self, host: &HostProcess, bytes: usize) -> TcpStream {
         let mut stream = TcpStream::connect(host.url.trim_start_matches("http://")).await.unwrap();
         let head = format!(
             "POST /api/functions HTTP/1.1\r\nhost: test\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
@@ -100,7 +98,15 @@ impl Version {
         stream.write_all(head.as_bytes()).await.unwrap();
         let mut go_on = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
         stream.read_exact(&mut go_on).await.unwrap();
-        stream.write_all(&self.bundle[..self.sent(moment)]).await.unwrap();
+        stream.write_all(&self.bundle[..bytes]).await.unwrap();
+        stream
+    }
+
+    /// Deploys it by hand and kills the host at that moment.
+    async fn deploy_and_kill(&self, host: HostProcess, store: &Path, moment: Moment) {
+        let revisions = files(&store.join("functions/f")).len();
+        let blobs = files(&store.join("blobs/sha256"));
+        let mut stream = self.send(&host, self.sent(moment)).await;
         match moment {
             BeforeTheFirstByte | InsideTheManifest | InsideTheComponent | AfterTheLastByte => {}
             InsideTheModel => new_blobs(store, &blobs, 1).await,
@@ -222,6 +228,20 @@ async fn deployed(host: &HostProcess, folder: &Path, version: &Version) -> Ran {
     let file = folder.join(format!("{}.wasm", version.name));
     std::fs::write(&file, &version.bundle).unwrap();
     ask(host, &["deploy", text(&file)]).await.expect(0)
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_in_the_middle_leaves_nothing() {
+    let (store, folder) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let host = HostProcess::start(store.path(), &[]).await;
+    let version = Version::new("1.0.0");
+    let stream = version.send(&host, version.sent(InsideTheAsset)).await;
+    eventually("a part of the asset", async || (!staged(store.path()).is_empty()).then_some(())).await;
+    drop(stream);
+    eventually("it is taken away", async || staged(store.path()).is_empty().then_some(())).await;
+    assert_eq!(get(&host, "/api/functions").await.expect(200), json!({"functions": []}));
+    deployed(&host, folder.path(), &version).await;
+    check(&host, &[version.name], "1.0.0").await;
 }
 
 #[tokio::test]

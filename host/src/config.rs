@@ -202,6 +202,8 @@ fn variables() -> Vec<(String, String)> {
     let all = std::env::vars_os();
     all.filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| name.starts_with("NOCTI_") && !OTHER_VARIABLES.contains(&name.as_str()))
+        // What Kubernetes tells every pod about a service that is called nocti.
+        .filter(|(name, _)| !name.starts_with("NOCTI_SERVICE_") && !name.starts_with("NOCTI_PORT"))
         .collect()
 }
 

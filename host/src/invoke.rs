@@ -104,7 +104,7 @@ where
             let explained = (question == Question::Explain).then(|| request.outputs.take());
             check::check_given_inputs(&function(), signature, &request)?;
             let wanted = explained.unwrap_or_else(|| request.outputs.take());
-            let lease = due.bound(pool.check_out()).await?.map_err(guest)?;
+            let lease = due.bound(host.lifecycle.check_out(pool)).await?.map_err(guest)?;
             let outputs = due.bound(typed::ask(lease, question, request)).await?.map_err(guest)?;
             if question == Question::Predict {
                 check::check_outputs(&function(), signature, &outputs)?;
@@ -113,7 +113,7 @@ where
             Ok(Reply::Outputs { version, outputs })
         }
         (Kind::Http(pool), Call::Http(request)) => {
-            let lease = due.bound(pool.check_out()).await?.map_err(guest)?;
+            let lease = due.bound(host.lifecycle.check_out(pool)).await?.map_err(guest)?;
             let held = (permit, Arc::clone(&live));
             guest_http::handle(lease, request, due, held).await.map(Reply::Http).map_err(guest)
         }

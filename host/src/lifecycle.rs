@@ -23,8 +23,11 @@ use crate::registry::store::Store;
 use crate::runtime::RuntimeError;
 use crate::runtime::instance::Pre;
 use crate::runtime::load::Loader;
-use crate::runtime::pool::{Policy, Pool};
+use crate::runtime::log::Budget;
+use crate::runtime::pool::{Lease, Policy, Pool};
 use crate::runtime::state::Grants;
+
+mod assets;
 
 /// A version in memory.
 pub struct Live {
@@ -137,6 +140,23 @@ impl Lifecycle {
         loading.await
     }
 
+    /// An instance of the pool; when the process has no room for another one, idle ones of all pools make room.
+    pub async fn check_out(&self, pool: &Arc<Pool>) -> Result<Lease, RuntimeError> {
+        match pool.check_out().await {
+            Err(RuntimeError::NoRoom) => {
+                for slot in &self.slots {
+                    if let Some(Kind::Typed(pool) | Kind::Http(pool)) =
+                        slot.live.load_full().as_deref().map(|live| &live.kind)
+                    {
+                        pool.give_up_idle();
+                    }
+                }
+                pool.check_out().await
+            }
+            outcome => outcome,
+        }
+    }
+
     /// Every version that has been asked for since the host started.
     pub fn statuses(&self) -> Vec<VersionStatus> {
         let slots: Vec<Arc<Slot>> = self.slots.iter().map(|slot| Arc::clone(&slot)).collect();
@@ -222,7 +242,7 @@ async fn make(parts: &Arc<Parts>, version: &Arc<Version>) -> Result<Live, WakeEr
             None => Ok(None),
         }
     };
-    let (sessions, pre, assets) = tokio::try_join!(sessions, component, materialise_assets(parts, version))?;
+    let (sessions, pre, assets) = tokio::try_join!(sessions, component, assets::unpack(parts, version))?;
     let kind = match pre {
         None => match sessions.into_iter().next() {
             Some((_, session)) => Kind::ModelOnly(session),
@@ -271,49 +291,10 @@ fn local_file(parts: &Parts, digest: &Digest) -> Result<PathBuf, WakeError> {
     parts.store.local_path(digest).ok_or(WakeError::Missing(*digest))
 }
 
-/// The bundle's assets as files, once per version; `None` when it has none.
-async fn materialise_assets(parts: &Parts, version: &Version) -> Result<Option<PathBuf>, WakeError> {
-    if version.manifest.assets.is_empty() {
-        return Ok(None);
-    }
-    let folder = parts.cache_dir.join("assets").join(version.digest.to_string());
-    if tokio::fs::try_exists(&folder).await.unwrap_or(false) {
-        return Ok(Some(folder));
-    }
-    let failed = |error: std::io::Error| WakeError::Host(format!("assets cannot be unpacked: {}", error.kind()));
-    let mut files = Vec::new();
-    for asset in &version.manifest.assets {
-        files.push((asset.path.as_str().to_owned(), local_file(parts, &asset.blob.sha256)?));
-    }
-    let unpack = move || -> std::io::Result<PathBuf> {
-        let parent = folder.parent().unwrap_or(&folder).to_path_buf();
-        std::fs::create_dir_all(&parent)?;
-        // Unpacked aside and renamed: a folder that is there is whole.
-        let staged = tempfile::TempDir::new_in(&parent)?;
-        for (path, blob) in files {
-            let target = staged.path().join(path);
-            if let Some(folder) = target.parent() {
-                std::fs::create_dir_all(folder)?;
-            }
-            // Guests may only read, so the blob itself will do; a copy where the cache is on another disk.
-            std::fs::hard_link(&blob, &target).or_else(|_| std::fs::copy(&blob, &target).map(drop))?;
-        }
-        match std::fs::rename(staged.path(), &folder) {
-            // Another thread was first with the same content.
-            Err(_) if folder.is_dir() => {}
-            other => other?,
-        }
-        Ok(folder)
-    };
-    match tokio::task::spawn_blocking(unpack).await {
-        Ok(folder) => folder.map(Some).map_err(failed),
-        Err(error) => Err(WakeError::Host(format!("assets cannot be unpacked: {error}"))),
-    }
-}
-
 fn grants(parts: &Parts, version: &Version, by_name: HashMap<String, Arc<Session>>, assets: Option<PathBuf>) -> Grants {
     Grants {
         function: version.label().into(),
+        output: Budget::new(),
         assets,
         env: version.manifest.env.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         memory_bytes: version.manifest.limits.memory,

@@ -63,9 +63,14 @@ pub enum Storage {
     Variable(Vec<Bytes>),
 }
 
+/// The most dimensions a tensor may have: a shape must not be a way to fill the memory.
+pub const MAX_RANK: usize = 64;
+
 /// Why bytes and shape do not make a tensor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TensorError {
+    #[error("a tensor has at most {MAX_RANK} dimensions, got {0}")]
+    TooManyDimensions(usize),
     #[error("shape {0:?} has more elements than can be addressed")]
     TooManyElements(Vec<usize>),
     #[error("shape {shape:?} of {datatype} needs {expected} bytes, got {got}")]
@@ -79,6 +84,7 @@ pub enum TensorError {
 impl Tensor {
     /// A tensor of fixed-size elements from its little-endian bytes.
     pub fn fixed(datatype: Datatype, shape: Vec<usize>, bytes: Bytes) -> Result<Self, TensorError> {
+        check_rank(&shape)?;
         let size = datatype.size_bytes().unwrap_or(0);
         let expected = element_count(&shape)
             .and_then(|n| n.checked_mul(size))
@@ -96,6 +102,7 @@ impl Tensor {
 
     /// A BYTES tensor from its elements.
     pub fn variable(shape: Vec<usize>, elements: Vec<Bytes>) -> Result<Self, TensorError> {
+        check_rank(&shape)?;
         let expected = element_count(&shape).ok_or_else(|| TensorError::TooManyElements(shape.clone()))?;
         if expected != elements.len() {
             return Err(TensorError::WrongElementCount { shape, expected, got: elements.len() });
@@ -124,16 +131,22 @@ impl Tensor {
     }
 }
 
+fn check_rank(shape: &[usize]) -> Result<(), TensorError> {
+    if shape.len() > MAX_RANK { Err(TensorError::TooManyDimensions(shape.len())) } else { Ok(()) }
+}
+
 /// The product of the dimensions (1 for a scalar), `None` when it overflows.
 pub fn element_count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |n, &dim| n.checked_mul(dim))
 }
 
 impl TensorSpec {
-    /// True when `shape` has this spec's rank and agrees with it wherever the spec fixes a dimension.
+    /// True when `shape` has this spec's rank and agrees with it wherever the spec fixes a dimension. An empty spec says
+    /// nothing: ONNX Runtime shows inputs without a declared shape and scalars alike.
     pub fn admits(&self, shape: &[usize]) -> bool {
-        self.shape.len() == shape.len()
-            && self.shape.iter().zip(shape).all(|(&want, &got)| want < 0 || usize::try_from(want) == Ok(got))
+        self.shape.is_empty()
+            || self.shape.len() == shape.len()
+                && self.shape.iter().zip(shape).all(|(&want, &got)| want < 0 || usize::try_from(want) == Ok(got))
     }
 }
 

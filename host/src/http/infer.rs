@@ -7,8 +7,10 @@ use std::sync::atomic::Ordering;
 
 use super::body::{self, Body};
 use super::respond::{self, HttpError};
+use crate::deadline::Deadline;
 use crate::host::Host;
-use crate::invoke::{Call, Reply, Target, invoke};
+use crate::invoke::{Call, InvokeError, Reply, Target, invoke};
+use crate::protocol::predict::PredictRequest;
 use crate::protocol::{oip_json, oip_metadata};
 use crate::registry::revision::FunctionKind;
 use crate::runtime::typed::Question;
@@ -19,14 +21,18 @@ pub(super) async fn ask(
     host: &Host,
     target: &Target,
     question: Question,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<Body>, HttpError> {
-    refuse_other_encodings(&request)?;
+    let due = match begin(host, target, &request) {
+        Ok(due) => due,
+        Err(error) => {
+            body::linger(request.body_mut()).await;
+            return Err(error);
+        }
+    };
     // JSON whatever the content type says: `tritonclient` sends none.
-    let bytes = body::collect(request, host.config.body_bytes).await?;
-    let request = oip_json::parse_request(&bytes)?;
-    // What the tensors did not keep of the body is let go before the wait.
-    drop(bytes);
+    let bytes = due.bound(body::collect(request, host.config.body_bytes)).await.map_err(InvokeError::from)??;
+    let request = parse(bytes).await?;
     let id = request.id.clone();
     match invoke::<http_body_util::Empty<Bytes>>(host, target, Call::Ask(question, request)).await? {
         Reply::Outputs { version, outputs } => {
@@ -35,6 +41,25 @@ pub(super) async fn ask(
             Ok(respond::json_bytes(StatusCode::OK, json))
         }
         Reply::Http(_) => Err(HttpError::Internal("an inference was answered with a raw response".into())),
+    }
+}
+
+/// What can be said before the body is read, and until when it has to be there.
+fn begin(host: &Host, target: &Target, request: &Request<Incoming>) -> Result<Deadline, HttpError> {
+    refuse_other_encodings(request)?;
+    let version = host.catalog.resolve(&target.function, target.version.as_deref())?;
+    Ok(Deadline::after(version.manifest.limits.timeout))
+}
+
+/// Large bodies take the processor for a while: not on the executor.
+async fn parse(body: Bytes) -> Result<PredictRequest, HttpError> {
+    const LARGE_BYTES: usize = 256 << 10;
+    if body.len() < LARGE_BYTES {
+        return Ok(oip_json::parse_request(&body)?);
+    }
+    match tokio::task::spawn_blocking(move || oip_json::parse_request(&body)).await {
+        Ok(request) => Ok(request?),
+        Err(error) => Err(HttpError::Internal(format!("parsing a request: {error}"))),
     }
 }
 

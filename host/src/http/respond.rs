@@ -235,8 +235,11 @@ fn classify_deploy(error: &DeployError) -> Class {
         }
         DeployError::Rejected(source) => match source {
             // What is in the bundle cannot run here: the bundle's fault, unlike the same failure when it is woken.
-            WakeError::Model(NnError::Ended(_)) | WakeError::Host(_) | WakeError::Missing(_) => INTERNAL,
+            WakeError::Model(NnError::Ended(_) | NnError::Run { .. }) | WakeError::Host(_) | WakeError::Missing(_) => {
+                INTERNAL
+            }
             WakeError::Model(_) => (StatusCode::BAD_REQUEST, "invalid_model"),
+            WakeError::Component(error) if matches!(**error, RuntimeError::Host(_)) => INTERNAL,
             WakeError::Component(_) => (StatusCode::BAD_REQUEST, "invalid_component"),
         },
         DeployError::Store(error) => classify_store(error),

@@ -9,21 +9,20 @@
 use std::io::{self, Read, Seek};
 
 /// True when a tensor of the ONNX model refers to external data, wherever it hides (initialisers, attributes,
-/// sub-graphs, functions). Malformed bytes are left for ONNX Runtime to complain about; only reading itself can fail.
+/// sub-graphs, functions). What this walk cannot follow is an error of kind `InvalidData`: ONNX Runtime's parser, which is
+/// more forgiving, might find a tensor behind it.
 pub fn has_external_data(model: &mut (impl Read + Seek)) -> io::Result<bool> {
     let length = model.seek(io::SeekFrom::End(0))?;
     model.rewind()?;
     let mut walk = Walk { reader: io::BufReader::new(model), left: length };
-    match walk.message(length, Kind::Model, 0) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        result => result,
-    }
+    walk.message(length, Kind::Model, 0)
 }
 
 /// The ONNX messages (onnx.proto) on the way to a tensor.
 #[derive(Clone, Copy)]
 enum Kind {
     Model,
+    Training,
     Graph,
     Node,
     Attribute,
@@ -36,7 +35,8 @@ impl Kind {
     /// What a length-delimited field holds, when a tensor can be inside.
     fn child(self, field: u64) -> Option<Kind> {
         match (self, field) {
-            (Kind::Model, 7) => Some(Kind::Graph),
+            (Kind::Model, 7) | (Kind::Training, 1 | 2) => Some(Kind::Graph),
+            (Kind::Model, 20) => Some(Kind::Training),
             (Kind::Model, 25) => Some(Kind::Function),
             (Kind::Graph, 1) | (Kind::Function, 7) => Some(Kind::Node),
             (Kind::Graph, 5) | (Kind::Attribute, 5 | 10) | (Kind::SparseTensor, 1 | 2) => Some(Kind::Tensor),
@@ -64,9 +64,13 @@ impl<R: Read + Seek> Walk<R> {
         if depth > MAX_DEPTH {
             return Ok(true);
         }
-        let end = self.left.checked_sub(length).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let end = self.left.checked_sub(length).ok_or(io::ErrorKind::InvalidData)?;
         while self.left > end {
             let tag = self.varint()?;
+            // A parser that takes tags for 32-bit numbers would see another field.
+            if tag > u64::from(u32::MAX) {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
             let (field, wire_type) = (tag >> 3, tag & 7);
             match wire_type {
                 // TensorProto.data_location = EXTERNAL
@@ -79,6 +83,10 @@ impl<R: Read + Seek> Walk<R> {
                 5 => self.skip(4)?,
                 2 => {
                     let length = self.varint()?;
+                    // No field reaches beyond the message it is in.
+                    if self.left.checked_sub(length).is_none_or(|rest| rest < end) {
+                        return Err(io::ErrorKind::InvalidData.into());
+                    }
                     // TensorProto.external_data: present is enough, whatever data_location says.
                     if matches!(kind, Kind::Tensor) && field == 13 {
                         return Ok(true);
@@ -89,29 +97,30 @@ impl<R: Read + Seek> Walk<R> {
                         None => self.skip(length)?,
                     }
                 }
-                _ => return Err(io::ErrorKind::UnexpectedEof.into()),
+                // Groups, which ONNX never had, and numbers that mean nothing.
+                _ => return Err(io::ErrorKind::InvalidData.into()),
             }
         }
-        Ok(false)
+        if self.left == end { Ok(false) } else { Err(io::ErrorKind::InvalidData.into()) }
     }
 
     fn skip(&mut self, length: u64) -> io::Result<()> {
-        self.left = self.left.checked_sub(length).ok_or(io::ErrorKind::UnexpectedEof)?;
-        self.reader.seek_relative(i64::try_from(length).map_err(|_| io::ErrorKind::UnexpectedEof)?)
+        self.left = self.left.checked_sub(length).ok_or(io::ErrorKind::InvalidData)?;
+        self.reader.seek_relative(i64::try_from(length).map_err(|_| io::ErrorKind::InvalidData)?)
     }
 
     fn varint(&mut self) -> io::Result<u64> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let mut byte = [0];
-            self.left = self.left.checked_sub(1).ok_or(io::ErrorKind::UnexpectedEof)?;
+            self.left = self.left.checked_sub(1).ok_or(io::ErrorKind::InvalidData)?;
             self.reader.read_exact(&mut byte)?;
             value |= u64::from(byte[0] & 0x7f) << shift;
             if byte[0] & 0x80 == 0 {
                 return Ok(value);
             }
         }
-        Err(io::ErrorKind::UnexpectedEof.into())
+        Err(io::ErrorKind::InvalidData.into())
     }
 }
 
@@ -150,10 +159,23 @@ mod tests {
         assert!(!refers_outside(&raw_data_only));
     }
 
+    #[test]
+    fn what_hides_a_tensor_from_this_walk_alone_is_refused() {
+        let external = field(7, &field(5, &[14 << 3, 1]));
+        let group = [&[0x9b, 0x06, 0x9c, 0x06][..], &external].concat();
+        // Field 7 with a bit beyond the 32nd.
+        let wide_tag = [&[0xba, 0x80, 0x80, 0x80, 0x10][..], &external[1..]].concat();
+        let cut_off = &external[..external.len() - 1];
+        for model in [&group[..], &wide_tag, cut_off] {
+            let error = has_external_data(&mut io::Cursor::new(model)).expect_err("it must not pass");
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_walked_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
-            refers_outside(&bytes);
+            let _ = has_external_data(&mut io::Cursor::new(bytes));
         }
     }
 }

@@ -1,10 +1,11 @@
 //! One run of a model, from the caller's request to the owner thread's answer.
 //!
 //! A job ends by being answered or by being dropped: dropping the caller's [`Ticket`] takes a waiting job out of the queue
-//! (the owner skips it) and terminates a running one, so a deadline or a closed connection needs nothing but a drop.
+//! (the owner skips it when it gets there) and terminates a running one, so a deadline or a closed connection needs nothing but a drop.
 
 use std::sync::Arc;
 
+use ort::ErrorCode;
 use ort::session::RunOptions;
 use ort::session::Session as OrtSession;
 use tokio::sync::oneshot;
@@ -54,16 +55,28 @@ pub(super) fn run(
     inputs: &[(String, Tensor)],
     options: &RunOptions,
 ) -> Result<Outputs, NnError> {
+    // What is lent to ONNX Runtime stays here until its outputs have been looked at.
+    let lent: Vec<Tensor> = inputs.iter().map(|(_, tensor)| value::aligned(tensor)).collect();
     let mut values = Vec::with_capacity(inputs.len());
-    for (name, tensor) in inputs {
+    for ((name, _), tensor) in inputs.iter().zip(&lent) {
         values.push((name.as_str(), value::to_ort(name, tensor)?));
     }
     let outputs = session.run_with_options(values, options).map_err(|error| run_error(model, &error))?;
-    outputs.into_iter().map(|(name, output)| Ok((name.to_owned(), value::from_ort(name, output)?))).collect()
+    outputs.into_iter().map(|(name, output)| Ok((name.to_owned(), value::from_ort(name, output, &lent)?))).collect()
 }
 
+/// ONNX Runtime finds some mistakes of the caller's only on the way, and says so by its code.
 fn run_error(model: &str, error: &ort::Error) -> NnError {
-    NnError::Run { model: model.to_owned(), reason: error.to_string() }
+    let reason = without_source_location(&error.to_string());
+    match error.code() {
+        ErrorCode::InvalidArgument => NnError::InvalidInput(format!("model '{model}' refuses its inputs: {reason}")),
+        _ => NnError::Run { model: model.to_owned(), reason },
+    }
+}
+
+/// ONNX Runtime begins some messages with a path of its own sources, which means nothing to anybody here.
+pub(super) fn without_source_location(message: &str) -> String {
+    message.split_whitespace().filter(|word| !word.starts_with("/onnxruntime_src")).collect::<Vec<_>>().join(" ")
 }
 
 impl Ticket {

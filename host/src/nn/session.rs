@@ -5,7 +5,8 @@
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use bytes::Bytes;
 use ort::session::builder::GraphOptimizationLevel;
@@ -16,7 +17,7 @@ use super::device::{self, Target};
 use super::job::{self, Job, Outputs};
 use super::library::Library;
 use super::{NnError, external, value};
-use crate::tensor::{Datatype, Signature, Tensor, TensorSpec};
+use crate::tensor::{Datatype, MAX_RANK, Signature, Tensor, TensorSpec};
 
 /// Where a model's bytes are.
 #[derive(Debug, Clone)]
@@ -36,6 +37,18 @@ pub struct Options {
     pub intra_threads: u32,
     /// Run once with zeros after loading.
     pub warmup: bool,
+}
+
+/// After this time from the start of loading a warm-up is ended.
+const WARM_UP: Duration = Duration::from_secs(10);
+
+/// Ends a run when dropped.
+struct Terminate(Arc<RunOptions>);
+
+impl Drop for Terminate {
+    fn drop(&mut self) {
+        let _ = self.0.terminate();
+    }
 }
 
 /// A model ready to run. Shared by reference; see the module's text for what ends it.
@@ -61,12 +74,24 @@ impl Session {
     pub async fn open(library: Library, source: Source, options: Options) -> Result<Self, NnError> {
         let model = options.model.clone();
         let (jobs, queue) = mpsc::channel();
-        let (ready, loaded) = oneshot::channel();
+        let (ready, mut loaded) = oneshot::channel();
+        let warm_up = RunOptions::new()
+            .map(Arc::new)
+            .map_err(|error| NnError::Run { model: model.clone(), reason: error.to_string() })?;
+        // A model may loop for ever, on zeros too: the warm-up ends with its time, and with whoever waits for it.
+        let end_warm_up = Terminate(Arc::clone(&warm_up));
         std::thread::Builder::new()
             .name(format!("session {model}"))
-            .spawn(move || own(&library, &source, &options, ready, &queue))
+            .spawn(move || own(&library, &source, &options, &warm_up, ready, &queue))
             .map_err(|error| NnError::Run { model: model.clone(), reason: format!("no thread for it: {error}") })?;
-        let facts = loaded.await.unwrap_or_else(|_| Err(NnError::Ended(model.clone())))?;
+        let result = match tokio::time::timeout(WARM_UP, &mut loaded).await {
+            Ok(result) => result,
+            Err(_) => {
+                drop(end_warm_up);
+                loaded.await
+            }
+        };
+        let facts = result.unwrap_or_else(|_| Err(NnError::Ended(model.clone())))?;
         Ok(Self { model, facts, jobs })
     }
 
@@ -156,6 +181,7 @@ fn own(
     library: &Library,
     source: &Source,
     options: &Options,
+    warm_up_run: &RunOptions,
     ready: oneshot::Sender<Result<Facts, NnError>>,
     queue: &mpsc::Receiver<Job>,
 ) {
@@ -167,7 +193,7 @@ fn own(
         }
     };
     if options.warmup {
-        warm_up(&options.model, &mut session, &facts.signature);
+        warm_up(&options.model, &mut session, &facts.signature, warm_up_run);
     }
     if ready.send(Ok(facts)).is_err() {
         return;
@@ -239,16 +265,17 @@ fn refuse_external_data(source: &Source) -> Result<(), String> {
     match external {
         Ok(false) => Ok(()),
         Ok(true) => Err("its weights lie in another file (ONNX external data); save the model as one file".into()),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Err("it is not a valid ONNX file".into()),
         Err(error) => Err(format!("it cannot be read: {}", error.kind())),
     }
 }
 
 /// ONNX Runtime names the file it failed on; a caller must not learn where the host keeps its files.
 fn without_paths(message: &str, source: &Source) -> String {
-    match source {
-        Source::File(path) => message.replace(&*path.to_string_lossy(), "the model"),
-        Source::Memory(_) => message.to_owned(),
-    }
+    let message = job::without_source_location(message);
+    let Source::File(path) = source else { return message };
+    let message = message.replace(&*path.to_string_lossy(), "the model");
+    path.parent().map_or(message.clone(), |folder| message.replace(&*folder.to_string_lossy(), "its folder"))
 }
 
 fn facts(session: &OrtSession, device: Target, size_bytes: u64) -> Result<Facts, String> {
@@ -265,6 +292,7 @@ fn facts(session: &OrtSession, device: Target, size_bytes: u64) -> Result<Facts,
     };
     let signature =
         Signature { inputs: specs("input", session.inputs())?, outputs: specs("output", session.outputs())? };
+    check_size(&signature)?;
     let optional = session
         .overridable_initializers()
         .iter()
@@ -273,11 +301,26 @@ fn facts(session: &OrtSession, device: Target, size_bytes: u64) -> Result<Facts,
     Ok(Facts { signature, optional, device, size_bytes })
 }
 
+/// A signature is kept with every revision of the function: it must not be a way to fill the store.
+fn check_size(signature: &Signature) -> Result<(), String> {
+    const MAX_SPECS: usize = 1024;
+    const MAX_NAME_BYTES: usize = 1024;
+    let specs = || signature.inputs.iter().chain(&signature.outputs);
+    if specs().count() > MAX_SPECS {
+        return Err(format!("it has {} inputs and outputs; {MAX_SPECS} are the most", specs().count()));
+    }
+    match specs().find(|spec| spec.shape.len() > MAX_RANK || spec.name.len() > MAX_NAME_BYTES) {
+        Some(spec) if spec.name.len() > MAX_NAME_BYTES => Err(format!("a name is longer than {MAX_NAME_BYTES} bytes")),
+        Some(spec) => Err(format!("'{}' has {} dimensions; {MAX_RANK} are the most", spec.name, spec.shape.len())),
+        None => Ok(()),
+    }
+}
+
 /// Pays the first run's allocations before a request does. A model that dislikes zeros is no error.
-fn warm_up(model: &str, session: &mut OrtSession, signature: &Signature) {
+fn warm_up(model: &str, session: &mut OrtSession, signature: &Signature, options: &RunOptions) {
     let inputs: Option<Vec<_>> = signature.inputs.iter().map(|spec| Some((spec.name.clone(), zeros(spec)?))).collect();
-    let (Some(inputs), Ok(options)) = (inputs, RunOptions::new()) else { return };
-    if let Err(error) = job::run(model, session, &inputs, &options) {
+    let Some(inputs) = inputs else { return };
+    if let Err(error) = job::run(model, session, &inputs, options) {
         tracing::debug!(model, %error, "warm-up failed");
     }
 }

@@ -3,7 +3,6 @@
 //! In: bytes that lie aligned are lent, not copied; the rest is copied once. Out: the value's own buffer becomes the
 //! tensor's storage and is freed with its last clone.
 
-use bytemuck::CheckedBitPattern;
 use bytes::Bytes;
 use half::{bf16, f16};
 use ort::session::SessionInputValue;
@@ -34,7 +33,33 @@ macro_rules! with_element {
     };
 }
 
-/// The tensor as an input value that borrows its bytes where they are aligned.
+/// The tensor with its bytes on a boundary that suits every element type: its own where they lie so, else a copy. Bytes of
+/// a body lie where the protocol put them.
+pub(super) fn aligned(tensor: &Tensor) -> Tensor {
+    match tensor.storage() {
+        Storage::Fixed(bytes) if bytes.as_ptr().align_offset(align_of::<u64>()) != 0 => {
+            let mut words = vec![0u64; bytes.len().div_ceil(size_of::<u64>())];
+            bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..bytes.len()].copy_from_slice(bytes);
+            let copy = Bytes::from_owner(Words { words, length: bytes.len() });
+            Tensor::fixed(tensor.datatype(), tensor.shape().to_vec(), copy).expect("the same bytes in another place")
+        }
+        Storage::Fixed(_) | Storage::Variable(_) => tensor.clone(),
+    }
+}
+
+/// Bytes on a word's boundary.
+struct Words {
+    words: Vec<u64>,
+    length: usize,
+}
+
+impl AsRef<[u8]> for Words {
+    fn as_ref(&self) -> &[u8] {
+        &bytemuck::cast_slice(&self.words)[..self.length]
+    }
+}
+
+/// The [`aligned`] tensor as an input value that borrows its bytes.
 pub(super) fn to_ort<'t>(name: &str, tensor: &'t Tensor) -> Result<SessionInputValue<'t>, NnError> {
     let refused = |why: &str| NnError::InvalidInput(format!("input '{name}': {why}"));
     let failed = |error: ort::Error| refused(&format!("the tensor was refused: {error}"));
@@ -44,11 +69,7 @@ pub(super) fn to_ort<'t>(name: &str, tensor: &'t Tensor) -> Result<SessionInputV
                 ($element:ty) => {
                     match bytemuck::checked::try_cast_slice::<u8, $element>(bytes) {
                         Ok(elements) => TensorRef::from_array_view((tensor.shape(), elements)).map_err(failed)?.into(),
-                        // Bytes of a body lie where the protocol put them: copy into an aligned buffer.
-                        Err(_) => {
-                            let elements = copied::<$element>(bytes);
-                            OrtTensor::from_array((tensor.shape(), elements)).map_err(failed)?.into()
-                        }
+                        Err(error) => return Err(refused(&error.to_string())),
                     }
                 };
             }
@@ -71,13 +92,9 @@ pub(super) fn to_ort<'t>(name: &str, tensor: &'t Tensor) -> Result<SessionInputV
     }
 }
 
-/// Elements from bytes that do not lie on their boundary.
-fn copied<T: CheckedBitPattern>(bytes: &[u8]) -> Vec<T> {
-    bytes.chunks_exact(size_of::<T>()).map(bytemuck::checked::pod_read_unaligned).collect()
-}
-
-/// An output value as a tensor that keeps the value's buffer alive.
-pub(super) fn from_ort(name: &str, value: DynValue) -> Result<Tensor, NnError> {
+/// An output value as a tensor that keeps the value's buffer alive. An output that is one of the inputs has that input's
+/// memory, which was only `lent` and must be copied.
+pub(super) fn from_ort(name: &str, value: DynValue, lent: &[Tensor]) -> Result<Tensor, NnError> {
     let refused = |reason: String| NnError::Unsupported(format!("output '{name}' {reason}"));
     let (datatype, shape) = match value.dtype() {
         ValueType::Tensor { ty, shape, .. } => {
@@ -93,8 +110,19 @@ pub(super) fn from_ort(name: &str, value: DynValue) -> Result<Tensor, NnError> {
         let elements = text.into_iter().map(|element| Bytes::from(element.into_bytes())).collect();
         return Tensor::variable(shape, elements).map_err(|error| refused(error.to_string()));
     }
-    let bytes = Bytes::from_owner(OutputBuffer::new(value, datatype).map_err(failed)?);
+    let buffer = OutputBuffer::new(value, datatype).map_err(failed)?;
+    let bytes = if lent.iter().any(|input| overlaps(input, buffer.as_ref())) {
+        Bytes::copy_from_slice(buffer.as_ref())
+    } else {
+        Bytes::from_owner(buffer)
+    };
     Tensor::fixed(datatype, shape, bytes).map_err(|error| refused(error.to_string()))
+}
+
+fn overlaps(input: &Tensor, output: &[u8]) -> bool {
+    let Storage::Fixed(input) = input.storage() else { return false };
+    let (input, output) = (input.as_ptr_range(), output.as_ptr_range());
+    input.start < output.end && output.start < input.end
 }
 
 /// An output value, seen as its bytes.

@@ -60,6 +60,9 @@ impl NnState {
     }
 }
 
+/// Each is a thread of the host's, whatever its size.
+const MAX_PRIVATE_SESSIONS: usize = 8;
+
 /// Gives the store's data a view of its `wasi:nn` part.
 pub trait NnView: Send {
     fn nn(&mut self) -> NnCtx<'_>;
@@ -129,6 +132,10 @@ impl NnCtx<'_> {
             graph::ExecutionTarget::Tpu => return Err(NnError::Unsupported("there are no TPUs here".into()).into()),
         };
         self.state.private.retain(|session| session.strong_count() > 0);
+        if self.state.private.len() >= MAX_PRIVATE_SESSIONS {
+            let text = format!("an instance may hold {MAX_PRIVATE_SESSIONS} models that it loaded from bytes");
+            return Err(Fault { code: errors::ErrorCode::TooLarge, text });
+        }
         let held: u64 = self.state.private.iter().filter_map(Weak::upgrade).map(|session| session.size_bytes()).sum();
         if held.saturating_add(bytes.len() as u64) > self.state.budget_bytes {
             let text = format!(

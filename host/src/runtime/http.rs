@@ -6,13 +6,16 @@
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
+use wasmtime::component::Resource;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi_http::p2::types::HostResponseOutparam;
 use wasmtime_wasi_http::{Error as HttpError, WasiHttpView};
 
 use super::instance::Bound;
@@ -35,6 +38,9 @@ type Failure = Arc<OnceLock<String>>;
 #[derive(Debug, thiserror::Error)]
 #[error("the function's response broke off: {0}")]
 pub struct BrokenOff(String);
+
+/// What a guest has left when nobody wants its answer any more.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Hands the request to the guest; the response's head comes back, its body streams. `held` is let go when the guest is
 /// done.
@@ -65,6 +71,9 @@ where
     });
     let mut guest = Guest(Some(task));
     match response.await {
+        Ok(Ok(response)) if response.status().is_informational() => {
+            Err(RuntimeError::BadAnswer(format!("it answered with status {}", response.status().as_u16())))
+        }
         Ok(Ok(response)) => Ok(response.map(|body| ResponseBody { function, body, guest, failure })),
         Ok(Err(code)) => Err(RuntimeError::BadAnswer(format!("it answered with the error {code:?}"))),
         // The guest ended without an answer: its outcome says why.
@@ -96,21 +105,52 @@ where
     let refused = |error: wasmtime::Error| RuntimeError::InvalidInput(error.to_string());
     let request = instance.store.data_mut().http().new_incoming_request(Scheme::Http, request).map_err(refused)?;
     let out = instance.store.data_mut().http().new_response_outparam(head).map_err(refused)?;
+    let outparam = out.rep();
     let called = proxy.wasi_http_incoming_handler().call_handle(&mut instance.store, request, out).await;
     if let Err(error) = called {
         return Err(instance.trap(error));
     }
+    // A guest that kept it has not answered, and the caller must not wait for the instance's next request.
+    let _ = instance.store.data_mut().table.delete(Resource::<HostResponseOutparam>::new_own(outparam));
     lease.finish();
     Ok(())
 }
 
-/// The guest's task; ended when this is dropped, unless it was let go.
+/// The guest's task. Dropping this ends it, but not at once: the last byte of an answer is often read before the guest
+/// has returned, and it would be a pity about the instance.
 struct Guest(Option<tokio::task::JoinHandle<Result<(), RuntimeError>>>);
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
+        let Some(mut task) = self.0.take() else { return };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(async move {
+                if tokio::time::timeout(GRACE, &mut task).await.is_err() {
+                    task.abort();
+                }
+            })),
+            Err(_) => task.abort(),
+        }
+    }
+}
+
+impl ResponseBody {
+    /// The next frame. A guest that has returned writes no more, even if it keeps its unfinished body for ever.
+    fn poll_guest_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
+            return Poll::Ready(frame);
+        }
+        if let Some(task) = &mut self.guest.0 {
+            std::task::ready!(Pin::new(task).poll(context)).ok();
+            self.guest.0 = None;
+        }
+        // Once more: it may have written just before it returned.
+        match Pin::new(&mut self.body).poll_frame(context) {
+            Poll::Ready(frame) => Poll::Ready(frame),
+            Poll::Pending => {
+                let _ = self.failure.set("it ended without finishing its response".into());
+                Poll::Ready(None)
+            }
         }
     }
 }
@@ -123,7 +163,7 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        let frame = std::task::ready!(self.poll_guest_frame(context));
         let broken = match (frame, self.failure.get()) {
             (Some(Ok(frame)), _) => return Poll::Ready(Some(Ok(frame))),
             (None, None) => {

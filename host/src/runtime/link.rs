@@ -1,8 +1,11 @@
 //! The full list of what the host offers to guests.
 
-use wasmtime::Engine;
-use wasmtime::component::Linker;
+use wasmtime::component::{Linker, Resource};
+use wasmtime::{Engine, StoreContextMut};
 use wasmtime_wasi_config::WasiConfig;
+use wasmtime_wasi_http::WasiHttpView;
+use wasmtime_wasi_http::p2::bindings::http::types::{HostOutgoingRequest as _, Method};
+use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
 
 use super::state::State;
 use crate::nn;
@@ -14,5 +17,23 @@ pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut State| WasiConfig::new(state.config()))?;
     nn::wit::add_to_linker(&mut linker)?;
+    bound_methods(&mut linker)?;
     Ok(linker)
+}
+
+/// A method's name may be as long as a guest's memory, and is kept by the host with each request the guest makes.
+fn bound_methods(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    const MAX_METHOD_BYTES: usize = 64;
+    linker.allow_shadowing(true);
+    linker.instance("wasi:http/types@0.2.12")?.func_wrap(
+        "[method]outgoing-request.set-method",
+        |mut store: StoreContextMut<'_, State>, (request, method): (Resource<HostOutgoingRequest>, Method)| {
+            match &method {
+                Method::Other(name) if name.len() > MAX_METHOD_BYTES => Ok((Err(()),)),
+                _ => Ok((store.data_mut().http().set_method(request, method)?,)),
+            }
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
 }

@@ -1,25 +1,60 @@
-//! What guests print: lines into the host's log, each with the function's name, bounded in length.
+//! What guests print: lines into the host's log, each with the function's name, bounded in length and number.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
+use tokio::time::Instant;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
-/// A longer line is cut into pieces of this size.
+/// A longer line is cut into pieces of this size, and no single write may be longer.
 const MAX_LINE_BYTES: usize = 4096;
+
+/// What the instances of one version may print in a second, together; the rest is dropped, and counted.
+const LINES_PER_SECOND: u32 = 200;
+
+/// How much a version has printed in the second that began at `since`.
+pub struct Budget {
+    since: Instant,
+    lines: u32,
+    dropped: u64,
+}
+
+impl Budget {
+    /// Nothing printed yet.
+    pub fn new() -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self { since: Instant::now(), lines: 0, dropped: 0 }))
+    }
+
+    /// Whether one more line may be printed, and how many were dropped since the last one.
+    fn take(&mut self) -> Option<u64> {
+        if self.since.elapsed() >= Duration::from_secs(1) {
+            (self.since, self.lines) = (Instant::now(), 0);
+        }
+        if self.lines == LINES_PER_SECOND {
+            self.dropped += 1;
+            return None;
+        }
+        self.lines += 1;
+        Some(std::mem::take(&mut self.dropped))
+    }
+}
 
 /// Standard output or error of one function's instances.
 #[derive(Clone)]
 pub(super) struct GuestOutput {
     /// `name@version`.
-    function: std::sync::Arc<str>,
+    function: Arc<str>,
     stream: &'static str,
+    budget: Arc<Mutex<Budget>>,
 }
 
 impl GuestOutput {
-    pub(super) fn new(function: &std::sync::Arc<str>, stream: &'static str) -> Self {
-        Self { function: std::sync::Arc::clone(function), stream }
+    pub(super) fn new(function: &Arc<str>, stream: &'static str, budget: &Arc<Mutex<Budget>>) -> Self {
+        Self { function: Arc::clone(function), stream, budget: Arc::clone(budget) }
     }
 
     fn lines(&self) -> Lines {
@@ -62,17 +97,23 @@ impl Lines {
     }
 
     fn emit(&mut self) {
-        let line = String::from_utf8_lossy(&self.pending);
-        tracing::info!(target: "nocti::guest", function = &*self.output.function, stream = self.output.stream, "{line}");
-        self.pending.clear();
+        let pending = std::mem::take(&mut self.pending);
+        if pending.is_empty() {
+            return;
+        }
+        let GuestOutput { function, stream, budget } = &self.output;
+        let Some(dropped) = budget.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        if dropped > 0 {
+            tracing::warn!(target: "nocti::guest", function = &**function, dropped, "it prints too much; lines are missing");
+        }
+        let line = String::from_utf8_lossy(&pending);
+        tracing::info!(target: "nocti::guest", function = &**function, stream, "{line}");
     }
 }
 
 impl Drop for Lines {
     fn drop(&mut self) {
-        if !self.pending.is_empty() {
-            self.emit();
-        }
+        self.emit();
     }
 }
 
@@ -84,6 +125,10 @@ impl Pollable for Lines {
 #[async_trait]
 impl OutputStream for Lines {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        // The interface's rule; it also bounds how long the guest holds this thread.
+        if bytes.len() > MAX_LINE_BYTES {
+            return Err(StreamError::trap("a write is longer than check-write permits"));
+        }
         self.push(&bytes);
         Ok(())
     }
@@ -93,7 +138,7 @@ impl OutputStream for Lines {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(64 << 10)
+        Ok(MAX_LINE_BYTES)
     }
 }
 
@@ -103,8 +148,9 @@ impl AsyncWrite for Lines {
         _: &mut std::task::Context<'_>,
         bytes: &[u8],
     ) -> std::task::Poll<std::io::Result<usize>> {
-        self.push(bytes);
-        std::task::Poll::Ready(Ok(bytes.len()))
+        let taken = &bytes[..bytes.len().min(MAX_LINE_BYTES)];
+        self.push(taken);
+        std::task::Poll::Ready(Ok(taken.len()))
     }
 
     fn poll_flush(

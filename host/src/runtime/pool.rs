@@ -69,6 +69,12 @@ impl Pool {
         Ok(lease)
     }
 
+    /// Lets all idle instances go, for the sake of another pool.
+    pub fn give_up_idle(&self) {
+        let gone = std::mem::take(&mut self.idle.lock().unwrap_or_else(PoisonError::into_inner).instances);
+        drop(gone);
+    }
+
     /// Instances that wait, and that serve.
     pub fn counts(&self) -> (usize, usize) {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).instances.len();
@@ -122,6 +128,8 @@ impl Lease {
     pub(super) fn begin(&mut self) -> &mut Instance {
         let instance = self.instance.as_mut().expect("a lease has its instance until it is dropped");
         instance.served += 1;
+        // What an earlier request was refused says nothing about this one.
+        instance.store.data_mut().limits.refused = false;
         instance
     }
 

@@ -13,7 +13,7 @@ use wasmtime_wasi_http::{
     Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
-use super::log::GuestOutput;
+use super::log::{Budget, GuestOutput};
 use crate::nn::wit::{NnCtx, NnState, NnView};
 use crate::nn::{Models, Session};
 
@@ -21,6 +21,8 @@ use crate::nn::{Models, Session};
 pub struct Grants {
     /// `name@version`, for logs.
     pub function: Arc<str>,
+    /// What its instances may still print.
+    pub output: Arc<std::sync::Mutex<Budget>>,
     /// The folder shown as `/assets`, when the bundle has assets.
     pub assets: Option<PathBuf>,
     /// The manifest's environment.
@@ -45,13 +47,13 @@ pub struct State {
 }
 
 /// Handles one instance may hold at once; a guest that leaks them fails instead of growing the host.
-const MAX_HANDLES: usize = 100_000;
+const MAX_HANDLES: usize = 1024;
 
 impl State {
     pub(super) fn new(grants: &Grants) -> wasmtime::Result<Self> {
         let mut wasi = WasiCtx::builder();
-        wasi.stdout(GuestOutput::new(&grants.function, "stdout"))
-            .stderr(GuestOutput::new(&grants.function, "stderr"))
+        wasi.stdout(GuestOutput::new(&grants.function, "stdout", &grants.output))
+            .stderr(GuestOutput::new(&grants.function, "stderr", &grants.output))
             .envs(&grants.env)
             .allow_tcp(false)
             .allow_udp(false)
@@ -127,6 +129,10 @@ impl ResourceLimiter for MemoryLimit {
 struct NoOutgoingRequests;
 
 impl WasiHttpHooks for NoOutgoingRequests {
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        64 << 10
+    }
+
     fn send_request(
         &mut self,
         _: http::Request<WasiBody>,

@@ -83,9 +83,9 @@ pub async fn ask(
     let result = match answer.map(|(answer,)| answer) {
         Err(error) => return Err(instance.trap(error)),
         Ok(Ok(outputs)) => lift(&mut instance.store.data_mut().table, outputs),
-        Ok(Err(types::Error::InvalidInput(text))) => Err(RuntimeError::InvalidInput(text)),
-        Ok(Err(types::Error::Unavailable(text))) => Err(RuntimeError::Unavailable(text)),
-        Ok(Err(types::Error::Internal(text))) => Err(RuntimeError::Internal(text)),
+        Ok(Err(types::Error::InvalidInput(text))) => Err(RuntimeError::InvalidInput(cut(text))),
+        Ok(Err(types::Error::Unavailable(text))) => Err(RuntimeError::Unavailable(cut(text))),
+        Ok(Err(types::Error::Internal(text))) => Err(RuntimeError::Internal(cut(text))),
     };
     lease.finish();
     result
@@ -103,6 +103,13 @@ fn takes(request: &PredictRequest) -> Result<(), RuntimeError> {
         ))),
         None => Ok(()),
     }
+}
+
+/// A guest's words as they go into answers and the log: not more than anybody would read.
+fn cut(mut text: String) -> String {
+    const MAX_BYTES: usize = 4096;
+    text.truncate(text.floor_char_boundary(MAX_BYTES));
+    text
 }
 
 fn lower(state: &mut State, request: PredictRequest) -> Result<types::Request, RuntimeError> {

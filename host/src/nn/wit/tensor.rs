@@ -8,7 +8,7 @@ use wasmtime::component::Resource;
 
 use super::NnCtx;
 use super::bindings::tensor;
-use crate::tensor::{Datatype, Storage, Tensor, TensorError};
+use crate::tensor::{Datatype, MAX_RANK, Storage, Tensor, TensorError};
 
 /// What a guest's tensor handle stands for.
 pub struct GuestTensor {
@@ -54,7 +54,9 @@ impl NnCtx<'_> {
     }
 
     fn push_content(&mut self, content: Content, bytes: usize) -> wasmtime::Result<Resource<GuestTensor>> {
-        let (bytes, budget) = (bytes as u64, self.state.budget_bytes);
+        /// What the host keeps of a tensor beside its bytes, about.
+        const OVERHEAD: u64 = 1024;
+        let (bytes, budget) = ((bytes as u64).saturating_add(OVERHEAD), self.state.budget_bytes);
         let held_bytes = Arc::clone(&self.state.held_bytes);
         let held = held_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         // Made before the check: it takes its bytes back when the check fails.
@@ -101,6 +103,9 @@ impl tensor::HostTensor for NnCtx<'_> {
         ty: tensor::TensorType,
         data: Vec<u8>,
     ) -> wasmtime::Result<Resource<GuestTensor>> {
+        if dimensions.len() > MAX_RANK {
+            wasmtime::bail!("it makes a tensor of {} dimensions; {MAX_RANK} are the most", dimensions.len());
+        }
         let shape = dimensions.iter().map(|&dim| dim as usize).collect();
         let bytes = Bytes::from(data);
         let size = bytes.len();

@@ -8,10 +8,7 @@ use bytes::Bytes;
 use half::{bf16, f16};
 
 use super::element::{self, Reason};
-use crate::tensor::{Datatype, Tensor, element_count};
-
-/// How deep data may be nested, which is how many dimensions a tensor may have.
-const MAX_DEPTH: usize = 100;
+use crate::tensor::{Datatype, MAX_RANK, Tensor, element_count};
 
 /// How the elements of a BYTES tensor are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,8 +27,8 @@ pub(super) fn read(
     shape: Vec<usize>,
     strings: Strings,
 ) -> Result<Tensor, Reason> {
-    if shape.len() > MAX_DEPTH {
-        return Err(format!("its shape has {} dimensions; at most {MAX_DEPTH} are possible", shape.len()));
+    if shape.len() > MAX_RANK {
+        return Err(format!("its shape has {} dimensions; at most {MAX_RANK} are possible", shape.len()));
     }
     let count = element_count(&shape)
         .filter(|n| n.checked_mul(datatype.size_bytes().unwrap_or(1)).is_some())

@@ -4,6 +4,7 @@
 //! and read by `data` once datatype and shape are known. Keys it does not know are skipped, so that newer clients work.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 
 use bytes::Bytes;
@@ -70,8 +71,9 @@ pub fn parse_request(body: &Bytes) -> Result<PredictRequest, ProtocolError> {
     let wire: WireRequest<'_> = serde_json::from_slice(body).map_err(|error| malformed(body, &error))?;
     let parameters = read_parameters(&wire.parameters)?;
     let mut inputs: Vec<(String, Tensor)> = Vec::with_capacity(wire.inputs.len());
+    let mut names = HashSet::with_capacity(wire.inputs.len());
     for input in wire.inputs {
-        if inputs.iter().any(|(name, _)| *name == input.name) {
+        if !names.insert(input.name.clone()) {
             return Err(ProtocolError::Input { input: input.name, reason: "is given more than once".to_owned() });
         }
         inputs.push(read_input(body, input)?);

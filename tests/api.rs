@@ -9,6 +9,7 @@ mod deploy_models;
 mod drain;
 mod functions;
 mod guests;
+mod hostile;
 mod infer;
 mod isolation;
 mod lifecycle;

@@ -1,6 +1,6 @@
 //! One run of a model, from the caller's request to the owner thread's answer.
 //!
-//! A job ends by being answered or by being dropped: dropping the caller's [`Ticket`] takes a waiting job out of the queue
+//! A job ends by being answered or by being dropped: dropping the caller's `Ticket` takes a waiting job out of the queue
 //! (the owner skips it when it gets there) and terminates a running one, so a deadline or a closed connection needs nothing but a drop.
 
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //!
 //! An instance ends when: its lease is dropped before the call was finished (it trapped, timed out, was cancelled); it has
 //! served `reuse` requests; `max_warm` others are idle already; it has been idle for `idle_timeout`; the pool is dropped.
-//! Whether it may stay is decided here, by [`Policy`]; making one is [`Instance::start`]'s business.
+//! Whether it may stay is decided here, by [`Policy`]; making one is `Instance::start`'s business.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};

@@ -4,6 +4,7 @@
 //! registry's storage. An instance ends with its lease, or in its pool when it has been idle too long.
 
 pub mod engine;
+pub mod exports;
 pub mod http;
 pub mod instance;
 pub mod link;

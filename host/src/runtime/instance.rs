@@ -7,8 +7,8 @@ use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 
 use super::RuntimeError;
+use super::exports::TypedExports;
 use super::state::{Grants, State};
-use super::typed;
 
 /// A linked component, ready to be instantiated.
 #[derive(Clone)]
@@ -19,7 +19,7 @@ pub enum Pre {
 
 /// A component's exports in a running instance.
 pub(super) enum Bound {
-    Typed(typed::Exports),
+    Typed(TypedExports),
     Http(Proxy),
 }
 
@@ -44,7 +44,7 @@ impl Instance {
         store.set_hostcall_fuel(usize::try_from(grants.memory_bytes.saturating_mul(2)).unwrap_or(usize::MAX));
         let bound = match pre {
             Pre::Typed(pre) => match pre.instantiate_async(&mut store).await {
-                Ok(instance) => typed::Exports::find(&mut store, &instance).map(Bound::Typed),
+                Ok(instance) => TypedExports::find(&mut store, &instance).map(Bound::Typed),
                 Err(error) => Err(error),
             },
             Pre::Http(pre) => pre.instantiate_async(&mut store).await.map(Bound::Http),

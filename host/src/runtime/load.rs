@@ -55,7 +55,7 @@ impl Loader {
         let pre = match exports {
             // Checks the exports' types; calls find them by name, since one of them is optional.
             Exports::Typed => {
-                let checked = super::typed::bindings::ModelPre::new(linked).map_err(invalid)?;
+                let checked = super::exports::bindings::ModelPre::new(linked).map_err(invalid)?;
                 Pre::Typed(checked.instance_pre().clone())
             }
             Exports::Http => Pre::Http(wasmtime_wasi_http::p2::bindings::ProxyPre::new(linked).map_err(invalid)?),

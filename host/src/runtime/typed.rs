@@ -1,9 +1,9 @@
 //! Calls into typed functions: `nocti:function/predictor` and, where there is one, `explainer`.
 
 use bytes::Bytes;
-use wasmtime::AsContextMut;
-use wasmtime::component::{Instance, Resource, ResourceTable, TypedFunc};
+use wasmtime::component::{Resource, ResourceTable};
 
+use super::exports::types;
 use super::instance::Bound;
 use super::state::State;
 use super::{Lease, RuntimeError};
@@ -11,48 +11,11 @@ use crate::nn::wit::{GuestTensor, NnView, wasi_type};
 use crate::protocol::predict::{Parameter, PredictRequest};
 use crate::tensor::{Storage, Tensor};
 
-#[expect(missing_docs, reason = "generated from wit/")]
-pub mod bindings {
-    wasmtime::component::bindgen!({
-        path: "../wit",
-        world: "nocti:function/model",
-        exports: { default: async },
-        with: { "wasi:nn": crate::nn::wit::bindings },
-    });
-}
-
-use bindings::nocti::function::types;
-
 /// What a typed function can be asked; both questions have the same form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
     Predict,
     Explain,
-}
-
-type Export = TypedFunc<(types::Request,), (Result<Vec<(String, types::Value)>, types::Error>,)>;
-
-/// A typed function's exports in a running instance.
-#[derive(Clone, Copy)]
-pub(super) struct Exports {
-    predict: Export,
-    explain: Option<Export>,
-}
-
-impl Exports {
-    /// Finds the exports; `predict` was seen to be there when the component was loaded.
-    pub(super) fn find(mut store: impl AsContextMut, instance: &Instance) -> wasmtime::Result<Self> {
-        let mut find = |interface: &str, function: &str| -> wasmtime::Result<Option<Export>> {
-            let Some(interface) = instance.get_export_index(&mut store, None, interface) else { return Ok(None) };
-            let Some(function) = instance.get_export_index(&mut store, Some(&interface), function) else {
-                return Ok(None);
-            };
-            instance.get_typed_func(&mut store, function).map(Some)
-        };
-        let predict = find("nocti:function/predictor@0.1.0", "predict")?;
-        let predict = predict.ok_or_else(|| wasmtime::format_err!("it does not export `predict`"))?;
-        Ok(Self { predict, explain: find("nocti:function/explainer@0.1.0", "explain")? })
-    }
 }
 
 /// Asks the guest. Dropping the future retires the instance.

@@ -17,6 +17,7 @@ use crate::nn::NnError;
 use crate::protocol::predict::PredictRequest;
 use crate::protocol::{ProtocolError, check};
 use crate::registry::catalog::{CatalogError, Version};
+use crate::registry::revision::FunctionKind;
 use crate::runtime::http::ResponseBody;
 use crate::runtime::typed::{self, Question};
 use crate::runtime::{RuntimeError, http as guest_http};
@@ -68,6 +69,17 @@ pub enum InvokeError {
     NotHttp(String),
 }
 
+/// A call of the wrong kind must not wake anything.
+fn check_kind<B>(version: &Version, call: &Call<B>) -> Result<(), InvokeError> {
+    match (version.record.kind, call) {
+        (FunctionKind::Http, Call::Ask(..)) => Err(InvokeError::NotPredictable(version.function.to_string())),
+        (FunctionKind::ModelOnly | FunctionKind::Typed, Call::Http(_)) => {
+            Err(InvokeError::NotHttp(version.function.to_string()))
+        }
+        (FunctionKind::Http, Call::Http(_)) | (FunctionKind::ModelOnly | FunctionKind::Typed, Call::Ask(..)) => Ok(()),
+    }
+}
+
 /// Answers a call. Dropping the future cancels the work, wherever it is.
 pub async fn invoke<B>(host: &Host, target: &Target, call: Call<B>) -> Result<Reply, InvokeError>
 where
@@ -76,10 +88,11 @@ where
 {
     // Alias and traffic weights become an immutable version; it sets the time.
     let version = host.catalog.resolve(&target.function, target.version.as_deref())?;
+    check_kind(&version, &call)?;
+    let function = || version.function.to_string();
     let limits = &version.manifest.limits;
     let due = Deadline::after(limits.timeout);
     let permit = host.admit.enter(version.digest, limits.concurrency, due).await?;
-    let function = || version.manifest.name.to_string();
     let live = due.bound(host.lifecycle.wake(&version)).await?;
     let live = live.map_err(|source| InvokeError::Wake { function: function(), source })?;
     let guest = |source| match source {

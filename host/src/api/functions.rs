@@ -1,6 +1,7 @@
 //! `/api/functions`: deploy, list, show, delete.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -149,26 +150,47 @@ pub(crate) fn show(host: &Host, name: &str) -> Result<Response<Body>, HttpError>
 }
 
 /// `DELETE /api/functions/NAME`
-pub(crate) async fn delete(host: &Host, name: &str) -> Result<Response<Body>, HttpError> {
-    let function = host.catalog.function(name)?;
-    host.catalog.delete_function(name).await?;
-    for version in function.versions.values() {
-        host.lifecycle.forget(&version.digest);
-    }
-    tracing::info!(function = name, "deleted");
-    Ok(respond::json(StatusCode::OK, &DeletedBody { deleted: name }))
+pub(crate) async fn delete(host: Arc<Host>, name: String) -> Result<Response<Body>, HttpError> {
+    to_the_end(async move {
+        let function = host.catalog.function(&name)?;
+        host.catalog.delete_function(&name).await?;
+        for version in function.versions.values() {
+            host.lifecycle.forget(&version.digest);
+        }
+        Ok(deleted(&name))
+    })
+    .await
 }
 
 /// `DELETE /api/functions/NAME/versions/V`
-pub(crate) async fn delete_version(host: &Host, name: &str, version: &str) -> Result<Response<Body>, HttpError> {
-    let digest = host.catalog.function(name)?.versions.get(version).map(|version| version.digest);
-    host.catalog.delete_version(name, version).await?;
-    if let Some(digest) = digest {
-        host.lifecycle.forget(&digest);
-    }
-    let deleted = format!("{name}@{version}");
-    tracing::info!(function = deleted, "deleted");
-    Ok(respond::json(StatusCode::OK, &DeletedBody { deleted: &deleted }))
+pub(crate) async fn delete_version(
+    host: Arc<Host>,
+    name: String,
+    version: String,
+) -> Result<Response<Body>, HttpError> {
+    to_the_end(async move {
+        let digest = host.catalog.function(&name)?.versions.get(version.as_str()).map(|version| version.digest);
+        host.catalog.delete_version(&name, &version).await?;
+        if let Some(digest) = digest {
+            host.lifecycle.forget(&digest);
+        }
+        Ok(deleted(&format!("{name}@{version}")))
+    })
+    .await
+}
+
+/// A change that was begun is finished, whether its caller waits or not: what is deleted must not stay in memory.
+async fn to_the_end<F>(change: F) -> Result<Response<Body>, HttpError>
+where
+    F: Future<Output = Result<Response<Body>, HttpError>> + Send + 'static,
+{
+    let outcome = tokio::spawn(change).await;
+    outcome.unwrap_or_else(|error| Err(HttpError::Internal(format!("a change was interrupted: {error}"))))
+}
+
+fn deleted(what: &str) -> Response<Body> {
+    tracing::info!(function = what, "deleted");
+    respond::json(StatusCode::OK, &DeletedBody { deleted: what })
 }
 
 /// Which alias a deploy moves: `live` unless the query says otherwise.

@@ -243,6 +243,10 @@ fn text(found: &Value) -> String {
     }
     for section in items(&found["sections"]) {
         let name = section["name"].as_str().unwrap_or_default();
+        // A component has a hundred small sections of these kinds; --json lists them all.
+        if name.starts_with('(') && !matches!(name, "(core module)" | "(component)") {
+            continue;
+        }
         table.row(["section".to_owned(), format!("{name} ({})", size(section))]);
     }
     table.text(0)

@@ -131,8 +131,8 @@ async fn answer(host: &Arc<Host>, request: Request<Incoming>) -> Result<Response
         Route::Deploy => api::functions::deploy(host, request).await,
         Route::ListFunctions => Ok(api::functions::list(host)),
         Route::ShowFunction(name) => api::functions::show(host, &name),
-        Route::DeleteFunction(name) => api::functions::delete(host, &name).await,
-        Route::DeleteVersion(name, version) => api::functions::delete_version(host, &name, &version).await,
+        Route::DeleteFunction(name) => api::functions::delete(Arc::clone(host), name).await,
+        Route::DeleteVersion(name, version) => api::functions::delete_version(Arc::clone(host), name, version).await,
         Route::Status => Ok(api::status::status(host)),
     }
 }

@@ -1,9 +1,10 @@
 //! Permits: how many requests may be in the host, and how many inside each function.
 //!
-//! A request past the host's bound is turned away at once; one past its function's bound waits, until its deadline. A
-//! permit ends when it is dropped, which is after the last byte of the answer.
+//! A request past the host's bound is turned away at once; one past its function's bound waits, until its deadline, unless
+//! so many wait already that they would crowd out other functions. A permit ends when it is dropped.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -14,14 +15,26 @@ use crate::registry::digest::Digest;
 /// The bounds and who is inside them.
 pub struct Admit {
     host: Arc<Semaphore>,
+    /// Requests that may wait for one function: a quarter of all, so that a stuck function leaves room for others.
+    max_waiting: usize,
     /// One gate per version with requests; a gate nobody uses is removed.
-    functions: Arc<DashMap<Digest, Arc<Semaphore>>>,
+    functions: Arc<DashMap<Digest, Arc<Gate>>>,
 }
+
+/// The way into one function.
+struct Gate {
+    permits: Arc<Semaphore>,
+    waiting: AtomicUsize,
+}
+
+/// One place in a gate's queue, given back when dropped.
+struct Place(Arc<Gate>);
 
 /// Leave to be inside.
 pub struct Permit {
     version: Digest,
-    functions: Arc<DashMap<Digest, Arc<Semaphore>>>,
+    functions: Arc<DashMap<Digest, Arc<Gate>>>,
+    gate: Option<Arc<Gate>>,
     function: Option<OwnedSemaphorePermit>,
     _host: OwnedSemaphorePermit,
 }
@@ -38,17 +51,25 @@ pub enum AdmitError {
 impl Admit {
     /// At most `held_requests` requests in the host, waiting ones included.
     pub fn new(held_requests: usize) -> Self {
-        Self { host: Arc::new(Semaphore::new(held_requests.min(Semaphore::MAX_PERMITS))), functions: Arc::default() }
+        let held_requests = held_requests.min(Semaphore::MAX_PERMITS);
+        let max_waiting = held_requests.div_ceil(4);
+        Self { host: Arc::new(Semaphore::new(held_requests)), max_waiting, functions: Arc::default() }
     }
 
     /// Lets a request for a version in, whose function may serve `concurrency` at once.
     pub async fn enter(&self, version: Digest, concurrency: u32, due: Deadline) -> Result<Permit, AdmitError> {
         let host = Arc::clone(&self.host).try_acquire_owned().map_err(|_| AdmitError::HostFull)?;
-        let gate = Arc::clone(
-            &self.functions.entry(version).or_insert_with(|| Arc::new(Semaphore::new(concurrency as usize))),
-        );
-        let mut permit = Permit { version, functions: Arc::clone(&self.functions), function: None, _host: host };
-        match due.bound(gate.acquire_owned()).await {
+        let gate = Arc::clone(&self.functions.entry(version).or_insert_with(|| Arc::new(Gate::new(concurrency))));
+        let permits = Arc::clone(&gate.permits);
+        let functions = Arc::clone(&self.functions);
+        // From here on the permit alone keeps the gate, and whatever ends it early leaves the map as it was.
+        let mut permit = Permit { version, functions, gate: Some(gate), function: None, _host: host };
+        if let Ok(function) = Arc::clone(&permits).try_acquire_owned() {
+            permit.function = Some(function);
+            return Ok(permit);
+        }
+        let _place = permit.gate.as_ref().map(|gate| gate.queue(self.max_waiting)).transpose()?;
+        match due.bound(permits.acquire_owned()).await {
             Ok(Ok(function)) => {
                 permit.function = Some(function);
                 Ok(permit)
@@ -58,9 +79,31 @@ impl Admit {
     }
 }
 
+impl Gate {
+    fn new(concurrency: u32) -> Self {
+        Self { permits: Arc::new(Semaphore::new(concurrency as usize)), waiting: AtomicUsize::new(0) }
+    }
+
+    fn queue(self: &Arc<Self>, max_waiting: usize) -> Result<Place, AdmitError> {
+        let place = Place(Arc::clone(self));
+        if self.waiting.fetch_add(1, Ordering::Relaxed) < max_waiting {
+            Ok(place)
+        } else {
+            Err(AdmitError::FunctionFull)
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         self.function = None;
+        self.gate = None;
         // Under the entry's lock nobody else can take the gate: a count of one is the map's own.
         self.functions.remove_if(&self.version, |_, gate| Arc::strong_count(gate) == 1);
     }
@@ -86,6 +129,22 @@ mod tests {
         drop((first, other));
         assert!(admit.functions.is_empty());
         assert!(admit.enter(version, 1, soon()).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_wait_for_one_function_leave_room_for_others() {
+        let admit = Admit::new(8);
+        let version = Digest::of(b"v");
+        let later = Deadline::after(Duration::from_secs(3600));
+        let inside = admit.enter(version, 1, later).await.expect("there is room");
+        let mut waiting: Vec<_> = (0..2).map(|_| Box::pin(admit.enter(version, 1, later))).collect();
+        for entering in &mut waiting {
+            assert!(futures::poll!(entering).is_pending());
+        }
+        assert_eq!(admit.enter(version, 1, later).await.err(), Some(AdmitError::FunctionFull));
+        assert!(admit.enter(Digest::of(b"w"), 1, later).await.is_ok());
+        drop((inside, waiting));
+        assert!(admit.functions.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -282,7 +282,7 @@ pub(crate) async fn load_component(parts: &Arc<Parts>, digest: Digest) -> Result
         })
     });
     match loaded.await {
-        Ok(result) => result.map(|(_, pre)| pre).map_err(|error| WakeError::Component(Arc::new(error))),
+        Ok(result) => result.map_err(|error| WakeError::Component(Arc::new(error))),
         Err(error) => Err(WakeError::Host(format!("loading the component failed: {error}"))),
     }
 }

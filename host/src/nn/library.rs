@@ -9,8 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ort::environment::Environment;
 
 /// The `[onnxruntime]` part of the configuration.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Config {
     /// Path of `libonnxruntime.so`; empty: beside the binary, then the tool folder, then the system.
     pub library: String,
@@ -78,11 +77,6 @@ impl Library {
             .build()
             .map_err(|error| unusable(error.to_string()))?;
         Ok(opened.insert(Self { environment, path: absolute }).clone())
-    }
-
-    /// Where the library lies.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 }
 

@@ -147,11 +147,6 @@ impl Catalog {
         Ok(Self { shared: Arc::new(Shared { store, snapshot, changing }) })
     }
 
-    /// The store behind it.
-    pub fn store(&self) -> &Store {
-        &self.shared.store
-    }
-
     /// The version that a request for `function` goes to: the one called `version`, or the one that the alias of that
     /// name picks by its weights. Without `version`, the `live` alias decides.
     pub fn resolve(&self, function: &str, version: Option<&str>) -> Result<Arc<Version>, CatalogError> {

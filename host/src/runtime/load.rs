@@ -16,7 +16,7 @@ use super::state::State;
 
 /// What a component answers to, told from its exports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exports {
+enum Exports {
     /// `nocti:function/predictor`
     Typed,
     /// `wasi:http/incoming-handler@0.2`
@@ -43,7 +43,7 @@ impl Loader {
         &self,
         digest: &str,
         read: impl FnOnce() -> Result<Vec<u8>, RuntimeError>,
-    ) -> Result<(Exports, Pre), RuntimeError> {
+    ) -> Result<Pre, RuntimeError> {
         let entry = self.cache.join(format!("{digest}-{:016x}.cwasm", self.compatibility()));
         let component = match self.cached(&entry) {
             Some(component) => component,
@@ -52,15 +52,14 @@ impl Loader {
         let exports = exports(&self.engine, &component)?;
         let invalid = |error: wasmtime::Error| RuntimeError::InvalidComponent(format!("{error:#}"));
         let linked = self.linker.instantiate_pre(&component).map_err(|error| missing_import(&error))?;
-        let pre = match exports {
+        match exports {
             // Checks the exports' types; calls find them by name, since one of them is optional.
             Exports::Typed => {
                 let checked = super::exports::bindings::ModelPre::new(linked).map_err(invalid)?;
-                Pre::Typed(checked.instance_pre().clone())
+                Ok(Pre::Typed(checked.instance_pre().clone()))
             }
-            Exports::Http => Pre::Http(wasmtime_wasi_http::p2::bindings::ProxyPre::new(linked).map_err(invalid)?),
-        };
-        Ok((exports, pre))
+            Exports::Http => wasmtime_wasi_http::p2::bindings::ProxyPre::new(linked).map(Pre::Http).map_err(invalid),
+        }
     }
 
     /// wasmtime's version and settings and the CPU's features, as one number.

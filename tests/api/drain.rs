@@ -60,15 +60,14 @@ async fn a_request_that_does_not_finish_holds_the_host_up_no_longer_than_it_may(
 async fn a_stopping_host_is_not_ready() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let host = TestHost::start().await;
-    host.deploy(&fixture_guest("misbehave")).await.expect(201);
     let address = host.url.trim_start_matches("http://").to_owned();
+    // Half a request, so that the connection is not an idle one. First of all, so that the host has long read it when it stops.
+    let mut stream = TcpStream::connect(&address).await.expect("it listens");
+    stream.write_all(b"GET /readyz HTTP/1.1\r\n").await.expect("it reads");
+    host.deploy(&fixture_guest("misbehave")).await.expect(201);
     let body = mode("sleep", json!({"ms": 1000}), &[]).to_string();
     let caller = tokio::spawn(host.request(Method::POST, "/v2/models/misbehave/infer").body(body).send());
     host.busy("misbehave", 1).await;
-    // Half a request, so that the connection is not an idle one.
-    let mut stream = TcpStream::connect(&address).await.expect("it listens");
-    stream.write_all(b"GET /readyz HTTP/1.1\r\n").await.expect("it reads");
-    host.get("/healthz").await.expect(200);
     host.begin_stop();
     eventually("a refused connection", async || TcpStream::connect(&address).await.is_err().then_some(())).await;
     stream.write_all(b"host: x\r\nconnection: close\r\n\r\n").await.expect("it reads");

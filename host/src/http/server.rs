@@ -83,8 +83,9 @@ pub async fn serve(host: Arc<Host>, listener: TcpListener, stop: CancellationTok
             }
         });
     }
-    drop(listener);
+    // In this order: who sees new connections refused must not be told on an open one that the host is ready.
     host.draining.store(true, Ordering::Relaxed);
+    drop(listener);
     tokio::time::timeout(host.config.drain_timeout, graceful.shutdown()).await.is_ok()
 }
 

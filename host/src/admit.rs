@@ -30,13 +30,18 @@ struct Gate {
 /// One place in a gate's queue, given back when dropped.
 struct Place(Arc<Gate>);
 
-/// Leave to be inside.
+/// Leave to be in the host: to read the request's body, then to [`Admit::enter`].
+pub struct Held {
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Leave to be inside a function.
 pub struct Permit {
     version: Digest,
     functions: Arc<DashMap<Digest, Arc<Gate>>>,
     gate: Option<Arc<Gate>>,
     function: Option<OwnedSemaphorePermit>,
-    _host: OwnedSemaphorePermit,
+    _held: Held,
 }
 
 /// Why a request was not let in.
@@ -56,14 +61,24 @@ impl Admit {
         Self { host: Arc::new(Semaphore::new(held_requests)), max_waiting, functions: Arc::default() }
     }
 
-    /// Lets a request for a version in, whose function may serve `concurrency` at once.
-    pub async fn enter(&self, version: Digest, concurrency: u32, due: Deadline) -> Result<Permit, AdmitError> {
-        let host = Arc::clone(&self.host).try_acquire_owned().map_err(|_| AdmitError::HostFull)?;
+    /// Lets a request into the host.
+    pub fn hold(&self) -> Result<Held, AdmitError> {
+        Arc::clone(&self.host).try_acquire_owned().map(|_permit| Held { _permit }).map_err(|_| AdmitError::HostFull)
+    }
+
+    /// Lets it further in to a version, whose function may serve `concurrency` at once.
+    pub async fn enter(
+        &self,
+        held: Held,
+        version: Digest,
+        concurrency: u32,
+        due: Deadline,
+    ) -> Result<Permit, AdmitError> {
         let gate = Arc::clone(&self.functions.entry(version).or_insert_with(|| Arc::new(Gate::new(concurrency))));
         let permits = Arc::clone(&gate.permits);
         let functions = Arc::clone(&self.functions);
         // From here on the permit alone keeps the gate, and whatever ends it early leaves the map as it was.
-        let mut permit = Permit { version, functions, gate: Some(gate), function: None, _host: host };
+        let mut permit = Permit { version, functions, gate: Some(gate), function: None, _held: held };
         if let Ok(function) = Arc::clone(&permits).try_acquire_owned() {
             permit.function = Some(function);
             return Ok(permit);
@@ -114,6 +129,10 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
+    async fn enter(admit: &Admit, version: &[u8], due: Deadline) -> Result<Permit, AdmitError> {
+        admit.enter(admit.hold()?, Digest::of(version), 1, due).await
+    }
+
     fn soon() -> Deadline {
         Deadline::after(Duration::from_secs(1))
     }
@@ -121,28 +140,26 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_full_function_makes_wait_and_a_full_host_does_not() {
         let admit = Admit::new(2);
-        let version = Digest::of(b"v");
-        let first = admit.enter(version, 1, soon()).await.expect("there is room");
-        assert_eq!(admit.enter(version, 1, soon()).await.err(), Some(AdmitError::FunctionFull));
-        let other = admit.enter(Digest::of(b"w"), 1, soon()).await.expect("another function has room");
-        assert_eq!(admit.enter(Digest::of(b"x"), 1, soon()).await.err(), Some(AdmitError::HostFull));
+        let first = enter(&admit, b"v", soon()).await.expect("there is room");
+        assert_eq!(enter(&admit, b"v", soon()).await.err(), Some(AdmitError::FunctionFull));
+        let other = enter(&admit, b"w", soon()).await.expect("another function has room");
+        assert_eq!(enter(&admit, b"x", soon()).await.err(), Some(AdmitError::HostFull));
         drop((first, other));
         assert!(admit.functions.is_empty());
-        assert!(admit.enter(version, 1, soon()).await.is_ok());
+        assert!(enter(&admit, b"v", soon()).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn those_who_wait_for_one_function_leave_room_for_others() {
         let admit = Admit::new(8);
-        let version = Digest::of(b"v");
         let later = Deadline::after(Duration::from_secs(3600));
-        let inside = admit.enter(version, 1, later).await.expect("there is room");
-        let mut waiting: Vec<_> = (0..2).map(|_| Box::pin(admit.enter(version, 1, later))).collect();
+        let inside = enter(&admit, b"v", later).await.expect("there is room");
+        let mut waiting: Vec<_> = (0..2).map(|_| Box::pin(enter(&admit, b"v", later))).collect();
         for entering in &mut waiting {
             assert!(futures::poll!(entering).is_pending());
         }
-        assert_eq!(admit.enter(version, 1, later).await.err(), Some(AdmitError::FunctionFull));
-        assert!(admit.enter(Digest::of(b"w"), 1, later).await.is_ok());
+        assert_eq!(enter(&admit, b"v", later).await.err(), Some(AdmitError::FunctionFull));
+        assert!(enter(&admit, b"w", later).await.is_ok());
         drop((inside, waiting));
         assert!(admit.functions.is_empty());
     }
@@ -150,9 +167,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_waiting_request_gets_in_when_another_leaves() {
         let admit = Admit::new(2);
-        let version = Digest::of(b"v");
-        let first = admit.enter(version, 1, soon()).await.expect("there is room");
-        let (second, ()) = tokio::join!(admit.enter(version, 1, soon()), async { drop(first) });
+        let first = enter(&admit, b"v", soon()).await.expect("there is room");
+        let (second, ()) = tokio::join!(enter(&admit, b"v", soon()), async { drop(first) });
         assert!(second.is_ok());
     }
 }

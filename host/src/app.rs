@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -42,6 +43,9 @@ pub enum AppError {
     Socket(#[source] std::io::Error),
 }
 
+/// More would not be faster: what takes the time, compiling, uses every core already.
+const EXAMINED_AT_ONCE: usize = 4;
+
 impl App {
     /// Builds every part. Nothing is served yet, but the address is taken.
     pub async fn build(config: Config) -> Result<Self, AppError> {
@@ -60,8 +64,9 @@ impl App {
         let listener = server::listen(config.listen).await?;
         let address = listener.local_addr().map_err(AppError::Socket)?;
         let admit = Admit::new(config.held_requests);
-        let draining = AtomicBool::new(false);
-        let host = Arc::new(Host { config, catalog, admit, lifecycle, started_at: Instant::now(), draining });
+        let (examining, draining) = (Semaphore::new(EXAMINED_AT_ONCE), AtomicBool::new(false));
+        let host =
+            Arc::new(Host { config, catalog, admit, lifecycle, examining, started_at: Instant::now(), draining });
         Ok(Self { host, listener, address })
     }
 

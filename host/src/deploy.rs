@@ -57,7 +57,9 @@ where
 {
     let parts = &host.lifecycle.parts;
     let (manifest, size_bytes) = receive(parts, bundle).await?;
+    let turn = host.examining.acquire().await.expect("it is never closed");
     let found = examine(parts, &manifest).await?;
+    drop(turn);
     let Found { kind, signature, models } = found;
     let deployment = Deployment { manifest: Arc::clone(&manifest), kind, signature, models, alias };
     let published = host.catalog.deploy(deployment).await?;

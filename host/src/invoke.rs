@@ -9,7 +9,7 @@ use http::{Request, Response};
 use http_body::Body;
 use wasmtime_wasi_http::Error as HttpError;
 
-use crate::admit::AdmitError;
+use crate::admit::{AdmitError, Held};
 use crate::deadline::{Deadline, DeadlinePassed};
 use crate::host::Host;
 use crate::lifecycle::{Kind, WakeError};
@@ -28,6 +28,21 @@ use crate::tensor::{Signature, Tensor};
 pub struct Target {
     pub function: String,
     pub version: Option<String>,
+}
+
+/// A request that was let in, before anything of its body is read: which version answers, and until when.
+pub struct Begun {
+    version: Arc<Version>,
+    /// For the whole of the request, its body included.
+    pub due: Deadline,
+    held: Held,
+}
+
+/// How a function is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    Tensors,
+    Http,
 }
 
 /// What is asked.
@@ -69,30 +84,32 @@ pub enum InvokeError {
     NotHttp(String),
 }
 
-/// A call of the wrong kind must not wake anything.
-fn check_kind<B>(version: &Version, call: &Call<B>) -> Result<(), InvokeError> {
-    match (version.record.kind, call) {
-        (FunctionKind::Http, Call::Ask(..)) => Err(InvokeError::NotPredictable(version.function.to_string())),
-        (FunctionKind::ModelOnly | FunctionKind::Typed, Call::Http(_)) => {
-            Err(InvokeError::NotHttp(version.function.to_string()))
+/// Lets a request in. One of the wrong kind must not wake anything, and one too many must not take memory.
+pub fn begin(host: &Host, target: &Target, manner: Manner) -> Result<Begun, InvokeError> {
+    // Alias and traffic weights become an immutable version; it sets the time.
+    let version = host.catalog.resolve(&target.function, target.version.as_deref())?;
+    match (version.record.kind, manner) {
+        (FunctionKind::Http, Manner::Http) | (FunctionKind::ModelOnly | FunctionKind::Typed, Manner::Tensors) => {}
+        (FunctionKind::Http, Manner::Tensors) => {
+            return Err(InvokeError::NotPredictable(version.function.to_string()));
         }
-        (FunctionKind::Http, Call::Http(_)) | (FunctionKind::ModelOnly | FunctionKind::Typed, Call::Ask(..)) => Ok(()),
+        (FunctionKind::ModelOnly | FunctionKind::Typed, Manner::Http) => {
+            return Err(InvokeError::NotHttp(version.function.to_string()));
+        }
     }
+    let due = Deadline::after(version.manifest.limits.timeout);
+    Ok(Begun { version, due, held: host.admit.hold()? })
 }
 
 /// Answers a call. Dropping the future cancels the work, wherever it is.
-pub async fn invoke<B>(host: &Host, target: &Target, call: Call<B>) -> Result<Reply, InvokeError>
+pub async fn invoke<B>(host: &Host, begun: Begun, call: Call<B>) -> Result<Reply, InvokeError>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<HttpError>,
 {
-    // Alias and traffic weights become an immutable version; it sets the time.
-    let version = host.catalog.resolve(&target.function, target.version.as_deref())?;
-    check_kind(&version, &call)?;
+    let Begun { version, due, held } = begun;
     let function = || version.function.to_string();
-    let limits = &version.manifest.limits;
-    let due = Deadline::after(limits.timeout);
-    let permit = host.admit.enter(version.digest, limits.concurrency, due).await?;
+    let permit = host.admit.enter(held, version.digest, version.manifest.limits.concurrency, due).await?;
     let live = due.bound(host.lifecycle.wake(&version)).await?;
     let live = live.map_err(|source| InvokeError::Wake { function: function(), source })?;
     let guest = |source| match source {

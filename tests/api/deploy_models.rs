@@ -1,4 +1,4 @@
-//! `POST /api/functions` with ONNX files that cannot be served.
+//! `POST /api/functions` with ONNX files that cannot be served, or hardly.
 
 use nocti::registry::nocti_toml::Project;
 use nocti_tests::{TestHost, bundle_with, fixture_guest, fixture_model, write};
@@ -89,4 +89,11 @@ async fn a_bad_model_does_not_disturb_the_version_that_serves() {
     let request = json!({"inputs": [tensor("x", "FP32", &[1], json!([1]))]});
     assert_eq!(host.infer("scalar", &request).await.expect(200)["model_version"], "1.0.0");
     assert_eq!(host.get("/api/functions/scalar").await.expect(200)["revision"], 1);
+}
+
+/// The warm-up runs a model on zeros, and nobody knows how long that takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_never_ends_on_zeros_is_deployed_all_the_same() {
+    let host = TestHost::start().await;
+    host.deploy_model("endless", "endless_on_zeros.onnx").await.expect(201);
 }

@@ -1,7 +1,5 @@
 //! Bounds on how much happens at once, and what those who are turned away are told.
 
-use std::time::Duration;
-
 use nocti_tests::{TestHost, bundle_with, fixture_guest};
 use reqwest::Method;
 use serde_json::json;
@@ -48,36 +46,40 @@ async fn a_functions_requests_wait_for_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_waits_for_its_function_in_vain_is_told_to_try_again() {
-    let host = TestHost::start().await;
-    host.deployed(bundle_with(&fixture_guest("misbehave"), |project| {
-        project.manifest.limits.concurrency = 1;
-        project.manifest.limits.timeout = Duration::from_millis(300);
-    }))
-    .await;
-    // Whether a waiting request's time is over before or just after the one inside has left is chance, so there are many.
-    for _ in 0..20 {
-        let mut callers = JoinSet::new();
-        for _ in 0..16 {
-            let body = mode("loop", json!({}), &[]).to_string();
-            callers.spawn(host.request(Method::POST, "/v2/models/misbehave/infer").body(body).send());
-        }
-        let mut turned_away = 0;
-        while let Some(answer) = callers.join_next().await {
-            let answer = nocti_tests::Answer::read(answer.expect("no panic").expect("an answer")).await;
-            if answer.status == 504 {
-                answer.expect_error(504, "deadline_exceeded", &[]);
-            } else {
-                answer.expect_error(429, "too_many_requests", &["limits.concurrency", "try again"]);
-                assert_eq!(answer.headers["retry-after"], "1");
-                turned_away += 1;
-            }
-        }
-        if turned_away > 0 {
-            return;
-        }
-    }
-    panic!("nobody was told that the function is full");
+async fn a_request_that_finds_its_function_and_the_queue_full_is_told_to_try_again() {
+    // Of four requests one may wait for a function.
+    let host = TestHost::start_with(|config| config.held_requests = 4).await;
+    host.deployed(bundle_with(&fixture_guest("misbehave"), |project| project.manifest.limits.concurrency = 1)).await;
+    let body = mode("sleep", json!({"ms": 600_000}), &[]).to_string();
+    let mut callers = JoinSet::new();
+    let mut call = || callers.spawn(host.request(Method::POST, "/v2/models/misbehave/infer").body(body.clone()).send());
+    call();
+    host.busy("misbehave", 1).await;
+    call();
+    call();
+    // Whichever of the two came second.
+    let answer = callers.join_next().await.expect("three were sent").expect("no panic").expect("an answer");
+    let answer = nocti_tests::Answer::read(answer).await;
+    answer.expect_error(429, "too_many_requests", &["limits.concurrency", "try again"]);
+    assert_eq!(answer.headers["retry-after"], "1");
+}
+
+/// Bodies take memory: nobody may fill it who is not let in.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_host_takes_no_bodies() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let host = TestHost::start_with(|config| config.held_requests = 1).await;
+    host.deploy(&fixture_guest("misbehave")).await.expect(201);
+    let body = mode("sleep", json!({"ms": 600_000}), &[]).to_string();
+    let holder = tokio::spawn(host.request(Method::POST, "/v2/models/misbehave/infer").body(body).send());
+    host.busy("misbehave", 1).await;
+    let mut stream = tokio::net::TcpStream::connect(host.url.trim_start_matches("http://")).await.expect("it listens");
+    let head = "POST /v2/models/misbehave/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\nexpect: 100-continue\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("it answers");
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    holder.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -37,16 +37,13 @@ const STALL: Duration = Duration::from_secs(30);
 const LINGER: Duration = Duration::from_secs(5);
 
 /// The whole body, if it keeps within `limit_bytes`; refused before reading when it says it does not.
-pub async fn collect(request: Request<Incoming>, limit_bytes: u64) -> Result<Bytes, BodyError> {
-    let (head, mut body) = request.into_parts();
+pub async fn collect(mut request: Request<Incoming>, limit_bytes: u64) -> Result<Bytes, BodyError> {
     let too_large = BodyError::TooLarge { limit_bytes };
-    if body.size_hint().lower() > limit_bytes {
-        // A client that waits for our leave to send has sent nothing yet.
-        if !head.headers.contains_key(EXPECT) {
-            linger(&mut body).await;
-        }
+    if request.body().size_hint().lower() > limit_bytes {
+        refuse(&mut request).await;
         return Err(too_large);
     }
+    let mut body = request.into_body();
     let mut bytes = BytesMut::with_capacity(usize::try_from(body.size_hint().lower().min(1 << 20)).unwrap_or(0));
     while let Some(frame) = tokio::time::timeout(STALL, body.frame()).await.map_err(|_| BodyError::Stalled)? {
         let Ok(data) = frame.map_err(|error| BodyError::Broken(error.into()))?.into_data() else { continue };
@@ -57,6 +54,14 @@ pub async fn collect(request: Request<Incoming>, limit_bytes: u64) -> Result<Byt
         bytes.extend_from_slice(&data);
     }
     Ok(bytes.freeze())
+}
+
+/// Before a refusal is sent of which nothing was read.
+pub async fn refuse(request: &mut Request<Incoming>) {
+    // A client that waits for our leave to send has sent nothing yet.
+    if !request.headers().contains_key(EXPECT) {
+        linger(request.body_mut()).await;
+    }
 }
 
 /// Reads on for a while what nobody wants, before a refusal is sent: a connection that is closed while the client still

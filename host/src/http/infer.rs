@@ -7,9 +7,8 @@ use std::sync::atomic::Ordering;
 
 use super::body::{self, Body};
 use super::respond::{self, HttpError};
-use crate::deadline::Deadline;
 use crate::host::Host;
-use crate::invoke::{Call, InvokeError, Reply, Target, invoke};
+use crate::invoke::{Begun, Call, InvokeError, Manner, Reply, Target, invoke};
 use crate::protocol::predict::PredictRequest;
 use crate::protocol::{oip_json, oip_metadata};
 use crate::registry::revision::FunctionKind;
@@ -23,18 +22,18 @@ pub(super) async fn ask(
     question: Question,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, HttpError> {
-    let due = match begin(host, target, &request) {
-        Ok(due) => due,
+    let begun = match begin(host, target, &request) {
+        Ok(begun) => begun,
         Err(error) => {
-            body::linger(request.body_mut()).await;
+            body::refuse(&mut request).await;
             return Err(error);
         }
     };
     // JSON whatever the content type says: `tritonclient` sends none.
-    let bytes = due.bound(body::collect(request, host.config.body_bytes)).await.map_err(InvokeError::from)??;
+    let bytes = begun.due.bound(body::collect(request, host.config.body_bytes)).await.map_err(InvokeError::from)??;
     let request = parse(bytes).await?;
     let id = request.id.clone();
-    match invoke::<http_body_util::Empty<Bytes>>(host, target, Call::Ask(question, request)).await? {
+    match invoke::<http_body_util::Empty<Bytes>>(host, begun, Call::Ask(question, request)).await? {
         Reply::Outputs { version, outputs } => {
             let (name, version) = (version.function.as_str(), version.name.as_str());
             let json = oip_json::write_response(name, version, id.as_deref(), &outputs)?;
@@ -44,11 +43,10 @@ pub(super) async fn ask(
     }
 }
 
-/// What can be said before the body is read, and until when it has to be there.
-fn begin(host: &Host, target: &Target, request: &Request<Incoming>) -> Result<Deadline, HttpError> {
+/// What can be said before the body is read.
+fn begin(host: &Host, target: &Target, request: &Request<Incoming>) -> Result<Begun, HttpError> {
     refuse_other_encodings(request)?;
-    let version = host.catalog.resolve(&target.function, target.version.as_deref())?;
-    Ok(Deadline::after(version.manifest.limits.timeout))
+    Ok(crate::invoke::begin(host, target, Manner::Tensors)?)
 }
 
 /// Large bodies take the processor for a while: not on the executor.

@@ -8,7 +8,7 @@ use hyper::body::{Body as _, Incoming};
 use super::body::{Body, BodyError, BoxError};
 use super::respond::HttpError;
 use crate::host::Host;
-use crate::invoke::{Call, Reply, Target, invoke};
+use crate::invoke::{Call, Manner, Reply, Target, begin, invoke};
 
 /// Hands the request on, its path cut to what comes after the name; bodies stream both ways.
 pub(super) async fn call(
@@ -22,10 +22,11 @@ pub(super) async fn call(
     if request.body().size_hint().lower() > limit_bytes {
         return Err(BodyError::TooLarge { limit_bytes }.into());
     }
+    let begun = begin(host, target, Manner::Http)?;
     // One that did not say its size breaks off at the limit.
     let limit = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
     let request = request.map(|body| Limited::new(body, limit).map_err(move |error| broken(error, limit_bytes)));
-    match invoke(host, target, Call::Http(request)).await? {
+    match invoke(host, begun, Call::Http(request)).await? {
         Reply::Http(response) => {
             Ok(response.map(|body| body.map_err(|error| -> BoxError { error.into() }).boxed_unsync()))
         }

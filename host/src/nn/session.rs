@@ -199,7 +199,11 @@ fn own(
         return;
     }
     while let Ok(job) = queue.recv() {
-        job.execute(&options.model, &mut session);
+        // A panic ends this job alone: dropping it tells its caller.
+        let run = std::panic::AssertUnwindSafe(|| job.execute(&options.model, &mut session));
+        if std::panic::catch_unwind(run).is_err() {
+            tracing::error!(model = options.model, "a run panicked");
+        }
     }
     drop(session);
     give_memory_back();

@@ -6,7 +6,9 @@
 use bytes::Bytes;
 use half::{bf16, f16};
 use ort::session::SessionInputValue;
-use ort::value::{DynValue, Tensor as OrtTensor, TensorElementType, TensorRef, ValueType};
+use ort::value::{
+    DynTensor, DynTensorValueType, DynValue, Tensor as OrtTensor, TensorElementType, TensorRef, ValueType,
+};
 
 use super::NnError;
 use crate::tensor::{Datatype, Storage, Tensor, TensorSpec};
@@ -104,13 +106,13 @@ pub(super) fn from_ort(name: &str, value: DynValue, lent: &[Tensor]) -> Result<T
         }
         other => return Err(refused(format!("is no tensor but {other}"))),
     };
-    let failed = |error: ort::Error| refused(format!("cannot be read: {error}"));
     if datatype == Datatype::Bytes {
-        let (_, text) = value.try_extract_strings().map_err(failed)?;
+        let text = value.try_extract_strings();
+        let (_, text) = text.map_err(|error| refused(format!("cannot be read: {error}")))?;
         let elements = text.into_iter().map(|element| Bytes::from(element.into_bytes())).collect();
         return Tensor::variable(shape, elements).map_err(|error| refused(error.to_string()));
     }
-    let buffer = OutputBuffer::new(value, datatype).map_err(failed)?;
+    let buffer = OutputBuffer::new(value, datatype, &shape).map_err(refused)?;
     let bytes = if lent.iter().any(|input| overlaps(input, buffer.as_ref())) {
         Bytes::copy_from_slice(buffer.as_ref())
     } else {
@@ -127,31 +129,34 @@ fn overlaps(input: &Tensor, output: &[u8]) -> bool {
 
 /// An output value, seen as its bytes.
 struct OutputBuffer {
-    value: DynValue,
-    datatype: Datatype,
+    tensor: DynTensor,
+    length: usize,
 }
 
 impl OutputBuffer {
-    /// Checks that the value's elements can be read, so that [`AsRef`] has nothing to fail on.
-    fn new(value: DynValue, datatype: Datatype) -> ort::Result<Self> {
-        let buffer = Self { value, datatype };
-        buffer.bytes()?;
-        Ok(buffer)
-    }
-
-    fn bytes(&self) -> ort::Result<&[u8]> {
-        macro_rules! view {
-            ($element:ty) => {
-                self.value.try_extract_tensor::<$element>().map(|(_, elements)| bytemuck::cast_slice(elements))
-            };
+    fn new(value: DynValue, datatype: Datatype, shape: &[usize]) -> Result<Self, String> {
+        let tensor = value.downcast::<DynTensorValueType>().map_err(|error| error.to_string())?;
+        if !tensor.memory_info().is_cpu_accessible() {
+            return Err("lies on a device".into());
         }
-        with_element!(self.datatype, view, Ok(&[]))
+        let length = datatype.size_bytes().zip(crate::tensor::element_count(shape));
+        let length = length.and_then(|(size, count)| count.checked_mul(size)).ok_or("has no size")?;
+        Ok(Self { tensor, length })
     }
 }
 
 impl AsRef<[u8]> for OutputBuffer {
     fn as_ref(&self) -> &[u8] {
-        self.bytes().expect("`new` read the same elements")
+        if self.length == 0 {
+            return &[];
+        }
+        let bytes = self.tensor.data_ptr().cast::<u8>();
+        // SAFETY: ONNX Runtime says that the tensor has as many elements of this size, in memory this process can read; they
+        // live as long as the tensor, which nobody writes to. As bytes, since a kernel's BOOL may be any byte.
+        #[expect(unsafe_code, reason = "as elements, a BOOL that is neither 0 nor 1 would be undefined")]
+        unsafe {
+            std::slice::from_raw_parts(bytes, self.length)
+        }
     }
 }
 

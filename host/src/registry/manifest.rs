@@ -210,8 +210,9 @@ impl Manifest {
                 mistakes.push(format!("{key}: {why}"));
             }
         };
-        if self.component.is_none() {
-            note("component", rules::model_only(self.models.len(), self.signature.is_some()));
+        match self.component {
+            Some(blob) => note("component", rules::component(blob.size)),
+            None => note("component", rules::model_only(self.models.len(), self.signature.is_some())),
         }
         note("limits.memory", rules::memory(self.limits.memory));
         note("limits.timeout", rules::timeout(self.limits.timeout));

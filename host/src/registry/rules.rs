@@ -77,6 +77,11 @@ pub(super) fn tensor(spec: &TensorSpec) -> Check {
     }
 }
 
+/// A component is compiled whole, in memory, unlike models and assets.
+pub(super) fn component(bytes: u64) -> Check {
+    within(bytes, 0..=256 << 20, format_size)
+}
+
 /// A function without a component is its one model, which also fixes what it takes and gives.
 pub(super) fn model_only(models: usize, has_signature: bool) -> Check {
     if models != 1 {

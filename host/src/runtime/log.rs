@@ -167,3 +167,30 @@ impl AsyncWrite for Lines {
         std::task::Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_is_cut_to_its_budget_and_what_is_missing_is_counted() {
+        let budget = Budget::new();
+        let take = || budget.lock().expect("nothing panicked").take();
+        let printed = (0..LINES_PER_SECOND + 50).filter(|_| take().is_some()).count();
+        assert_eq!(printed, LINES_PER_SECOND as usize);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(take(), Some(50));
+        assert_eq!(take(), Some(0));
+    }
+
+    #[test]
+    fn a_line_without_an_end_does_not_grow() {
+        let output = GuestOutput::new(&"f@1".into(), "stdout", &Budget::new());
+        let mut lines = output.lines();
+        for _ in 0..10 {
+            lines.push(&[b'x'; MAX_LINE_BYTES]);
+            assert!(lines.pending.len() <= MAX_LINE_BYTES);
+        }
+        assert!(output.budget.lock().expect("nothing panicked").lines >= 9);
+    }
+}

@@ -66,7 +66,10 @@ type Case = (&'static str, fn(&mut Manifest));
 
 #[test]
 fn every_rule_is_checked() {
-    let cases: [Case; 18] = [
+    let cases: [Case; 19] = [
+        ("component: must be between 0B and 256MiB", |m| {
+            m.component = Some(Blob { size: 1 << 30, ..m.models[0].blob })
+        }),
         ("limits.memory", |m| m.limits.memory = 1),
         ("limits.timeout", |m| m.limits.timeout = Duration::ZERO),
         ("limits.concurrency", |m| m.limits.concurrency = 0),

@@ -1,7 +1,7 @@
 //! Permits: how many requests may be in the host, and how many inside each function.
 //!
-//! A request past the host's bound is turned away at once; one past its function's bound waits, until its deadline, unless
-//! so many wait already that they would crowd out other functions. A permit ends when it is dropped.
+//! A request is held from before its body is read. One past the host's bound is refused; one past its function's bound waits,
+//! until its deadline, unless so many are there already that they would crowd out other functions.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,32 +15,31 @@ use crate::registry::digest::Digest;
 /// The bounds and who is inside them.
 pub struct Admit {
     host: Arc<Semaphore>,
-    /// Requests that may wait for one function: a quarter of all, so that a stuck function leaves room for others.
-    max_waiting: usize,
+    /// Requests that may be there for one function beside those inside it: a quarter of all, so that a stuck function, or
+    /// one whose callers send slowly, leaves room for others.
+    max_outside: usize,
     /// One gate per version with requests; a gate nobody uses is removed.
-    functions: Arc<DashMap<Digest, Arc<Gate>>>,
+    gates: Arc<DashMap<Digest, Arc<Gate>>>,
 }
 
 /// The way into one function.
 struct Gate {
     permits: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    /// Requests that are there, inside or not.
+    present: AtomicUsize,
 }
 
-/// One place in a gate's queue, given back when dropped.
-struct Place(Arc<Gate>);
-
-/// Leave to be in the host: to read the request's body, then to [`Admit::enter`].
+/// Leave to be in the host: to read the request's body, then to go inside. Ends when it is dropped.
 pub struct Held {
-    _permit: OwnedSemaphorePermit,
+    version: Digest,
+    gates: Arc<DashMap<Digest, Arc<Gate>>>,
+    gate: Option<Arc<Gate>>,
+    _host: OwnedSemaphorePermit,
 }
 
-/// Leave to be inside a function.
+/// Leave to be inside a function. Ends when it is dropped.
 pub struct Permit {
-    version: Digest,
-    functions: Arc<DashMap<Digest, Arc<Gate>>>,
-    gate: Option<Arc<Gate>>,
-    function: Option<OwnedSemaphorePermit>,
+    _function: OwnedSemaphorePermit,
     _held: Held,
 }
 
@@ -57,70 +56,49 @@ impl Admit {
     /// At most `held_requests` requests in the host, waiting ones included.
     pub fn new(held_requests: usize) -> Self {
         let held_requests = held_requests.min(Semaphore::MAX_PERMITS);
-        let max_waiting = held_requests.div_ceil(4);
-        Self { host: Arc::new(Semaphore::new(held_requests)), max_waiting, functions: Arc::default() }
+        let max_outside = held_requests.div_ceil(4);
+        Self { host: Arc::new(Semaphore::new(held_requests)), max_outside, gates: Arc::default() }
     }
 
-    /// Lets a request into the host.
-    pub fn hold(&self) -> Result<Held, AdmitError> {
-        Arc::clone(&self.host).try_acquire_owned().map(|_permit| Held { _permit }).map_err(|_| AdmitError::HostFull)
-    }
-
-    /// Lets it further in to a version, whose function may serve `concurrency` at once.
-    pub async fn enter(
-        &self,
-        held: Held,
-        version: Digest,
-        concurrency: u32,
-        due: Deadline,
-    ) -> Result<Permit, AdmitError> {
-        let gate = Arc::clone(&self.functions.entry(version).or_insert_with(|| Arc::new(Gate::new(concurrency))));
-        let permits = Arc::clone(&gate.permits);
-        let functions = Arc::clone(&self.functions);
-        // From here on the permit alone keeps the gate, and whatever ends it early leaves the map as it was.
-        let mut permit = Permit { version, functions, gate: Some(gate), function: None, _held: held };
-        if let Ok(function) = Arc::clone(&permits).try_acquire_owned() {
-            permit.function = Some(function);
-            return Ok(permit);
-        }
-        let _place = permit.gate.as_ref().map(|gate| gate.queue(self.max_waiting)).transpose()?;
-        match due.bound(permits.acquire_owned()).await {
-            Ok(Ok(function)) => {
-                permit.function = Some(function);
-                Ok(permit)
-            }
-            Ok(Err(_)) | Err(_) => Err(AdmitError::FunctionFull),
-        }
-    }
-}
-
-impl Gate {
-    fn new(concurrency: u32) -> Self {
-        Self { permits: Arc::new(Semaphore::new(concurrency as usize)), waiting: AtomicUsize::new(0) }
-    }
-
-    fn queue(self: &Arc<Self>, max_waiting: usize) -> Result<Place, AdmitError> {
-        let place = Place(Arc::clone(self));
-        if self.waiting.fetch_add(1, Ordering::Relaxed) < max_waiting {
-            Ok(place)
+    /// Lets a request into the host that asks for a version, whose function may serve `concurrency` at once.
+    pub fn hold(&self, version: Digest, concurrency: u32) -> Result<Held, AdmitError> {
+        let host = Arc::clone(&self.host).try_acquire_owned().map_err(|_| AdmitError::HostFull)?;
+        let gate = Arc::clone(&self.gates.entry(version).or_insert_with(|| Arc::new(Gate::new(concurrency))));
+        let before = gate.present.fetch_add(1, Ordering::Relaxed);
+        // From here on `held` alone keeps the gate, and whatever ends it early leaves the map as it was.
+        let held = Held { version, gates: Arc::clone(&self.gates), gate: Some(gate), _host: host };
+        if before < self.max_outside.saturating_add(concurrency as usize) {
+            Ok(held)
         } else {
             Err(AdmitError::FunctionFull)
         }
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+impl Held {
+    /// Goes inside, now or when another request leaves.
+    pub async fn enter(self, due: Deadline) -> Result<Permit, AdmitError> {
+        let gate = self.gate.as_ref().expect("it is there until the drop");
+        match due.bound(Arc::clone(&gate.permits).acquire_owned()).await {
+            Ok(Ok(_function)) => Ok(Permit { _function, _held: self }),
+            Ok(Err(_)) | Err(_) => Err(AdmitError::FunctionFull),
+        }
     }
 }
 
-impl Drop for Permit {
+impl Drop for Held {
     fn drop(&mut self) {
-        self.function = None;
-        self.gate = None;
+        if let Some(gate) = self.gate.take() {
+            gate.present.fetch_sub(1, Ordering::Relaxed);
+        }
         // Under the entry's lock nobody else can take the gate: a count of one is the map's own.
-        self.functions.remove_if(&self.version, |_, gate| Arc::strong_count(gate) == 1);
+        self.gates.remove_if(&self.version, |_, gate| Arc::strong_count(gate) == 1);
+    }
+}
+
+impl Gate {
+    fn new(concurrency: u32) -> Self {
+        Self { permits: Arc::new(Semaphore::new(concurrency as usize)), present: AtomicUsize::new(0) }
     }
 }
 
@@ -130,7 +108,7 @@ mod tests {
     use std::time::Duration;
 
     async fn enter(admit: &Admit, version: &[u8], due: Deadline) -> Result<Permit, AdmitError> {
-        admit.enter(admit.hold()?, Digest::of(version), 1, due).await
+        admit.hold(Digest::of(version), 1)?.enter(due).await
     }
 
     fn soon() -> Deadline {
@@ -145,7 +123,7 @@ mod tests {
         let other = enter(&admit, b"w", soon()).await.expect("another function has room");
         assert_eq!(enter(&admit, b"x", soon()).await.err(), Some(AdmitError::HostFull));
         drop((first, other));
-        assert!(admit.functions.is_empty());
+        assert!(admit.gates.is_empty());
         assert!(enter(&admit, b"v", soon()).await.is_ok());
     }
 
@@ -161,7 +139,7 @@ mod tests {
         assert_eq!(enter(&admit, b"v", later).await.err(), Some(AdmitError::FunctionFull));
         assert!(enter(&admit, b"w", later).await.is_ok());
         drop((inside, waiting));
-        assert!(admit.functions.is_empty());
+        assert!(admit.gates.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -43,7 +43,7 @@ pub enum AppError {
     Socket(#[source] std::io::Error),
 }
 
-/// More would not be faster: what takes the time, compiling, uses every core already.
+/// Compiling uses every core already; beside it there is room for models that take long to load.
 const EXAMINED_AT_ONCE: usize = 4;
 
 impl App {
@@ -64,7 +64,7 @@ impl App {
         let listener = server::listen(config.listen).await?;
         let address = listener.local_addr().map_err(AppError::Socket)?;
         let admit = Admit::new(config.held_requests);
-        let (examining, draining) = (Semaphore::new(EXAMINED_AT_ONCE), AtomicBool::new(false));
+        let (examining, draining) = (Arc::new(Semaphore::new(EXAMINED_AT_ONCE)), AtomicBool::new(false));
         let host =
             Arc::new(Host { config, catalog, admit, lifecycle, examining, started_at: Instant::now(), draining });
         Ok(Self { host, listener, address })

@@ -4,6 +4,7 @@
 //! refers to. Memory use does not depend on the bundle's size, but for the component, which has to be compiled.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Body;
@@ -45,6 +46,10 @@ pub enum DeployError {
     Rejected(#[from] WakeError),
     #[error("the bundle cannot be deployed: {0}")]
     Incomplete(String),
+    #[error("the host is loading as many bundles as it may to see that they run; try again later")]
+    Busy,
+    #[error("the bundle could not be loaded: {0}")]
+    Failed(String),
     #[error(transparent)]
     Catalog(#[from] CatalogError),
 }
@@ -57,9 +62,7 @@ where
 {
     let parts = &host.lifecycle.parts;
     let (manifest, size_bytes) = receive(parts, bundle).await?;
-    let turn = host.examining.acquire().await.expect("it is never closed");
-    let found = examine(parts, &manifest).await?;
-    drop(turn);
+    let found = in_turn(host, Arc::clone(&manifest)).await?;
     let Found { kind, signature, models } = found;
     let deployment = Deployment { manifest: Arc::clone(&manifest), kind, signature, models, alias };
     let published = host.catalog.deploy(deployment).await?;
@@ -110,17 +113,35 @@ struct Found {
     models: Vec<ModelRecord>,
 }
 
-/// Loads all of it once, to know what it is and that it can run here.
+/// How long a deploy waits for its turn.
+const TURN: Duration = Duration::from_secs(60);
+
+/// Examines when it is this deploy's turn.
+async fn in_turn(host: &Host, manifest: Arc<Manifest>) -> Result<Found, DeployError> {
+    let turn = tokio::time::timeout(TURN, Arc::clone(&host.examining).acquire_owned()).await;
+    let Ok(Ok(turn)) = turn else { return Err(DeployError::Busy) };
+    let parts = Arc::clone(&host.lifecycle.parts);
+    // A task of its own: neither compiling nor loading a model can be stopped, so the turn lasts until they are over,
+    // though the client may have gone.
+    let examined = tokio::spawn(async move {
+        let found = examine(&parts, &manifest).await;
+        drop(turn);
+        found
+    });
+    examined.await.unwrap_or_else(|error| Err(DeployError::Failed(error.to_string())))
+}
+
+/// Loads all of it once, to know what it is and that it can run here. Ends when nothing is being loaded any more.
 async fn examine(parts: &Arc<Parts>, manifest: &Manifest) -> Result<Found, DeployError> {
-    let sessions =
-        futures::future::try_join_all(manifest.models.iter().map(|model| lifecycle::open_session(parts, model)));
+    let sessions = futures::future::join_all(manifest.models.iter().map(|model| lifecycle::open_session(parts, model)));
     let component = async {
         match manifest.component {
             Some(blob) => lifecycle::load_component(parts, blob.sha256).await.map(Some),
             None => Ok(None),
         }
     };
-    let (sessions, component) = tokio::try_join!(sessions, component)?;
+    let (sessions, component) = tokio::join!(sessions, component);
+    let (sessions, component) = (sessions.into_iter().collect::<Result<Vec<_>, _>>()?, component?);
     let models: Vec<ModelRecord> = (manifest.models.iter().zip(&sessions))
         .map(|(model, (_, session))| ModelRecord { name: model.name.clone(), signature: session.signature().clone() })
         .collect();

@@ -13,8 +13,8 @@ pub struct Host {
     pub catalog: Catalog,
     pub admit: Admit,
     pub lifecycle: Lifecycle,
-    /// Leave to load what a bundle brought, to see that it runs: each such deploy takes memory that no limit of a function's bounds.
-    pub examining: tokio::sync::Semaphore,
+    /// Turns at loading a bundle's content to see that it runs, which takes memory that no limit of a function bounds.
+    pub examining: std::sync::Arc<tokio::sync::Semaphore>,
     pub started_at: Instant,
     /// Set once the host is told to stop: ready no more, though what is in flight goes on.
     pub draining: std::sync::atomic::AtomicBool,

@@ -97,8 +97,9 @@ pub fn begin(host: &Host, target: &Target, manner: Manner) -> Result<Begun, Invo
             return Err(InvokeError::NotHttp(version.function.to_string()));
         }
     }
-    let due = Deadline::after(version.manifest.limits.timeout);
-    Ok(Begun { version, due, held: host.admit.hold()? })
+    let limits = &version.manifest.limits;
+    let (due, held) = (Deadline::after(limits.timeout), host.admit.hold(version.digest, limits.concurrency)?);
+    Ok(Begun { version, due, held })
 }
 
 /// Answers a call. Dropping the future cancels the work, wherever it is.
@@ -109,8 +110,12 @@ where
 {
     let Begun { version, due, held } = begun;
     let function = || version.function.to_string();
-    let permit = host.admit.enter(held, version.digest, version.manifest.limits.concurrency, due).await?;
+    let permit = held.enter(due).await?;
     let live = due.bound(host.lifecycle.wake(&version)).await?;
+    if !host.catalog.has(&version) {
+        // Deleted after it was resolved: this request is the last that may use it.
+        host.lifecycle.forget(&version.digest);
+    }
     let live = live.map_err(|source| InvokeError::Wake { function: function(), source })?;
     let guest = |source| match source {
         RuntimeError::Deadline(passed) => InvokeError::Deadline(passed),

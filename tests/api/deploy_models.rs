@@ -1,5 +1,7 @@
 //! `POST /api/functions` with ONNX files that cannot be served, or hardly.
 
+use std::time::Duration;
+
 use nocti::registry::nocti_toml::Project;
 use nocti_tests::{TestHost, bundle_with, fixture_guest, fixture_model, write};
 use serde_json::json;
@@ -95,5 +97,7 @@ async fn a_bad_model_does_not_disturb_the_version_that_serves() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_that_never_ends_on_zeros_is_deployed_all_the_same() {
     let host = TestHost::start().await;
-    host.deploy_model("endless", "endless_on_zeros.onnx").await.expect(201);
+    let deploy = host.deploy_model("endless", "endless_on_zeros.onnx");
+    let answer = tokio::time::timeout(Duration::from_secs(60), deploy).await;
+    answer.expect("the warm-up ends by itself").expect(201);
 }

@@ -61,10 +61,11 @@ async fn a_stopping_host_is_not_ready() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let host = TestHost::start().await;
     let address = host.url.trim_start_matches("http://").to_owned();
-    // Half a request, so that the connection is not an idle one. First of all, so that the host has long read it when it stops.
+    host.deploy(&fixture_guest("misbehave")).await.expect(201);
+    // Half a request, so that the connection is not an idle one. Before the function is woken, so that the host has long
+    // read it when it stops.
     let mut stream = TcpStream::connect(&address).await.expect("it listens");
     stream.write_all(b"GET /readyz HTTP/1.1\r\n").await.expect("it reads");
-    host.deploy(&fixture_guest("misbehave")).await.expect(201);
     let body = mode("sleep", json!({"ms": 1000}), &[]).to_string();
     let caller = tokio::spawn(host.request(Method::POST, "/v2/models/misbehave/infer").body(body).send());
     host.busy("misbehave", 1).await;

@@ -153,6 +153,34 @@ async fn a_request_in_flight_finishes_after_its_function_is_deleted() {
     assert_eq!(response.json::<Value>().await.expect("JSON")["outputs"], json!([x]));
 }
 
+/// Its function may be gone by the time a body has come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_was_let_in_before_the_delete_is_the_last() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let host = TestHost::start().await;
+    host.deploy_model("scalar", "scalar.onnx").await.expect(201);
+    let body = json!({"inputs": [tensor("x", "FP32", &[1], json!([1]))]}).to_string();
+    let mut stream = tokio::net::TcpStream::connect(host.url.trim_start_matches("http://")).await.expect("it listens");
+    let head = format!(
+        "POST /v2/models/scalar/infer HTTP/1.1\r\nhost: x\r\nconnection: close\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.expect("it reads");
+    let mut go_on = [0; 12];
+    stream.read_exact(&mut go_on).await.expect("it answers");
+    assert_eq!(&go_on, b"HTTP/1.1 100");
+    host.delete("/api/functions/scalar").await.expect(200);
+    stream.write_all(body.as_bytes()).await.expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("it answers");
+    assert!(answer.contains("HTTP/1.1 200"), "{answer}");
+    let gone = async || {
+        let status = host.get("/api/status").await.expect(200);
+        (status["sessions"] == json!([]) && status["functions"] == json!([])).then_some(())
+    };
+    eventually("the end of the function", gone).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_functions_session_ends() {
     let host = TestHost::start().await;

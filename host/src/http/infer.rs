@@ -31,7 +31,7 @@ pub(super) async fn ask(
     };
     // JSON whatever the content type says: `tritonclient` sends none.
     let bytes = begun.due.bound(body::collect(request, host.config.body_bytes)).await.map_err(InvokeError::from)??;
-    let request = parse(bytes).await?;
+    let (begun, request) = parse(begun, bytes).await?;
     let id = request.id.clone();
     match invoke::<http_body_util::Empty<Bytes>>(host, begun, Call::Ask(question, request)).await? {
         Reply::Outputs { version, outputs } => {
@@ -49,14 +49,15 @@ fn begin(host: &Host, target: &Target, request: &Request<Incoming>) -> Result<Be
     Ok(crate::invoke::begin(host, target, Manner::Tensors)?)
 }
 
-/// Large bodies take the processor for a while: not on the executor.
-async fn parse(body: Bytes) -> Result<PredictRequest, HttpError> {
+/// Large bodies take the processor for a while: not on the executor. The leave to be here goes with the body, which stays in
+/// memory when the caller goes away meanwhile.
+async fn parse(begun: Begun, body: Bytes) -> Result<(Begun, PredictRequest), HttpError> {
     const LARGE_BYTES: usize = 256 << 10;
     if body.len() < LARGE_BYTES {
-        return Ok(oip_json::parse_request(&body)?);
+        return Ok((begun, oip_json::parse_request(&body)?));
     }
-    match tokio::task::spawn_blocking(move || oip_json::parse_request(&body)).await {
-        Ok(request) => Ok(request?),
+    match tokio::task::spawn_blocking(move || (begun, oip_json::parse_request(&body))).await {
+        Ok((begun, request)) => Ok((begun, request?)),
         Err(error) => Err(HttpError::Internal(format!("parsing a request: {error}"))),
     }
 }

@@ -5,7 +5,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 
-use super::body::{Body, BodyError, BoxError};
+use super::body::{self, Body, BodyError, BoxError};
 use super::respond::HttpError;
 use crate::host::Host;
 use crate::invoke::{Call, Manner, Reply, Target, begin, invoke};
@@ -19,10 +19,18 @@ pub(super) async fn call(
 ) -> Result<Response<Body>, HttpError> {
     *request.uri_mut() = below(request.uri(), path)?;
     let limit_bytes = host.config.body_bytes;
-    if request.body().size_hint().lower() > limit_bytes {
-        return Err(BodyError::TooLarge { limit_bytes }.into());
-    }
-    let begun = begin(host, target, Manner::Http)?;
+    let begun = if request.body().size_hint().lower() > limit_bytes {
+        Err(BodyError::TooLarge { limit_bytes }.into())
+    } else {
+        begin(host, target, Manner::Http).map_err(HttpError::from)
+    };
+    let begun = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            body::refuse(&mut request).await;
+            return Err(error);
+        }
+    };
     // One that did not say its size breaks off at the limit.
     let limit = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
     let request = request.map(|body| Limited::new(body, limit).map_err(move |error| broken(error, limit_bytes)));

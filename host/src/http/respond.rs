@@ -233,6 +233,8 @@ fn classify_deploy(error: &DeployError) -> Class {
         DeployError::Upload(_) | DeployError::Bundle(_) | DeployError::Incomplete(_) => {
             (StatusCode::BAD_REQUEST, "invalid_bundle")
         }
+        DeployError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
+        DeployError::Failed(_) => INTERNAL,
         DeployError::Rejected(source) => match source {
             // What is in the bundle cannot run here: the bundle's fault, unlike the same failure when it is woken.
             WakeError::Model(NnError::Ended(_) | NnError::Run { .. }) | WakeError::Host(_) | WakeError::Missing(_) => {

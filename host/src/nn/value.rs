@@ -98,6 +98,9 @@ pub(super) fn to_ort<'t>(name: &str, tensor: &'t Tensor) -> Result<SessionInputV
 /// memory, which was only `lent` and must be copied.
 pub(super) fn from_ort(name: &str, value: DynValue, lent: &[Tensor]) -> Result<Tensor, NnError> {
     let refused = |reason: String| NnError::Unsupported(format!("output '{name}' {reason}"));
+    if !value.is_tensor() {
+        return Err(refused("is not a dense tensor".into()));
+    }
     let (datatype, shape) = match value.dtype() {
         ValueType::Tensor { ty, shape, .. } => {
             let datatype = datatype(*ty).ok_or_else(|| refused(format!("has element type {ty}")))?;

@@ -164,6 +164,12 @@ impl Catalog {
         picked.map(Arc::clone).ok_or_else(|| function.unknown(version))
     }
 
+    /// Whether the version is deployed still.
+    pub fn has(&self, version: &Version) -> bool {
+        let function = self.function(version.function.as_str());
+        function.is_ok_and(|function| function.versions.values().any(|one| one.digest == version.digest))
+    }
+
     /// A function by its name.
     pub fn function(&self, name: &str) -> Result<Arc<Function>, CatalogError> {
         entry(&self.shared.snapshot.load(), name).map(Arc::clone)

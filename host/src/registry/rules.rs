@@ -77,7 +77,7 @@ pub(super) fn tensor(spec: &TensorSpec) -> Check {
     }
 }
 
-/// A component is compiled whole, in memory, unlike models and assets.
+/// A component is compiled whole, in memory, which takes a multiple of its size.
 pub(super) fn component(bytes: u64) -> Check {
     within(bytes, 0..=256 << 20, format_size)
 }

@@ -183,8 +183,8 @@ mod tests {
         assert_eq!(take(), Some(0));
     }
 
-    #[test]
-    fn a_line_without_an_end_does_not_grow() {
+    #[tokio::test(start_paused = true)]
+    async fn a_line_without_an_end_does_not_grow() {
         let output = GuestOutput::new(&"f@1".into(), "stdout", &Budget::new());
         let mut lines = output.lines();
         for _ in 0..10 {

@@ -9,10 +9,10 @@ use http::{Request, Response};
 use http_body::Body;
 use wasmtime_wasi_http::Error as HttpError;
 
-use crate::admit::{AdmitError, Held};
+use crate::admit::{AdmitError, Held, Permit};
 use crate::deadline::{Deadline, DeadlinePassed};
 use crate::host::Host;
-use crate::lifecycle::{Kind, WakeError};
+use crate::lifecycle::{Kind, Live, WakeError};
 use crate::nn::NnError;
 use crate::protocol::predict::PredictRequest;
 use crate::protocol::{ProtocolError, check};
@@ -45,18 +45,10 @@ pub enum Manner {
     Http,
 }
 
-/// What is asked.
-pub enum Call<B> {
-    /// Tensors in, tensors out: an answer, or what explains it.
-    Ask(Question, PredictRequest),
-    /// A raw HTTP request.
-    Http(Request<B>),
-}
-
-/// What is answered.
-pub enum Reply {
-    Outputs { version: Arc<Version>, outputs: Vec<(String, Tensor)> },
-    Http(Response<ResponseBody>),
+/// Tensors as an answer, and which version gave them.
+pub struct Answer {
+    pub version: Arc<Version>,
+    pub outputs: Vec<(String, Tensor)>,
 }
 
 /// Why there is no answer; whose fault it is can be told from the variant.
@@ -68,7 +60,7 @@ pub enum InvokeError {
     NotAdmitted(#[from] AdmitError),
     #[error("function '{function}' cannot be loaded: {source}")]
     Wake { function: String, source: WakeError },
-    #[error("the deadline passed")]
+    #[error(transparent)]
     Deadline(#[from] DeadlinePassed),
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
@@ -88,72 +80,113 @@ pub enum InvokeError {
 pub fn begin(host: &Host, target: &Target, manner: Manner) -> Result<Begun, InvokeError> {
     // Alias and traffic weights become an immutable version; it sets the time.
     let version = host.catalog.resolve(&target.function, target.version.as_deref())?;
-    match (version.record.kind, manner) {
-        (FunctionKind::Http, Manner::Http) | (FunctionKind::ModelOnly | FunctionKind::Typed, Manner::Tensors) => {}
-        (FunctionKind::Http, Manner::Tensors) => {
-            return Err(InvokeError::NotPredictable(version.function.to_string()));
-        }
-        (FunctionKind::ModelOnly | FunctionKind::Typed, Manner::Http) => {
-            return Err(InvokeError::NotHttp(version.function.to_string()));
-        }
+    if (manner == Manner::Http) != (version.record.kind == FunctionKind::Http) {
+        return Err(wrong_kind(&version));
     }
     let limits = &version.manifest.limits;
     let (due, held) = (Deadline::after(limits.timeout), host.admit.hold(version.digest, limits.concurrency)?);
     Ok(Begun { version, due, held })
 }
 
-/// Answers a call. Dropping the future cancels the work, wherever it is.
-pub async fn invoke<B>(host: &Host, begun: Begun, call: Call<B>) -> Result<Reply, InvokeError>
+/// Tensors in, tensors out: an answer, or what explains it. Dropping the future cancels the work, wherever it is.
+pub async fn ask(
+    host: &Host,
+    begun: Begun,
+    question: Question,
+    mut request: PredictRequest,
+) -> Result<Answer, InvokeError> {
+    let Inside { version, due, live, permit: _permit } = begun.enter(host).await?;
+    let name = version.function.as_str();
+    let wanted = request.outputs.clone();
+    let outputs = match (&live.kind, question) {
+        (Kind::ModelOnly(session), Question::Predict) => {
+            let given = |name: &str| request.inputs.iter().any(|(input, _)| input == name);
+            check::check_inputs(name, &session.signature_for(given), &request)?;
+            due.bound(session.compute(request.inputs)).await??
+        }
+        (Kind::Typed(pool), question) => {
+            let undeclared = Signature::default();
+            let signature = version.record.signature.as_ref().unwrap_or(&undeclared);
+            if question == Question::Explain {
+                // The signature speaks of answers; what explains them is the function's own choice.
+                request.outputs = None;
+            }
+            check::check_given_inputs(name, signature, &request)?;
+            let lease = due.bound(host.lifecycle.check_out(pool)).await?.map_err(|source| failed(name, source))?;
+            let outputs =
+                due.bound(typed::ask(lease, question, request)).await?.map_err(|source| failed(name, source))?;
+            if question == Question::Predict {
+                check::check_outputs(name, signature, &outputs)?;
+            }
+            outputs
+        }
+        (Kind::ModelOnly(_), Question::Explain) => return Err(InvokeError::NotExplainable(name.into())),
+        (Kind::Http(_), _) => return Err(wrong_kind(&version)),
+    };
+    let outputs = check::select_outputs(name, outputs, wanted.as_deref())?;
+    Ok(Answer { version, outputs })
+}
+
+/// A raw HTTP request to a function that speaks it. The function is left when the response's body has ended.
+pub async fn call<B>(host: &Host, begun: Begun, request: Request<B>) -> Result<Response<ResponseBody>, InvokeError>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<HttpError>,
 {
-    let Begun { version, due, held } = begun;
-    let function = || version.function.to_string();
-    let permit = held.enter(due).await?;
-    let live = due.bound(host.lifecycle.wake(&version)).await?;
-    if !host.catalog.has(&version) {
-        // Deleted after it was resolved: this request is the last that may use it.
-        host.lifecycle.forget(&version.digest);
-    }
-    let live = live.map_err(|source| InvokeError::Wake { function: function(), source })?;
-    let guest = |source| match source {
-        RuntimeError::Deadline(passed) => InvokeError::Deadline(passed),
-        RuntimeError::NotExported(_) => InvokeError::NotExplainable(function()),
-        source => InvokeError::Guest { function: function(), source },
-    };
+    let Inside { version, due, live, permit } = begun.enter(host).await?;
+    let name = version.function.as_str();
+    let Kind::Http(pool) = &live.kind else { return Err(wrong_kind(&version)) };
+    let lease = due.bound(host.lifecycle.check_out(pool)).await?.map_err(|source| failed(name, source))?;
+    let held = (permit, Arc::clone(&live));
+    guest_http::handle(lease, request, due, held).await.map_err(|source| failed(name, source))
+}
 
-    match (&live.kind, call) {
-        (Kind::ModelOnly(session), Call::Ask(Question::Predict, request)) => {
-            let given = |name: &str| request.inputs.iter().any(|(input, _)| input == name);
-            check::check_inputs(&function(), &session.signature_for(given), &request)?;
-            let wanted = request.outputs;
-            let outputs = due.bound(session.compute(request.inputs)).await??;
-            let outputs = check::select_outputs(&function(), outputs, wanted.as_deref())?;
-            Ok(Reply::Outputs { version, outputs })
+/// A request inside its function, whose version is in memory.
+struct Inside {
+    version: Arc<Version>,
+    due: Deadline,
+    live: Arc<Live>,
+    permit: Permit,
+}
+
+impl Begun {
+    async fn enter(self, host: &Host) -> Result<Inside, InvokeError> {
+        let Self { version, due, held } = self;
+        let permit = held.enter(due).await?;
+        let put_away = PutAway { host, version: &version };
+        let live = due.bound(host.lifecycle.wake(&version)).await?;
+        drop(put_away);
+        let live = live.map_err(|source| InvokeError::Wake { function: version.function.to_string(), source })?;
+        Ok(Inside { version, due, live, permit })
+    }
+}
+
+/// However waking ends: a version that was deleted since it was resolved is not to stay in memory.
+struct PutAway<'h> {
+    host: &'h Host,
+    version: &'h Version,
+}
+
+impl Drop for PutAway<'_> {
+    fn drop(&mut self) {
+        if !self.host.catalog.has(self.version) {
+            self.host.lifecycle.forget(&self.version.digest);
         }
-        (Kind::Typed(pool), Call::Ask(question, mut request)) => {
-            let undeclared = Signature::default();
-            let signature = version.record.signature.as_ref().unwrap_or(&undeclared);
-            // The signature speaks of answers; what explains them is the function's own choice.
-            let explained = (question == Question::Explain).then(|| request.outputs.take());
-            check::check_given_inputs(&function(), signature, &request)?;
-            let wanted = explained.unwrap_or_else(|| request.outputs.take());
-            let lease = due.bound(host.lifecycle.check_out(pool)).await?.map_err(guest)?;
-            let outputs = due.bound(typed::ask(lease, question, request)).await?.map_err(guest)?;
-            if question == Question::Predict {
-                check::check_outputs(&function(), signature, &outputs)?;
-            }
-            let outputs = check::select_outputs(&function(), outputs, wanted.as_deref())?;
-            Ok(Reply::Outputs { version, outputs })
-        }
-        (Kind::Http(pool), Call::Http(request)) => {
-            let lease = due.bound(host.lifecycle.check_out(pool)).await?.map_err(guest)?;
-            let held = (permit, Arc::clone(&live));
-            guest_http::handle(lease, request, due, held).await.map(Reply::Http).map_err(guest)
-        }
-        (Kind::ModelOnly(_), Call::Ask(Question::Explain, _)) => Err(InvokeError::NotExplainable(function())),
-        (Kind::Http(_), Call::Ask(..)) => Err(InvokeError::NotPredictable(function())),
-        (Kind::ModelOnly(_) | Kind::Typed(_), Call::Http(_)) => Err(InvokeError::NotHttp(function())),
+    }
+}
+
+fn wrong_kind(version: &Version) -> InvokeError {
+    let function = version.function.to_string();
+    match version.record.kind {
+        FunctionKind::Http => InvokeError::NotPredictable(function),
+        FunctionKind::ModelOnly | FunctionKind::Typed => InvokeError::NotHttp(function),
+    }
+}
+
+fn failed(function: &str, source: RuntimeError) -> InvokeError {
+    match source {
+        RuntimeError::Deadline(passed) => InvokeError::Deadline(passed),
+        RuntimeError::NotExported(_) => InvokeError::NotExplainable(function.to_owned()),
+        source => InvokeError::Guest { function: function.to_owned(), source },
     }
 }

@@ -40,8 +40,7 @@ const LINGER: Duration = Duration::from_secs(5);
 pub async fn collect(mut request: Request<Incoming>, limit_bytes: u64) -> Result<Bytes, BodyError> {
     let too_large = BodyError::TooLarge { limit_bytes };
     if request.body().size_hint().lower() > limit_bytes {
-        refuse(&mut request).await;
-        return Err(too_large);
+        return refused(&mut request, Err(too_large)).await;
     }
     let mut body = request.into_body();
     let mut bytes = BytesMut::with_capacity(usize::try_from(body.size_hint().lower().min(1 << 20)).unwrap_or(0));
@@ -56,12 +55,13 @@ pub async fn collect(mut request: Request<Incoming>, limit_bytes: u64) -> Result
     Ok(bytes.freeze())
 }
 
-/// Before a refusal is sent of which nothing was read.
-pub async fn refuse(request: &mut Request<Incoming>) {
+/// What was found before the body was read; a refusal goes out only when the client has had time to send it.
+pub async fn refused<T, E>(request: &mut Request<Incoming>, found: Result<T, E>) -> Result<T, E> {
     // A client that waits for our leave to send has sent nothing yet.
-    if !request.headers().contains_key(EXPECT) {
+    if found.is_err() && !request.headers().contains_key(EXPECT) {
         linger(request.body_mut()).await;
     }
+    found
 }
 
 /// Reads on for a while what nobody wants, before a refusal is sent: a connection that is closed while the client still

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use super::body::{self, Body};
 use super::respond::{self, HttpError};
 use crate::host::Host;
-use crate::invoke::{Begun, Call, InvokeError, Manner, Reply, Target, invoke};
+use crate::invoke::{self, Begun, InvokeError, Manner, Target};
 use crate::protocol::predict::PredictRequest;
 use crate::protocol::{oip_json, oip_metadata};
 use crate::registry::revision::FunctionKind;
@@ -22,31 +22,22 @@ pub(super) async fn ask(
     question: Question,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, HttpError> {
-    let begun = match begin(host, target, &request) {
-        Ok(begun) => begun,
-        Err(error) => {
-            body::refuse(&mut request).await;
-            return Err(error);
-        }
-    };
+    let begun = begin(host, target, &request);
+    let begun = body::refused(&mut request, begun).await?;
     // JSON whatever the content type says: `tritonclient` sends none.
     let bytes = begun.due.bound(body::collect(request, host.config.body_bytes)).await.map_err(InvokeError::from)??;
     let (begun, request) = parse(begun, bytes).await?;
     let id = request.id.clone();
-    match invoke::<http_body_util::Empty<Bytes>>(host, begun, Call::Ask(question, request)).await? {
-        Reply::Outputs { version, outputs } => {
-            let (name, version) = (version.function.as_str(), version.name.as_str());
-            let json = oip_json::write_response(name, version, id.as_deref(), &outputs)?;
-            Ok(respond::json_bytes(StatusCode::OK, json))
-        }
-        Reply::Http(_) => Err(HttpError::Internal("an inference was answered with a raw response".into())),
-    }
+    let answer = invoke::ask(host, begun, question, request).await?;
+    let (name, version) = (answer.version.function.as_str(), answer.version.name.as_str());
+    let json = oip_json::write_response(name, version, id.as_deref(), &answer.outputs)?;
+    Ok(respond::json_bytes(StatusCode::OK, json))
 }
 
 /// What can be said before the body is read.
 fn begin(host: &Host, target: &Target, request: &Request<Incoming>) -> Result<Begun, HttpError> {
     refuse_other_encodings(request)?;
-    Ok(crate::invoke::begin(host, target, Manner::Tensors)?)
+    Ok(invoke::begin(host, target, Manner::Tensors)?)
 }
 
 /// Large bodies take the processor for a while: not on the executor. The leave to be here goes with the body, which stays in
@@ -79,7 +70,7 @@ fn refuse_other_encodings(request: &Request<Incoming>) -> Result<(), HttpError> 
 pub(super) fn health(host: &Host, asks_ready: bool) -> Response<Body> {
     let ready = !host.draining.load(Ordering::Relaxed);
     let status = if asks_ready && !ready { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    respond::json_bytes(status, oip_metadata::server_health(true, ready))
+    respond::json_bytes(status, oip_metadata::server_health(ready))
 }
 
 /// `GET /v2`
@@ -104,5 +95,5 @@ pub(super) fn model_metadata(host: &Host, target: &Target) -> Result<Response<Bo
 /// `GET /v2/models/M/ready`: a stored version is ready, since a request wakes it.
 pub(super) fn model_ready(host: &Host, target: &Target) -> Result<Response<Body>, HttpError> {
     let version = host.catalog.resolve(&target.function, target.version.as_deref())?;
-    Ok(respond::json_bytes(StatusCode::OK, oip_metadata::model_ready(version.function.as_str(), true)))
+    Ok(respond::json_bytes(StatusCode::OK, oip_metadata::model_ready(version.function.as_str())))
 }

@@ -8,7 +8,7 @@ use hyper::body::{Body as _, Incoming};
 use super::body::{self, Body, BodyError, BoxError};
 use super::respond::HttpError;
 use crate::host::Host;
-use crate::invoke::{Call, Manner, Reply, Target, begin, invoke};
+use crate::invoke::{self, Begun, Manner, Target};
 
 /// Hands the request on, its path cut to what comes after the name; bodies stream both ways.
 pub(super) async fn call(
@@ -17,29 +17,24 @@ pub(super) async fn call(
     path: &str,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, HttpError> {
-    *request.uri_mut() = below(request.uri(), path)?;
     let limit_bytes = host.config.body_bytes;
-    let begun = if request.body().size_hint().lower() > limit_bytes {
-        Err(BodyError::TooLarge { limit_bytes }.into())
-    } else {
-        begin(host, target, Manner::Http).map_err(HttpError::from)
-    };
-    let begun = match begun {
-        Ok(begun) => begun,
-        Err(error) => {
-            body::refuse(&mut request).await;
-            return Err(error);
-        }
-    };
+    let begun = begin(host, target, path, &mut request);
+    let begun = body::refused(&mut request, begun).await?;
     // One that did not say its size breaks off at the limit.
     let limit = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
     let request = request.map(|body| Limited::new(body, limit).map_err(move |error| broken(error, limit_bytes)));
-    match invoke(host, begun, Call::Http(request)).await? {
-        Reply::Http(response) => {
-            Ok(response.map(|body| body.map_err(|error| -> BoxError { error.into() }).boxed_unsync()))
-        }
-        Reply::Outputs { .. } => Err(HttpError::Internal("a raw request was answered with tensors".into())),
+    let response = invoke::call(host, begun, request).await?;
+    Ok(response.map(|body| body.map_err(|error| -> BoxError { error.into() }).boxed_unsync()))
+}
+
+/// What can be said before the body is read.
+fn begin(host: &Host, target: &Target, path: &str, request: &mut Request<Incoming>) -> Result<Begun, HttpError> {
+    *request.uri_mut() = below(request.uri(), path)?;
+    let limit_bytes = host.config.body_bytes;
+    if request.body().size_hint().lower() > limit_bytes {
+        return Err(BodyError::TooLarge { limit_bytes }.into());
     }
+    Ok(invoke::begin(host, target, Manner::Http)?)
 }
 
 /// What the function sees of a body that ends before its end.

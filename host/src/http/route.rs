@@ -8,14 +8,10 @@ use crate::invoke::Target;
 /// Everything the server answers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {
-    /// `GET /healthz`
-    Healthz,
-    /// `GET /readyz`
-    Readyz,
-    /// `GET /v2/health/live`
-    ServerLive,
-    /// `GET /v2/health/ready`
-    ServerReady,
+    /// `GET /v2/health/live`, `/healthz`
+    Live,
+    /// `GET /v2/health/ready`, `/readyz`
+    Ready,
     /// `GET /v2`
     ServerMetadata,
     /// `GET /v2/models/M[/versions/V]`
@@ -65,11 +61,9 @@ pub fn route(method: &Method, path: &str) -> Result<Route, RouteError> {
         .ok_or(RouteError::NotFound)?;
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     match segments.as_slice() {
-        ["healthz"] => get(method, Route::Healthz),
-        ["readyz"] => get(method, Route::Readyz),
         ["v2"] => get(method, Route::ServerMetadata),
-        ["v2", "health", "live"] => get(method, Route::ServerLive),
-        ["v2", "health", "ready"] => get(method, Route::ServerReady),
+        ["v2", "health", "live"] | ["healthz"] => get(method, Route::Live),
+        ["v2", "health", "ready"] | ["readyz"] => get(method, Route::Ready),
         ["v2", "models", model, "versions", version, rest @ ..] => {
             let target = Target { function: (*model).into(), version: Some((*version).into()) };
             model_route(method, target, rest)

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::body::Body;
+use super::body::{self, Body};
 use super::respond::{self, HttpError};
 use super::route::{Route, route};
 use super::{infer, raw};
@@ -119,13 +119,14 @@ async fn serve_request(host: Arc<Host>, request: Request<Incoming>) -> Result<Re
 }
 
 /// The inner half: route, answer, `?`.
-async fn answer(host: &Arc<Host>, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
-    match route(request.method(), request.uri().path())? {
+async fn answer(host: &Arc<Host>, mut request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
+    let route = route(request.method(), request.uri().path());
+    match body::refused(&mut request, route).await? {
         Route::Infer(target) => infer::ask(host, &target, Question::Predict, request).await,
         Route::Explain(target) => infer::ask(host, &target, Question::Explain, request).await,
         Route::Function { target, path } => raw::call(host, &target, &path, request).await,
-        Route::Healthz | Route::ServerLive => Ok(infer::health(host, false)),
-        Route::Readyz | Route::ServerReady => Ok(infer::health(host, true)),
+        Route::Live => Ok(infer::health(host, false)),
+        Route::Ready => Ok(infer::health(host, true)),
         Route::ServerMetadata => Ok(infer::server_metadata()),
         Route::ModelMetadata(target) => infer::model_metadata(host, &target),
         Route::ModelReady(target) => infer::model_ready(host, &target),

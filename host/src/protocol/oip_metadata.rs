@@ -61,13 +61,13 @@ pub fn model_metadata(name: &str, versions: &[String], platform: Platform, signa
 }
 
 /// The body of `GET /v2/health/live` and `/v2/health/ready`.
-pub fn server_health(live: bool, ready: bool) -> Vec<u8> {
-    body(&ServerHealth { live, ready })
+pub fn server_health(ready: bool) -> Vec<u8> {
+    body(&ServerHealth { live: true, ready })
 }
 
 /// The body of `GET /v2/models/M/ready`.
-pub fn model_ready(name: &str, ready: bool) -> Vec<u8> {
-    body(&ModelReady { name, ready })
+pub fn model_ready(name: &str) -> Vec<u8> {
+    body(&ModelReady { name, ready: true })
 }
 
 fn body(value: &impl Serialize) -> Vec<u8> {
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn health_has_both_keys() {
-        assert_eq!(text(server_health(true, false)), r#"{"live":true,"ready":false}"#);
-        assert_eq!(text(model_ready("iris", true)), r#"{"name":"iris","ready":true}"#);
+        assert_eq!(text(server_health(false)), r#"{"live":true,"ready":false}"#);
+        assert_eq!(text(model_ready("iris")), r#"{"name":"iris","ready":true}"#);
     }
 }

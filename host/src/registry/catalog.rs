@@ -167,7 +167,9 @@ impl Catalog {
     /// Whether the version is deployed still.
     pub fn has(&self, version: &Version) -> bool {
         let function = self.function(version.function.as_str());
-        function.is_ok_and(|function| function.versions.values().any(|one| one.digest == version.digest))
+        function.is_ok_and(|function| {
+            function.versions.get(&version.name).is_some_and(|deployed| deployed.digest == version.digest)
+        })
     }
 
     /// A function by its name.

@@ -8,7 +8,7 @@ use wasmtime::component::Resource;
 
 use super::NnCtx;
 use super::bindings::tensor;
-use crate::tensor::{Datatype, MAX_RANK, Storage, Tensor, TensorError};
+use crate::tensor::{Datatype, Storage, Tensor, TensorError};
 
 /// What a guest's tensor handle stands for.
 pub struct GuestTensor {
@@ -103,12 +103,10 @@ impl tensor::HostTensor for NnCtx<'_> {
         ty: tensor::TensorType,
         data: Vec<u8>,
     ) -> wasmtime::Result<Resource<GuestTensor>> {
-        if dimensions.len() > MAX_RANK {
-            wasmtime::bail!("it makes a tensor of {} dimensions; {MAX_RANK} are the most", dimensions.len());
-        }
         let shape = dimensions.iter().map(|&dim| dim as usize).collect();
         let bytes = Bytes::from(data);
-        let size = bytes.len();
+        // The list of dimensions may be as long as a guest's memory: it counts as well.
+        let size = bytes.len().saturating_add(size_of_val(dimensions.as_slice()));
         let content = match Tensor::fixed(datatype(ty), shape, bytes.clone()) {
             Ok(tensor) => Content::Whole(tensor),
             Err(error) => Content::Malformed { dimensions, ty, data: bytes, error },

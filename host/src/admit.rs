@@ -48,7 +48,9 @@ pub struct Permit {
 pub enum AdmitError {
     #[error("the host holds as many requests as it may (limits.held_requests); try again later")]
     HostFull,
-    #[error("as many requests as may be are there for this function (limits.concurrency inside, a quarter of limits.held_requests beside); try again later")]
+    #[error(
+        "as many requests as may be are there for this function (limits.concurrency inside, a quarter of limits.held_requests beside); try again later"
+    )]
     FunctionFull,
 }
 

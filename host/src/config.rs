@@ -81,20 +81,10 @@ const KEYS: &[Key] = &[
         set: |config, text| assign(&mut config.drain_timeout, units::parse_duration(text), "a time such as 30s"),
         get: |config| units::format_duration(config.drain_timeout).into(),
     },
-    Key {
-        name: "log",
-        set: |config, text| {
-            config.log = text.to_owned();
-            Ok(())
-        },
-        get: |config| config.log.clone().into(),
-    },
+    Key { name: "log", set: |config, text| words(&mut config.log, text), get: |config| config.log.clone().into() },
     Key {
         name: "onnxruntime.library",
-        set: |config, text| {
-            config.onnxruntime.library = text.to_owned();
-            Ok(())
-        },
+        set: |config, text| words(&mut config.onnxruntime.library, text),
         get: |config| config.onnxruntime.library.clone().into(),
     },
     Key { name: "onnxruntime.devices", set: set_devices, get: |config| config.onnxruntime.devices.clone().into() },
@@ -134,20 +124,18 @@ impl Config {
             match std::fs::read_to_string(path).map_err(|error| error.to_string()).and_then(|text| flatten(&text)) {
                 Ok(entries) => {
                     for (name, value) in entries {
-                        config.set(&name, &value, &format!("{shown}: "), &mut mistakes);
+                        config.set(&name, &value, &format!("{shown}: {name}"), &mut mistakes);
                     }
                 }
                 Err(error) => mistakes.push(format!("{shown}: {}", error.trim_end())),
             }
         }
         for (variable, value) in variables() {
-            match KEYS.iter().find(|key| variable_name(key.name) == variable) {
-                Some(key) => config.set(key.name, &value, &format!("{variable}: "), &mut mistakes),
-                None => mistakes.push(format!("{variable}: there is no such setting")),
-            }
+            let name = KEYS.iter().map(|key| key.name).find(|name| variable_name(name) == variable);
+            config.set(name.unwrap_or_default(), &value, &variable, &mut mistakes);
         }
         for (name, value) in flags {
-            config.set(name, value, &format!("--{}: ", name.replace('_', "-")), &mut mistakes);
+            config.set(name, value, &format!("--{}", name.replace('_', "-")), &mut mistakes);
         }
         if mistakes.is_empty() { Ok(config) } else { Err(ConfigError(mistakes)) }
     }
@@ -174,15 +162,14 @@ impl Config {
         root.to_string()
     }
 
+    /// `origin` is where the value comes from, for messages.
     fn set(&mut self, name: &str, value: &str, origin: &str, mistakes: &mut Vec<String>) {
         let result = match KEYS.iter().find(|key| key.name == name) {
             Some(key) => (key.set)(self, value),
             None => Err("there is no such setting".into()),
         };
         if let Err(mistake) = result {
-            let repeated = origin.starts_with("NOCTI_") || origin.starts_with("--");
-            let subject = if repeated { String::new() } else { format!("{name}: ") };
-            mistakes.push(format!("{origin}{subject}{mistake}"));
+            mistakes.push(format!("{origin}: {mistake}"));
         }
     }
 }
@@ -235,6 +222,11 @@ fn flatten(text: &str) -> Result<Vec<(String, String)>, String> {
 
 fn assign<T, E>(place: &mut T, parsed: Result<T, E>, expected: &str) -> Result<(), String> {
     *place = parsed.map_err(|_| format!("this is not {expected}"))?;
+    Ok(())
+}
+
+fn words(place: &mut String, text: &str) -> Result<(), String> {
+    text.clone_into(place);
     Ok(())
 }
 

@@ -38,6 +38,8 @@ pub struct Deployed {
 pub enum DeployError {
     #[error("the upload broke off: {0}")]
     Upload(String),
+    #[error("nothing of the bundle came for {} s", STALL.as_secs())]
+    Stalled,
     #[error(transparent)]
     Bundle(#[from] SplitError),
     #[error(transparent)]
@@ -72,6 +74,9 @@ where
     Ok(Deployed { manifest, function, changed, size_bytes })
 }
 
+/// How long a client may pause while it uploads.
+const STALL: Duration = Duration::from_secs(30);
+
 /// Takes the bundle apart as it comes and stores the parts.
 async fn receive<B>(parts: &Parts, mut bundle: B) -> Result<(Arc<Manifest>, u64), DeployError>
 where
@@ -80,7 +85,7 @@ where
 {
     let mut splitter = Splitter::new();
     let (mut manifest, mut open, mut size_bytes) = (None, None, 0);
-    while let Some(frame) = bundle.frame().await {
+    while let Some(frame) = tokio::time::timeout(STALL, bundle.frame()).await.map_err(|_| DeployError::Stalled)? {
         let frame = frame.map_err(|error| DeployError::Upload(error.to_string()))?;
         let Ok(chunk) = frame.into_data() else { continue };
         size_bytes += chunk.len() as u64;
@@ -134,27 +139,16 @@ async fn in_turn(host: &Host, manifest: Arc<Manifest>) -> Result<Found, DeployEr
 /// Loads all of it once, to know what it is and that it can run here. Ends when nothing is being loaded any more.
 async fn examine(parts: &Arc<Parts>, manifest: &Manifest) -> Result<Found, DeployError> {
     let sessions = futures::future::join_all(manifest.models.iter().map(|model| lifecycle::open_session(parts, model)));
-    let component = async {
-        match manifest.component {
-            Some(blob) => lifecycle::load_component(parts, blob.sha256).await.map(Some),
-            None => Ok(None),
-        }
-    };
-    let (sessions, component) = tokio::join!(sessions, component);
+    let (sessions, component) = tokio::join!(sessions, lifecycle::load_component(parts, manifest));
     let (sessions, component) = (sessions.into_iter().collect::<Result<Vec<_>, _>>()?, component?);
     let models: Vec<ModelRecord> = (manifest.models.iter().zip(&sessions))
         .map(|(model, (_, session))| ModelRecord { name: model.name.clone(), signature: session.signature().clone() })
         .collect();
-    let (kind, signature) = match (component, models.as_slice()) {
-        (Some(Pre::Typed(_)), _) => (FunctionKind::Typed, manifest.signature.clone()),
-        (Some(Pre::Http(_)), _) => (FunctionKind::Http, manifest.signature.clone()),
-        (None, [model]) => (FunctionKind::ModelOnly, Some(model.signature.clone())),
-        (None, others) => {
-            let count = others.len();
-            return Err(DeployError::Incomplete(format!(
-                "without a component it needs exactly one model, and has {count}"
-            )));
-        }
+    let (kind, signature) = match component {
+        Some(Pre::Typed(_)) => (FunctionKind::Typed, manifest.signature.clone()),
+        Some(Pre::Http(_)) => (FunctionKind::Http, manifest.signature.clone()),
+        // The manifest's rules see to it that there is exactly one.
+        None => (FunctionKind::ModelOnly, models.first().map(|model| model.signature.clone())),
     };
     Ok(Found { kind, signature, models })
 }

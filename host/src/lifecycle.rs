@@ -18,7 +18,8 @@ use tokio::time::Instant;
 use crate::nn::session::Source;
 use crate::nn::{Models, NnError, Session, SessionKey};
 use crate::registry::catalog::Version;
-use crate::registry::digest::Digest;
+use crate::registry::digest::{Blob, Digest};
+use crate::registry::manifest::{Manifest, Model};
 use crate::registry::store::Store;
 use crate::runtime::RuntimeError;
 use crate::runtime::instance::Pre;
@@ -236,12 +237,7 @@ async fn make(parts: &Arc<Parts>, version: &Arc<Version>) -> Result<Live, WakeEr
         let opening = version.manifest.models.iter().map(|model| open_session(parts, model));
         futures::future::try_join_all(opening).await
     };
-    let component = async {
-        match version.manifest.component {
-            Some(blob) => load_component(parts, blob.sha256).await.map(Some),
-            None => Ok(None),
-        }
-    };
+    let component = load_component(parts, &version.manifest);
     let (sessions, pre, assets) = tokio::try_join!(sessions, component, assets::unpack(parts, version))?;
     let kind = match pre {
         None => match sessions.into_iter().next() {
@@ -260,19 +256,23 @@ async fn make(parts: &Arc<Parts>, version: &Arc<Version>) -> Result<Live, WakeEr
     Ok(Live { kind, used_at: Mutex::new(Instant::now()) })
 }
 
-pub(crate) async fn open_session(
-    parts: &Parts,
-    model: &crate::registry::manifest::Model,
-) -> Result<(String, Arc<Session>), WakeError> {
+pub(crate) async fn open_session(parts: &Parts, model: &Model) -> Result<(String, Arc<Session>), WakeError> {
     let file = local_file(parts, &model.blob.sha256)?;
     let options = &model.options;
-    let key = SessionKey { digest: model.blob.sha256, device: options.device, intra_threads: options.intra_threads };
     let name = model.name.as_str();
-    let session = parts.models.open(key, name, Source::File(file), options.warmup).await?;
+    let session = parts.models.open(session_key(model), name, Source::File(file), options.warmup).await?;
     Ok((name.to_owned(), session))
 }
 
-pub(crate) async fn load_component(parts: &Arc<Parts>, digest: Digest) -> Result<Pre, WakeError> {
+/// Which session serves a model.
+pub(crate) fn session_key(model: &Model) -> SessionKey {
+    let options = &model.options;
+    SessionKey { digest: model.blob.sha256, device: options.device, intra_threads: options.intra_threads }
+}
+
+/// A version's component, if it has one.
+pub(crate) async fn load_component(parts: &Arc<Parts>, manifest: &Manifest) -> Result<Option<Pre>, WakeError> {
+    let Some(Blob { sha256: digest, .. }) = manifest.component else { return Ok(None) };
     let file = local_file(parts, &digest)?;
     let parts = Arc::clone(parts);
     // Compiling takes the processor for as long as it takes: not on the executor.
@@ -282,7 +282,7 @@ pub(crate) async fn load_component(parts: &Arc<Parts>, digest: Digest) -> Result
         })
     });
     match loaded.await {
-        Ok(result) => result.map_err(|error| WakeError::Component(Arc::new(error))),
+        Ok(result) => result.map(Some).map_err(|error| WakeError::Component(Arc::new(error))),
         Err(error) => Err(WakeError::Host(format!("loading the component failed: {error}"))),
     }
 }

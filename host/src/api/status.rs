@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::host::Host;
 use crate::http::body::Body;
 use crate::http::respond;
-use crate::lifecycle::{State, VersionStatus};
+use crate::lifecycle::{self, State, VersionStatus};
 use crate::nn::graph::SessionInfo;
 use crate::registry::catalog::Version;
 use crate::registry::revision::FunctionKind;
@@ -100,7 +100,7 @@ pub(crate) fn status(host: &Host) -> Response<Body> {
 }
 
 fn has_model(version: &Version, info: &SessionInfo) -> bool {
-    version.manifest.models.iter().any(|model| model.blob.sha256 == info.key.digest)
+    version.manifest.models.iter().any(|model| lifecycle::session_key(model) == info.key)
 }
 
 fn instances(status: &VersionStatus) -> Instances {

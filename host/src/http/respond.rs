@@ -233,6 +233,7 @@ fn classify_deploy(error: &DeployError) -> Class {
         DeployError::Upload(_) | DeployError::Bundle(_) | DeployError::Incomplete(_) => {
             (StatusCode::BAD_REQUEST, "invalid_bundle")
         }
+        DeployError::Stalled => (StatusCode::REQUEST_TIMEOUT, "body_timeout"),
         DeployError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
         DeployError::Failed(_) => INTERNAL,
         DeployError::Rejected(source) => match source {

@@ -48,7 +48,7 @@ impl Kind {
     }
 }
 
-/// Nesting of sub-graphs that is still believed; deeper files are left to ONNX Runtime's own limit.
+/// Nesting of sub-graphs that is still believed: no exporter comes near it, and the walk recurses.
 const MAX_DEPTH: usize = 200;
 
 struct Walk<R: Read + Seek> {
@@ -60,9 +60,8 @@ struct Walk<R: Read + Seek> {
 impl<R: Read + Seek> Walk<R> {
     /// Walks a message of `length` bytes; stops early, wherever it is, once a tensor refers to external data.
     fn message(&mut self, length: u64, kind: Kind, depth: usize) -> io::Result<bool> {
-        // Too deep to be judged: treated as guilty.
         if depth > MAX_DEPTH {
-            return Ok(true);
+            return Err(io::ErrorKind::InvalidData.into());
         }
         let end = self.left.checked_sub(length).ok_or(io::ErrorKind::InvalidData)?;
         while self.left > end {

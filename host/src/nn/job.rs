@@ -26,7 +26,16 @@ pub(super) struct Job {
 /// What the caller awaits.
 pub(super) struct Ticket {
     answer: oneshot::Receiver<Result<Outputs, NnError>>,
-    run: Arc<RunOptions>,
+    _run: Terminate,
+}
+
+/// Ends a run when dropped. After the run that is harmless: options are never used twice.
+pub(super) struct Terminate(pub(super) Arc<RunOptions>);
+
+impl Drop for Terminate {
+    fn drop(&mut self) {
+        let _ = self.0.terminate();
+    }
 }
 
 impl Job {
@@ -34,7 +43,7 @@ impl Job {
     pub(super) fn new(model: &str, inputs: Vec<(String, Tensor)>) -> Result<(Self, Ticket), NnError> {
         let run = RunOptions::new().map(Arc::new).map_err(|error| run_error(model, &error))?;
         let (sender, receiver) = oneshot::channel();
-        Ok((Self { inputs, run: Arc::clone(&run), answer: sender }, Ticket { answer: receiver, run }))
+        Ok((Self { inputs, run: Arc::clone(&run), answer: sender }, Ticket { answer: receiver, _run: Terminate(run) }))
     }
 
     /// Runs the model, unless nobody waits for the answer any more.
@@ -82,12 +91,5 @@ pub(super) fn without_source_location(message: &str) -> String {
 impl Ticket {
     pub(super) async fn outputs(mut self, model: &str) -> Result<Outputs, NnError> {
         (&mut self.answer).await.unwrap_or_else(|_| Err(NnError::Ended(model.to_owned())))
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        // After the answer this flags a run that is over, which is harmless: options are never used twice.
-        let _ = self.run.terminate();
     }
 }

@@ -14,7 +14,7 @@ use ort::session::{RunOptions, Session as OrtSession};
 use tokio::sync::oneshot;
 
 use super::device::{self, Target};
-use super::job::{self, Job, Outputs};
+use super::job::{self, Job, Outputs, Terminate};
 use super::library::Library;
 use super::{NnError, external, value};
 use crate::tensor::{Datatype, MAX_RANK, Signature, Tensor, TensorSpec};
@@ -41,15 +41,6 @@ pub struct Options {
 
 /// After this time from the start of loading a warm-up is ended.
 const WARM_UP: Duration = Duration::from_secs(10);
-
-/// Ends a run when dropped.
-struct Terminate(Arc<RunOptions>);
-
-impl Drop for Terminate {
-    fn drop(&mut self) {
-        let _ = self.0.terminate();
-    }
-}
 
 /// A model ready to run. Shared by reference; see the module's text for what ends it.
 #[derive(Debug)]

@@ -35,8 +35,9 @@ static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Why the server cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    #[error("cannot listen on {address}: {}; choose another address with --listen", describe(.source))]
-    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("cannot listen on {address}: {}; choose another address with --listen", describe(.reason))]
+    // Not named `source`: the message has all of it.
+    Listen { address: SocketAddr, reason: std::io::Error },
 }
 
 fn describe(error: &std::io::Error) -> String {
@@ -48,7 +49,7 @@ fn describe(error: &std::io::Error) -> String {
 
 /// Takes the address; port 0 takes a free one.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
-    TcpListener::bind(address).await.map_err(|source| ServerError::Listen { address, source })
+    TcpListener::bind(address).await.map_err(|reason| ServerError::Listen { address, reason })
 }
 
 /// Serves until `stop`, then lets requests in flight finish for `drain_timeout` at most. True when all of them did.

@@ -3,7 +3,6 @@
 //! Pure: no HTTP types, no status codes, no I/O, no state. What a value on the wire means is decided here; what to
 //! answer when it means nothing is decided by whoever owns the connection.
 
-pub mod base64;
 pub mod check;
 pub mod oip_json;
 pub mod oip_metadata;

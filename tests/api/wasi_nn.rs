@@ -1,5 +1,7 @@
 //! `wasi:nn` as a guest sees it: models by name and from bytes, all tensor types, every mistake an error value.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use nocti_tests::{TestHost, bundle_with, fixture_guest, fixture_model};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -137,7 +139,7 @@ async fn an_unknown_model_is_not_found_and_the_known_ones_are_named() {
 /// A model in a BYTES input, as JSON takes bytes that are no text.
 fn bytes(file: &str) -> Value {
     let content = std::fs::read(fixture_model(file)).expect("it is there");
-    let mut input = tensor("model", "BYTES", &[1], json!([nocti::protocol::base64::encode(&content)]));
+    let mut input = tensor("model", "BYTES", &[1], json!([STANDARD.encode(&content)]));
     input["parameters"] = json!({"content_type": "base64"});
     input
 }

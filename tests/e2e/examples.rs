@@ -1,6 +1,7 @@
 //! Every example is deployed as its README says and gives the answers that its author promises.
 
-use nocti::protocol::base64;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use nocti_tests::{HostProcess, example};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -19,7 +20,7 @@ async fn host_with(path: &str) -> (HostProcess, TempDir) {
 }
 
 fn png(files: &[Vec<u8>]) -> Value {
-    let data: Vec<String> = files.iter().map(|file| base64::encode(file)).collect();
+    let data: Vec<String> = files.iter().map(|file| STANDARD.encode(file)).collect();
     let parameters = json!({"content_type": "base64"});
     json!([{"name": "png", "datatype": "BYTES", "shape": [files.len()], "parameters": parameters, "data": data}])
 }

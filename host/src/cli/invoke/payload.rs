@@ -6,12 +6,13 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::cli::WrongUsage;
 use crate::cli::show::{Spec, describe};
-use crate::protocol::base64;
 
 /// The inputs of a function, as its metadata says.
 #[derive(Debug, Default, Deserialize)]
@@ -72,7 +73,7 @@ pub(super) fn request(
             "datatype": "BYTES",
             "shape": vec![1; spec.shape.len()],
             "parameters": { "content_type": "base64" },
-            "data": [base64::encode(&bytes)],
+            "data": [STANDARD.encode(&bytes)],
         }));
     }
     Ok(serde_json::to_vec(&json!({ "inputs": inputs }))?)

@@ -201,8 +201,11 @@ fn bytes_that_are_no_text_come_as_base64() {
     let request = input("BYTES", r#"["iVBO\/w=="]"#).expect("valid");
     let Storage::Variable(elements) = request.inputs[0].1.storage() else { panic!("BYTES") };
     assert_eq!(elements.as_slice(), [&[0x89, b'P', b'N', 0xff][..]]);
-    let said = |datatype, data| input(datatype, data).expect_err("must be refused").to_string();
+    let said = |datatype: &str, data: &str| input(datatype, data).expect_err("must be refused").to_string();
     assert_eq!(said("BYTES", r#"["iVBO/w"]"#), r#"input 'x': element 0 is "iVBO/w", which is not base64"#);
+    for text in ["Z", "Zg", "Zg=", "Zh==", "Zm9=", "=", "====", "Zg==Zg==", "Z===", "Zm 9", "Zm9v\\n", "Zm-_", "Zmé"] {
+        assert!(said("BYTES", &format!(r#"["{text}"]"#)).ends_with("which is not base64"), "{text}");
+    }
     assert!(said("INT8", "[1]").contains("only BYTES"));
 }
 

@@ -13,9 +13,12 @@ use futures::StreamExt;
 use indexmap::IndexMap;
 
 use super::digest::Digest;
+use super::excerpt::excerpt;
 use super::manifest::Manifest;
 use super::name::{AliasName, FunctionName, VersionName};
-use super::revision::{FunctionKind, ModelRecord, Revision, RevisionError, VersionRecord, has_versions};
+use super::revision::{
+    FunctionKind, ModelRecord, Revision, RevisionError, VersionRecord, has_versions, unknown_function, unknown_version,
+};
 use super::store::{Store, StoreError};
 use super::timestamp::Timestamp;
 use crate::tensor::Signature;
@@ -99,9 +102,9 @@ pub struct Published {
 /// Why the catalog has no answer or made no change.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
-    #[error("Request for unknown model: '{0}' is not found")]
+    #[error("{}", unknown_function(.0))]
     UnknownFunction(String),
-    #[error("Request for unknown model: '{function}' version '{version}' is not found; {}", has_versions(.function, .existing))]
+    #[error("{}", unknown_version(.function, .version, .existing))]
     UnknownVersion { function: FunctionName, version: String, existing: Vec<VersionName> },
     #[error(
         "function '{function}' gets no traffic: it has no alias '{}'; name a version, or deploy one without --no-traffic; {}",
@@ -297,7 +300,7 @@ impl Function {
         let (function, existing) = (self.name().clone(), self.versions.keys().cloned().collect());
         match version {
             None | Some(AliasName::LIVE) => CatalogError::NoTraffic { function, existing },
-            Some(version) => CatalogError::UnknownVersion { function, version: shown(version), existing },
+            Some(version) => CatalogError::UnknownVersion { function, version: excerpt(version), existing },
         }
     }
 }
@@ -306,13 +309,13 @@ fn entry<'s>(snapshot: &'s Snapshot, function: &str) -> Result<&'s Arc<Function>
     match snapshot.get_key_value(function) {
         Some((_, Entry::Usable(function))) => Ok(function),
         Some((name, Entry::Damaged(why))) => Err(CatalogError::Damaged { function: name.clone(), why: why.clone() }),
-        None => Err(CatalogError::UnknownFunction(shown(function))),
+        None => Err(CatalogError::UnknownFunction(excerpt(function))),
     }
 }
 
 /// A text that is no name is the name of no function.
 fn name(text: &str) -> Result<FunctionName, CatalogError> {
-    text.parse().map_err(|_| CatalogError::UnknownFunction(shown(text)))
+    text.parse().map_err(|_| CatalogError::UnknownFunction(excerpt(text)))
 }
 
 /// The name whose share of the total weight `draw` falls into.
@@ -324,11 +327,6 @@ fn pick<'n, N: ?Sized>(weights: impl Iterator<Item = (&'n N, u32)>, mut draw: u3
         }
     }
     None
-}
-
-/// A caller's text, made fit for a message.
-fn shown(text: &str) -> String {
-    text.chars().take(120).flat_map(char::escape_debug).collect()
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::excerpt::excerpt;
+
 /// Where a model wants to run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -29,7 +31,7 @@ impl FromStr for Device {
     type Err = NotADevice;
 
     fn from_str(text: &str) -> Result<Self, NotADevice> {
-        let refuse = || NotADevice(text.chars().take(80).flat_map(char::escape_debug).collect());
+        let refuse = || NotADevice(excerpt(text));
         match text {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),

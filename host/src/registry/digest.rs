@@ -9,6 +9,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::excerpt::excerpt;
+
 /// The sha256 of some bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -89,7 +91,7 @@ impl FromStr for Digest {
         let lower_case = !text.bytes().any(|b| b.is_ascii_uppercase());
         match hex::decode_to_slice(text, &mut bytes) {
             Ok(()) if lower_case => Ok(Self(bytes)),
-            _ => Err(NotADigest(text.chars().take(80).collect())),
+            _ => Err(NotADigest(excerpt(text))),
         }
     }
 }

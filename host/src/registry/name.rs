@@ -10,6 +10,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::excerpt::excerpt;
+
 /// Text that breaks the rule for a kind of name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{text}' is not a valid {what}: {rule}")]
@@ -21,8 +23,7 @@ pub struct NameError {
 
 impl NameError {
     fn new(what: &'static str, rule: &'static str, text: &str) -> Self {
-        // A caller's text may be any length; a message need not be.
-        Self { what, rule, text: text.chars().take(120).flat_map(char::escape_debug).collect() }
+        Self { what, rule, text: excerpt(text) }
     }
 }
 

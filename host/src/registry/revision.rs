@@ -11,6 +11,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::digest::Digest;
+use super::excerpt::excerpt;
 use super::name::{AliasName, FunctionName, ModelName, VersionName};
 use super::timestamp::Timestamp;
 use crate::tensor::Signature;
@@ -97,9 +98,9 @@ pub enum RevisionError {
     VersionTaken { function: FunctionName, version: VersionName, deployed: Digest, offered: Digest },
     #[error("'{name}' cannot be both a version and an alias of function '{function}'; choose another {choose}")]
     NameClash { function: FunctionName, name: String, choose: &'static str },
-    #[error("Request for unknown model: '{0}' is not found")]
+    #[error("{}", unknown_function(.0.as_str()))]
     UnknownFunction(FunctionName),
-    #[error("Request for unknown model: '{function}' version '{version}' is not found; {}", has_versions(.function, .existing))]
+    #[error("{}", unknown_version(.function, .version, .existing))]
     UnknownVersion { function: FunctionName, version: String, existing: Vec<VersionName> },
     #[error(
         "version '{version}' of function '{function}' gets requests through alias '{alias}'; deploy another \
@@ -206,12 +207,23 @@ impl Revision {
             return RevisionError::UnknownFunction(self.function.clone());
         }
         let existing = self.versions.keys().cloned().collect();
-        RevisionError::UnknownVersion { function: self.function.clone(), version: version.to_owned(), existing }
+        RevisionError::UnknownVersion { function: self.function.clone(), version: excerpt(version), existing }
     }
 
     fn next(&self, action: Action, now: Timestamp) -> Self {
         Self { revision: self.revision + 1, created_at: now, action, ..self.clone() }
     }
+}
+
+/// The message about a function that is not there.
+pub(super) fn unknown_function(function: &str) -> String {
+    format!("Request for unknown model: '{function}' is not found")
+}
+
+/// The message about a version that is not there.
+pub(super) fn unknown_version(function: &FunctionName, version: &str, existing: &[VersionName]) -> String {
+    let there = has_versions(function, existing);
+    format!("Request for unknown model: '{function}' version '{version}' is not found; {there}")
 }
 
 /// What there is, for a message about what there is not.

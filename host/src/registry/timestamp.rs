@@ -8,6 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::excerpt::excerpt;
+
 const DAY: u64 = 86_400;
 
 /// Seconds since 1970, between then and the end of the year 9999.
@@ -45,7 +47,7 @@ impl FromStr for Timestamp {
     type Err = NotATimestamp;
 
     fn from_str(text: &str) -> Result<Self, NotATimestamp> {
-        let refuse = || NotATimestamp(text.chars().take(40).flat_map(char::escape_debug).collect());
+        let refuse = || NotATimestamp(excerpt(text));
         let field = |range: std::ops::Range<usize>| text.get(range).and_then(|digits| digits.parse::<u64>().ok());
         let numbers = [field(0..4), field(5..7), field(8..10), field(11..13), field(14..16), field(17..19)];
         let [Some(year), Some(month), Some(day), Some(hour), Some(minute), Some(second)] = numbers else {

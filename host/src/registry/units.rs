@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use super::excerpt::excerpt;
+
 const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 const DURATIONS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
@@ -25,7 +27,7 @@ pub fn parse_size(text: &str) -> Result<u64, UnitError> {
         what: "size",
         units: "B, KiB, MiB or GiB",
         example: "128MiB",
-        text: shown(text),
+        text: excerpt(text),
     })
 }
 
@@ -35,7 +37,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
         what: "duration",
         units: "ms, s, m or h",
         example: "30s",
-        text: shown(text),
+        text: excerpt(text),
     })
 }
 
@@ -64,10 +66,6 @@ fn format(value: u64, units: &[(&str, u64)]) -> String {
 
 fn is_number(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit())
-}
-
-fn shown(text: &str) -> String {
-    text.chars().take(80).flat_map(char::escape_debug).collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,10 @@
 //! tensor can be a slice of a request's body, an ONNX Runtime output or a guest's copy, and cloning one moves nothing.
 //! The storage is freed when the last clone goes.
 
+use std::str::FromStr;
+
 use bytes::Bytes;
+use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::{Deserialize, Serialize};
 
 /// The element types of the Open Inference Protocol v2, which are the ONNX tensor types under other names.
@@ -26,6 +29,11 @@ pub enum Datatype {
     Fp64,
     Bytes,
 }
+
+/// Text that names no datatype.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is not a datatype; use BOOL, UINT8 to UINT64, INT8 to INT64, FP16, BF16, FP32, FP64 or BYTES")]
+pub struct NotADatatype;
 
 /// One input or output of a model or function: its name, type and shape (-1: any size).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,6 +188,14 @@ impl Datatype {
             Self::Fp64 => "FP64",
             Self::Bytes => "BYTES",
         }
+    }
+}
+
+impl FromStr for Datatype {
+    type Err = NotADatatype;
+
+    fn from_str(text: &str) -> Result<Self, NotADatatype> {
+        Self::deserialize(StrDeserializer::<ValueError>::new(text)).map_err(|_| NotADatatype)
     }
 }
 

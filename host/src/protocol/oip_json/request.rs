@@ -9,7 +9,6 @@ use std::fmt;
 
 use bytes::Bytes;
 use serde::Deserialize;
-use serde::de::value::{BorrowedStrDeserializer, Error as NameError};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -94,7 +93,7 @@ fn read_input(body: &Bytes, input: WireInput<'_>) -> Result<(String, Tensor), Pr
 }
 
 fn read_tensor(body: &Bytes, input: &WireInput<'_>, parameters: &[(String, Parameter)]) -> Result<Tensor, String> {
-    let datatype = Datatype::deserialize(BorrowedStrDeserializer::<NameError>::new(&input.datatype))
+    let datatype: Datatype = (input.datatype.parse())
         .map_err(|_| format!("'{}' is not a datatype of the Open Inference Protocol", input.datatype))?;
     let shape = (input.shape.iter())
         .map(|&dim| usize::try_from(dim).map_err(|_| format!("its shape {:?} has a negative dimension", input.shape)))

@@ -6,10 +6,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Deserialize;
-use serde::de::value::{Error as ValueError, StrDeserializer};
 use toml::de::{DeTable, DeValue};
 
+use super::super::excerpt::excerpt;
 use super::super::manifest::{Instances, Limits, Manifest, ModelOptions, Network};
 use super::super::name::ModelName;
 use super::super::rules::{self, Check};
@@ -140,8 +139,8 @@ fn tensors(tables: Vec<Table<'_>>) -> Vec<TensorSpec> {
             table.note(table.at(), "shape", "is missing");
         }
         let datatype = datatype.and_then(|text| {
-            let read = Datatype::deserialize(StrDeserializer::<ValueError>::new(text.value));
-            read.map_err(|_| table.note(text.at, "datatype", no_datatype(text.value))).ok()
+            let read = text.value.parse::<Datatype>();
+            read.map_err(|why| table.note(text.at, "datatype", format!("'{}' {why}", excerpt(text.value)))).ok()
         });
         if let Some(name) = name {
             // The stand-ins let the rest be checked; a mistake has been noted, so the result will not count.
@@ -258,11 +257,4 @@ fn noted(table: &Table<'_>, at: usize, key: &str, check: Check) {
     if let Err(why) = check {
         table.note(at, key, why);
     }
-}
-
-fn no_datatype(text: &str) -> String {
-    format!(
-        "'{}' is not a datatype; use BOOL, UINT8 to UINT64, INT8 to INT64, FP16, BF16, FP32, FP64 or BYTES",
-        text.escape_debug()
-    )
 }

@@ -8,9 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize};
 
 use super::device::Device;
 use super::digest::{Blob, Digest};
@@ -54,7 +52,6 @@ pub struct Manifest {
     /// Its environment variables.
     pub env: BTreeMap<String, String>,
     /// Numbers from training, shown with the version.
-    #[serde(deserialize_with = "exact_numbers")]
     pub metrics: BTreeMap<String, f64>,
 }
 
@@ -70,17 +67,17 @@ pub struct Model {
     pub options: ModelOptions,
 }
 
-/// How a model is to be run. With the model's digest, this is all a session depends on.
+/// How a model is to be run. Whoever uses the same model with the same device and threads shares its session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelOptions {
     /// Where.
     pub device: Device,
-    /// The most requests that may share one run; 1: none do.
+    /// The most requests that may share one run; 1: none do. Without effect yet: every request has its own run.
     pub max_batch: u32,
     /// Threads inside one run.
     pub intra_threads: u32,
-    /// Whether to run once with zeros after loading.
+    /// Whether to run once with zeros after loading; who loads the session first decides.
     pub warmup: bool,
 }
 
@@ -114,11 +111,12 @@ pub struct Limits {
 pub struct Instances {
     /// Requests one instance serves before it is replaced.
     pub reuse: u32,
-    /// Idle instances to keep always; 0 scales to zero.
+    /// Idle instances that are kept beyond `idle_timeout`. None is made before a request needs it. 0: the version goes
+    /// back to disk when it is not used; otherwise it stays live once it has been woken.
     pub min_warm: u32,
     /// The most idle instances to keep.
     pub max_warm: u32,
-    /// How long an instance may be idle.
+    /// How long an instance may be idle, while there are more than `min_warm`.
     #[serde(rename = "idle_timeout_ms", with = "millis")]
     pub idle_timeout: Duration,
 }
@@ -269,16 +267,6 @@ impl Default for Instances {
     fn default() -> Self {
         Self { reuse: 1000, min_warm: 0, max_warm: 16, idle_timeout: Duration::from_secs(30) }
     }
-}
-
-/// Reads numbers to the last bit. `serde_json` by itself is off by one in the last place now and then, and such a
-/// manifest would not be canonical any more.
-fn exact_numbers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, f64>, D::Error> {
-    let read = |(key, number): (String, Box<RawValue>)| match number.get().parse() {
-        Ok(exact) => Ok((key, exact)),
-        Err(_) => Err(D::Error::custom(format!("metric '{key}' must be a number, not {number}"))),
-    };
-    BTreeMap::<String, Box<RawValue>>::deserialize(deserializer)?.into_iter().map(read).collect()
 }
 
 /// Durations as whole milliseconds.

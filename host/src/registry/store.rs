@@ -31,7 +31,7 @@ const MAX_REVISION_BYTES: u64 = 16 << 20;
 #[derive(Debug, Clone)]
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
-    folder: Option<Arc<folder::Folder>>,
+    folder: Arc<folder::Folder>,
 }
 
 /// Why the store did not do as asked. Objects are named by their place in the store, never by a path of the machine.
@@ -69,12 +69,7 @@ impl Store {
             .map_err(failed)?;
         // A revision must not be durable before the blobs it names, nor be lost after it was confirmed.
         let files = LocalFileSystem::new_with_prefix(folder.root()).map_err(|error| failed(error.into()))?;
-        Ok(Self { objects: Arc::new(files.with_fsync(true)), folder: Some(Arc::new(folder)) })
-    }
-
-    /// A store over any object store that has create-only writes.
-    pub fn over(objects: Arc<dyn ObjectStore>) -> Self {
-        Self { objects, folder: None }
+        Ok(Self { objects: Arc::new(files.with_fsync(true)), folder: Arc::new(folder) })
     }
 
     /// Begins to write a blob whose size and digest are known.
@@ -102,15 +97,10 @@ impl Store {
         Ok(content)
     }
 
-    /// The size of a blob, `None` if there is no such blob.
-    pub async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
-        blob_writer::size(&*self.objects, &blob_path(digest)).await
-    }
-
-    /// The file that holds a blob, for those that read files; `None` if the store is not in a folder or has no such blob.
-    /// The file must not be changed.
+    /// The file that holds a blob, for those that read files; `None` if there is no such blob. The file must not be
+    /// changed.
     pub fn local_path(&self, digest: &Digest) -> Option<PathBuf> {
-        let root = self.folder.as_ref()?.root();
+        let root = self.folder.root();
         Some(root.join("blobs").join("sha256").join(digest.to_string())).filter(|path| path.is_file())
     }
 

@@ -3,7 +3,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use object_store::memory::InMemory;
+use tempfile::TempDir;
 
 use super::*;
 use crate::registry::digest::Blob;
@@ -26,8 +26,11 @@ fn deployment(function: &str, version: &str, content: &str) -> Deployment {
     }
 }
 
-fn memory() -> Store {
-    Store::over(Arc::new(InMemory::new()))
+/// An empty store, and the folder it is in.
+async fn empty() -> (TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open_folder(dir.path()).await.unwrap();
+    (dir, store)
 }
 
 async fn deployed(catalog: &Catalog, function: &str, version: &str) -> Published {
@@ -40,7 +43,7 @@ fn resolved(catalog: &Catalog, function: &str, version: Option<&str>) -> Result<
 
 #[tokio::test]
 async fn what_is_deployed_is_resolved_at_once_and_after_a_restart() {
-    let store = memory();
+    let (_dir, store) = empty().await;
     let catalog = Catalog::load(store.clone()).await.unwrap();
     deployed(&catalog, "f", "1").await;
     let second = deployed(&catalog, "f", "2").await;
@@ -58,7 +61,8 @@ async fn what_is_deployed_is_resolved_at_once_and_after_a_restart() {
 
 #[tokio::test]
 async fn what_is_unknown_is_answered_with_what_is_known() {
-    let catalog = Catalog::load(memory()).await.unwrap();
+    let (_dir, store) = empty().await;
+    let catalog = Catalog::load(store).await.unwrap();
     assert_eq!(resolved(&catalog, "x", None), Err("Request for unknown model: 'x' is not found".to_owned()));
     assert!(matches!(catalog.delete_function("Not A Name").await, Err(CatalogError::UnknownFunction(_))));
     deployed(&catalog, "f", "1.0.0").await;
@@ -73,7 +77,8 @@ async fn what_is_unknown_is_answered_with_what_is_known() {
 
 #[tokio::test]
 async fn deploying_the_same_again_changes_nothing() {
-    let catalog = Catalog::load(memory()).await.unwrap();
+    let (_dir, store) = empty().await;
+    let catalog = Catalog::load(store).await.unwrap();
     let first = deployed(&catalog, "f", "1").await;
     let again = deployed(&catalog, "f", "1").await;
     assert!(!again.changed);
@@ -85,7 +90,7 @@ async fn deploying_the_same_again_changes_nothing() {
 
 #[tokio::test]
 async fn deleting_is_seen_at_once_and_survives() {
-    let store = memory();
+    let (_dir, store) = empty().await;
     let catalog = Catalog::load(store.clone()).await.unwrap();
     for version in ["1", "2"] {
         deployed(&catalog, "f", version).await;
@@ -106,7 +111,7 @@ async fn deleting_is_seen_at_once_and_survives() {
 
 #[tokio::test]
 async fn two_writers_of_one_store_both_succeed() {
-    let store = memory();
+    let (_dir, store) = empty().await;
     let one = Catalog::load(store.clone()).await.unwrap();
     let other = Catalog::load(store.clone()).await.unwrap();
     let (a, b) = (0..8).map(|n| (format!("a{n}"), format!("b{n}"))).unzip::<_, _, Vec<_>, Vec<_>>();
@@ -123,7 +128,7 @@ async fn two_writers_of_one_store_both_succeed() {
 
 #[tokio::test]
 async fn a_lost_race_is_run_again_on_the_winners_state() {
-    let store = memory();
+    let (_dir, store) = empty().await;
     let catalog = Catalog::load(store.clone()).await.unwrap();
     let winner = Catalog::load(store.clone()).await.unwrap();
     deployed(&winner, "f", "1").await;
@@ -149,8 +154,7 @@ async fn a_lost_race_is_run_again_on_the_winners_state() {
 
 #[tokio::test]
 async fn a_damaged_function_leaves_the_others_alone() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open_folder(dir.path()).await.unwrap();
+    let (dir, store) = empty().await;
     let catalog = Catalog::load(store.clone()).await.unwrap();
     for function in ["broken-blob", "broken-revision", "whole"] {
         deployed(&catalog, function, "1").await;
@@ -184,7 +188,8 @@ fn weights_decide_by_their_share() {
 
 #[tokio::test]
 async fn traffic_is_split_between_versions() {
-    let catalog = Catalog::load(memory()).await.unwrap();
+    let (_dir, store) = empty().await;
+    let catalog = Catalog::load(store).await.unwrap();
     deployed(&catalog, "f", "1").await;
     deployed(&catalog, "f", "2").await;
     let change = |current: &Revision| {

@@ -1,8 +1,8 @@
 //! Writing one blob as its bytes arrive.
 //!
 //! Memory use is bounded by one part whatever the blob's size. The blob appears in the store when [`BlobWriter::commit`]
-//! has found its content to be as announced, and only then; a writer that is dropped, aborted or failed leaves nothing. A
-//! blob that the store has already is not written again, only checked.
+//! has found its content to be as announced, and only then; a writer that is dropped or failed leaves nothing. A blob that
+//! the store has already is not written again, only checked.
 
 use std::sync::Arc;
 
@@ -72,11 +72,6 @@ impl BlobWriter {
         written.map(drop).map_err(failed("write", &self.path))
     }
 
-    /// Gives the blob up. Dropping the writer does the same, a little later.
-    pub async fn abort(mut self) {
-        self.discard().await;
-    }
-
     async fn write_part(&mut self) -> Result<(), StoreError> {
         let part = std::mem::take(&mut self.pending).freeze();
         if self.upload.is_none() {
@@ -86,18 +81,13 @@ impl BlobWriter {
         let upload = self.upload.as_mut().expect("it was begun above if it had not been before");
         // One part at a time: whoever sends waits for the disk, and nothing piles up.
         if let Err(error) = upload.put_part(part).await {
-            // At once rather than on drop: on a full disk, what was written is in the way of whatever comes next.
-            self.discard().await;
+            // At once rather than on drop: on a full disk, what was written is in the way of whatever comes next. Where that
+            // fails too nothing is left to try; what remains is swept when the store is next opened.
+            let _ = upload.abort().await;
+            self.upload = None;
             return Err(failed("write", &self.path)(error));
         }
         Ok(())
-    }
-
-    async fn discard(&mut self) {
-        if let Some(mut upload) = self.upload.take() {
-            // Nothing is left to try; what remains is swept when the store is next opened.
-            let _ = upload.abort().await;
-        }
     }
 
     fn wrong_content(&self) -> StoreError {
@@ -106,7 +96,7 @@ impl BlobWriter {
 }
 
 /// The size of the object at `path`, `None` if there is none.
-pub(super) async fn size(objects: &dyn ObjectStore, path: &ObjectPath) -> Result<Option<u64>, StoreError> {
+async fn size(objects: &dyn ObjectStore, path: &ObjectPath) -> Result<Option<u64>, StoreError> {
     match objects.head(path).await {
         Ok(found) => Ok(Some(found.size)),
         Err(object_store::Error::NotFound { .. }) => Ok(None),

@@ -1,12 +1,11 @@
 use std::fs;
 use std::path::Path;
 
-use object_store::memory::InMemory;
 use tempfile::TempDir;
 
 use super::*;
 use crate::registry::name::AliasName;
-use crate::registry::revision::{Action, FunctionKind, VersionRecord};
+use crate::registry::revision::{FunctionKind, VersionRecord};
 
 fn name(text: &str) -> FunctionName {
     text.parse().unwrap()
@@ -63,10 +62,8 @@ async fn a_blob_written_in_pieces_reads_back() {
     let mut writer = store.blob_writer(blob).await.unwrap();
     writer.write(Bytes::from_static(b"sea ")).await.unwrap();
     writer.write(Bytes::from_static(b"sparkle")).await.unwrap();
-    assert_eq!(store.blob_size(&blob.sha256).await.unwrap(), None, "not there before the commit");
-    assert_eq!(store.local_path(&blob.sha256), None);
+    assert_eq!(store.local_path(&blob.sha256), None, "not there before the commit");
     writer.commit().await.unwrap();
-    assert_eq!(store.blob_size(&blob.sha256).await.unwrap(), Some(11));
     assert_eq!(store.read_blob(&blob.sha256, 11).await.unwrap(), "sea sparkle");
     assert_eq!(fs::read(store.local_path(&blob.sha256).unwrap()).unwrap(), b"sea sparkle");
     assert_eq!(files(&dir), [blob_file(blob.sha256)]);
@@ -87,7 +84,7 @@ async fn a_blob_of_many_parts_is_staged_and_then_whole() {
         writer.write(piece.clone()).await.unwrap();
     }
     assert_eq!(files(&dir), [blob_file(blob.sha256) + "#1"], "parts are on the disk, not in memory");
-    assert_eq!(store.blob_size(&blob.sha256).await.unwrap(), None);
+    assert_eq!(store.local_path(&blob.sha256), None);
     writer.commit().await.unwrap();
     assert_eq!(files(&dir), [blob_file(blob.sha256)]);
     assert_eq!(store.read_blob(&blob.sha256, u64::MAX).await.unwrap(), content);
@@ -124,17 +121,6 @@ async fn an_existing_blob_is_checked_but_not_rewritten() {
     assert!(matches!(writer.commit().await, Err(StoreError::WrongContent { .. })));
 }
 
-#[tokio::test]
-async fn an_aborted_writer_leaves_nothing() {
-    let (dir, store) = folder().await;
-    let content = Bytes::from(vec![1; PART]);
-    let mut writer = store.blob_writer(Blob { size: 1 << 30, ..Blob::of(b"") }).await.unwrap();
-    writer.write(content.clone()).await.unwrap();
-    assert_eq!(files(&dir).len(), 1);
-    writer.abort().await;
-    assert_eq!(files(&dir), [""; 0]);
-}
-
 const PART: usize = 8 << 20;
 
 #[test]
@@ -162,7 +148,7 @@ async fn what_a_killed_process_staged_is_swept_by_whoever_is_alone() {
     for path in &staged {
         fs::write(path, "{").unwrap();
     }
-    assert_eq!(store.blob_size(&digest).await.unwrap(), None);
+    assert_eq!(store.local_path(&digest), None);
     assert_eq!(store.latest(&name("f")).await.unwrap(), Some(revision("f", 1)), "what is staged is not there");
 
     let second = Store::open_folder(&root).await.unwrap();
@@ -219,19 +205,6 @@ async fn a_damaged_blob_is_not_given_out() {
     fs::write(store.local_path(&blob.sha256).unwrap(), "c0ntent").unwrap();
     let error = store.read_blob(&blob.sha256, 100).await.expect_err("its content is another");
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
-}
-
-#[tokio::test]
-async fn any_object_store_will_do() {
-    let store = Store::over(Arc::new(InMemory::new()));
-    let blob = store.write_blob(vec![3; 2 * PART + 1].into()).await.unwrap();
-    assert_eq!(store.read_blob(&blob.sha256, u64::MAX).await.unwrap().len(), 2 * PART + 1);
-    assert_eq!(store.local_path(&blob.sha256), None);
-    store.write_revision(&revision("f", 1)).await.unwrap();
-    assert!(matches!(store.write_revision(&revision("f", 1)).await, Err(StoreError::Conflict { .. })));
-    assert_eq!(store.list_functions().await.unwrap(), [name("f")]);
-    assert_eq!(store.latest(&name("f")).await.unwrap().unwrap().action, revision("f", 1).action);
-    assert!(matches!(revision("f", 1).action, Action::Deploy { .. }));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::Global;
-use super::component::{Component, Kind};
+use super::component::Component;
 use super::guest_env::GuestEnv;
 use super::output;
 use crate::config;
@@ -15,6 +15,7 @@ use crate::registry::bundle::Bundle;
 use crate::registry::manifest::Manifest;
 use crate::registry::name::{FunctionName, VersionName};
 use crate::registry::nocti_toml::{FILE_NAME, Project};
+use crate::registry::revision::FunctionKind;
 
 /// What `nocti build` takes.
 #[derive(Debug, Args)]
@@ -70,7 +71,7 @@ pub(super) fn run(args: &BuildArgs, global: &Global) -> anyhow::Result<()> {
         "built {} {} ({}): {component}{}, {}\nwrote {} ({})",
         manifest.name,
         manifest.version,
-        kind.name(),
+        kind,
         output::count(manifest.models.len(), "model"),
         output::count(manifest.assets.len(), "asset"),
         file.display(),
@@ -79,7 +80,7 @@ pub(super) fn run(args: &BuildArgs, global: &Global) -> anyhow::Result<()> {
 }
 
 /// Runs a folder's build command, checks what came of it and makes it a bundle, ready to be written.
-pub(super) fn from_folder(mut project: Project, names: &Names) -> anyhow::Result<(Bundle, Kind)> {
+pub(super) fn from_folder(mut project: Project, names: &Names) -> anyhow::Result<(Bundle, FunctionKind)> {
     names.apply(&mut project.manifest);
     if let Some(command) = project.component.as_ref().and_then(|component| component.build.as_ref()) {
         run_build_command(&project.dir, command)?;
@@ -89,10 +90,10 @@ pub(super) fn from_folder(mut project: Project, names: &Names) -> anyhow::Result
 }
 
 /// Checks the component that a project names and makes all its parts a bundle, ready to be written.
-pub(super) fn from_parts(project: &Project) -> anyhow::Result<(Bundle, Kind)> {
+pub(super) fn from_parts(project: &Project) -> anyhow::Result<(Bundle, FunctionKind)> {
     let bundle = Bundle::prepare(project)?;
     let kind = match &project.component {
-        None => Kind::ModelOnly,
+        None => FunctionKind::ModelOnly,
         Some(component) => {
             let file = component.file.path.display();
             let checked = Component::read(bundle.component()).and_then(|component| component.check());
@@ -117,11 +118,11 @@ fn run_build_command(dir: &Path, command: &str) -> anyhow::Result<()> {
     bail!("the build command of {} failed ({status}){hint}", dir.join(FILE_NAME).display())
 }
 
-fn summary(manifest: &Manifest, kind: Kind, file: &Path, size: u64) -> Value {
+fn summary(manifest: &Manifest, kind: FunctionKind, file: &Path, size: u64) -> Value {
     json!({
         "function": manifest.name,
         "version": manifest.version,
-        "kind": kind.name(),
+        "kind": kind,
         "digest": manifest.digest(),
         "file": file,
         "size_bytes": size,

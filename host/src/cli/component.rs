@@ -6,6 +6,8 @@
 use anyhow::{Context, bail};
 use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 
+use crate::registry::revision::FunctionKind;
+
 /// What a host offers, as interface and version; a version that ends in a dot stands for all that begin with it.
 const OFFERED: [(&str, &[&str], &str); 10] = [
     (
@@ -42,29 +44,11 @@ const OFFERED: [(&str, &[&str], &str); 10] = [
 const PREDICTOR: &str = "nocti:function/predictor@0.1.";
 const HTTP_HANDLER: &str = "wasi:http/incoming-handler@0.2.";
 
-/// How a function answers, in the words of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    ModelOnly,
-    Typed,
-    Http,
-}
-
 /// The outside of a component.
 #[derive(Debug, Default)]
 pub(crate) struct Component {
     pub(crate) exports: Vec<String>,
     pub(crate) imports: Vec<String>,
-}
-
-impl Kind {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::ModelOnly => "model-only",
-            Self::Typed => "typed",
-            Self::Http => "http",
-        }
-    }
 }
 
 impl Component {
@@ -98,11 +82,11 @@ impl Component {
     }
 
     /// How a function made of it answers; `None` where it exports nothing that a host could call.
-    pub(crate) fn kind(&self) -> Option<Kind> {
+    pub(crate) fn kind(&self) -> Option<FunctionKind> {
         let exports = |prefix: &str| self.exports.iter().any(|name| name.starts_with(prefix));
         match (exports(PREDICTOR), exports(HTTP_HANDLER)) {
-            (true, _) => Some(Kind::Typed),
-            (false, true) => Some(Kind::Http),
+            (true, _) => Some(FunctionKind::Typed),
+            (false, true) => Some(FunctionKind::Http),
             (false, false) => None,
         }
     }
@@ -113,7 +97,7 @@ impl Component {
     }
 
     /// The kind, if a host could run it.
-    pub(crate) fn check(&self) -> anyhow::Result<Kind> {
+    pub(crate) fn check(&self) -> anyhow::Result<FunctionKind> {
         let Some(kind) = self.kind() else {
             let exports = match self.exports.as_slice() {
                 [] => "nothing".to_owned(),
@@ -189,9 +173,9 @@ mod tests {
     #[test]
     fn kinds_are_told_by_exports() {
         let http = read(&["wasi:http/types@0.2.3"], &["wasi:http/incoming-handler@0.2.3"]);
-        assert_eq!(http.check().expect("runnable"), Kind::Http);
+        assert_eq!(http.check().expect("runnable"), FunctionKind::Http);
         let typed = read(&["wasi:nn/graph@0.2.0-rc-2024-10-28"], &["nocti:function/predictor@0.1.0"]);
-        assert_eq!(typed.check().expect("runnable"), Kind::Typed);
+        assert_eq!(typed.check().expect("runnable"), FunctionKind::Typed);
     }
 
     #[test]

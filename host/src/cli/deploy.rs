@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::StatusCode;
@@ -120,11 +120,10 @@ fn prepare(path: &Path, names: &Names) -> anyhow::Result<Upload> {
 fn from_wasm(path: &Path, names: &Names) -> anyhow::Result<Upload> {
     let Some(mut head) = Head::read(path)? else {
         let (name, version) = names_for(path, names)?;
-        let (bundle, kind) = build::from_parts(&project_of_component(path, &name, &version)?)?;
+        let (bundle, kind) = build::from_parts(&Project::for_component(path, name.clone(), version.clone()))?;
         output::note(&format!(
-            "{} has no manifest: deploying the {} component as {name} {version}",
+            "{} has no manifest: deploying the {kind} component as {name} {version}",
             path.display(),
-            kind.name()
         ));
         return staged(&bundle);
     };
@@ -134,22 +133,6 @@ fn from_wasm(path: &Path, names: &Names) -> anyhow::Result<Upload> {
         return Ok(Upload { file: path.to_owned(), _temporary: None });
     }
     Ok(Upload::temporary(head.rewrite(path)?))
-}
-
-/// A function whose manifest says no more than its names, made of one component.
-fn project_of_component(file: &Path, name: &FunctionName, version: &VersionName) -> anyhow::Result<Project> {
-    let file = std::path::absolute(file)?;
-    let Some(path) = file.to_str() else {
-        bail!("{} cannot be deployed without a manifest: its path is not text", file.display());
-    };
-    let quoted = |text: &str| toml::Value::String(text.to_owned());
-    let manifest = format!(
-        "name = {}\nversion = {}\n[component]\npath = {}\n",
-        quoted(name.as_str()),
-        quoted(version.as_str()),
-        quoted(path)
-    );
-    Ok(Project::parse(Path::new(""), &manifest)?)
 }
 
 /// The names for a file that brings none: those given, or the file's own and the first version.
@@ -218,14 +201,6 @@ mod tests {
         assert_eq!(named("_x_").as_deref(), Some("x"));
         assert_eq!(named("模型"), None);
         assert_eq!(named(&format!("{}-b", "a".repeat(62))).map(|name| name.len()), Some(62));
-    }
-
-    #[test]
-    fn a_component_by_somebody_else_is_a_project() {
-        let (name, version) = ("x".parse().expect("a name"), "1".parse().expect("a version"));
-        let project = project_of_component(Path::new(r#"a "b"\c.wasm"#), &name, &version).expect("valid");
-        let file = project.component.expect("one").file.path;
-        assert!(file.is_absolute() && file.ends_with(r#"a "b"\c.wasm"#), "{}", file.display());
     }
 
     #[test]

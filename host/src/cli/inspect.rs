@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
-use super::component::{Component, Kind};
+use super::component::Component;
 use super::head::Head;
 use super::output::{self, Table};
 use super::sections::{self, Section};
@@ -20,6 +20,7 @@ use super::{Global, WrongUsage};
 use crate::config::{self, Config};
 use crate::nn::{self, library::Library};
 use crate::registry::manifest::Manifest;
+use crate::registry::revision::FunctionKind;
 use crate::registry::split::{Event, Part, Splitter};
 use crate::tensor::{Signature, TensorSpec};
 
@@ -72,8 +73,7 @@ fn describe(model: &Path) -> anyhow::Result<Signature> {
 fn of_component(file: &Path) -> anyhow::Result<Value> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let component = Component::read(&bytes).with_context(|| format!("{} cannot be read", file.display()))?;
-    let mut found =
-        json!({ "kind": "component", "function_kind": component.kind().map(Kind::name), "size_bytes": bytes.len() });
+    let mut found = json!({ "kind": "component", "function_kind": component.kind(), "size_bytes": bytes.len() });
     found["sections"] = json!(sections::read(file)?);
     add_outside(&mut found, &component);
     Ok(found)
@@ -82,7 +82,7 @@ fn of_component(file: &Path) -> anyhow::Result<Value> {
 fn of_bundle(parts: &Parts, sections: &[Section]) -> Value {
     let manifest = &parts.manifest;
     let kind = match &parts.component {
-        None => Some(Kind::ModelOnly),
+        None => Some(FunctionKind::ModelOnly),
         Some(component) => component.kind(),
     };
     let models = manifest.models.iter().zip(&parts.models).map(|(model, signature)| {
@@ -104,7 +104,7 @@ fn of_bundle(parts: &Parts, sections: &[Section]) -> Value {
         .map(|asset| json!({ "path": asset.path, "size_bytes": asset.blob.size, "sha256": asset.blob.sha256 }));
     let mut found = json!({
         "kind": "bundle",
-        "function_kind": kind.map(Kind::name),
+        "function_kind": kind,
         "function": manifest.name,
         "version": manifest.version,
         "digest": manifest.digest(),

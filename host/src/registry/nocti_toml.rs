@@ -111,13 +111,22 @@ impl Project {
     pub fn for_model(file: &Path, name: FunctionName, version: VersionName) -> Self {
         let model = name.as_str().parse().expect("a function's name satisfies the rule for a model's");
         let source = FileRef { path: file.into(), named_at: None };
-        Self {
-            dir: file.parent().unwrap_or(Path::new("")).into(),
-            manifest: Manifest::new(name, version),
-            component: None,
-            models: vec![ModelSource { name: model, file: source, options: ModelOptions::default() }],
-            assets: Vec::new(),
-        }
+        let models = vec![ModelSource { name: model, file: source, options: ModelOptions::default() }];
+        Self { models, ..Self::beside(file, name, version) }
+    }
+
+    /// A function made of one component on the spot.
+    pub fn for_component(file: &Path, name: FunctionName, version: VersionName) -> Self {
+        let source = FileRef { path: file.into(), named_at: None };
+        let component = Some(ComponentSource { file: source, build: None });
+        Self { component, ..Self::beside(file, name, version) }
+    }
+
+    /// A function in the folder of a file, made of nothing yet.
+    fn beside(file: &Path, name: FunctionName, version: VersionName) -> Self {
+        let dir = file.parent().unwrap_or(Path::new("")).into();
+        let manifest = Manifest::new(name, version);
+        Self { dir, manifest, component: None, models: Vec::new(), assets: Vec::new() }
     }
 
     /// Checks that every file is there and has content, reporting all that are not.

@@ -84,14 +84,13 @@ where
     B::Error: std::fmt::Display,
 {
     let mut splitter = Splitter::new();
-    let (mut manifest, mut open, mut size_bytes) = (None, None, 0);
+    let (mut open, mut size_bytes) = (None, 0);
     while let Some(frame) = tokio::time::timeout(STALL, bundle.frame()).await.map_err(|_| DeployError::Stalled)? {
         let frame = frame.map_err(|error| DeployError::Upload(error.to_string()))?;
         let Ok(chunk) = frame.into_data() else { continue };
         size_bytes += chunk.len() as u64;
         for event in splitter.push(chunk)? {
             match event {
-                Event::Manifest(found) => manifest = Some(found),
                 Event::BlobStart { blob, .. } => open = Some(parts.store.blob_writer(blob).await?),
                 Event::BlobData(bytes) => {
                     if let Some(writer) = &mut open {
@@ -106,9 +105,7 @@ where
             }
         }
     }
-    splitter.finish()?;
-    let manifest = manifest.ok_or_else(|| DeployError::Incomplete("it has no manifest".into()))?;
-    Ok((manifest, size_bytes))
+    Ok((splitter.finish()?, size_bytes))
 }
 
 /// What a bundle turned out to be.

@@ -100,7 +100,7 @@ mod tests {
     use super::*;
     use crate::registry::bundle::Bundle;
     use crate::registry::nocti_toml::Project;
-    use crate::registry::split::{Event, Splitter};
+    use crate::registry::split::Splitter;
 
     fn bundle(folder: &Path) -> std::path::PathBuf {
         let model = folder.join("m.onnx");
@@ -122,9 +122,8 @@ mod tests {
         let copy = head.rewrite(&file).expect("written");
 
         let mut splitter = Splitter::new();
-        let events = splitter.push(Bytes::from(std::fs::read(copy.path()).expect("readable"))).expect("a bundle");
-        splitter.finish().expect("a whole bundle");
-        assert_eq!(events[0], Event::Manifest(head.manifest.into()));
+        splitter.push(Bytes::from(std::fs::read(copy.path()).expect("readable"))).expect("a bundle");
+        assert_eq!(*splitter.finish().expect("a whole bundle"), head.manifest);
     }
 
     #[test]

@@ -2,13 +2,16 @@
 //!
 //! A bundle is read as a host reads it, so one that passes here is whole. Its models are copied out to be looked at.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
 use clap::Args;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
@@ -16,13 +19,15 @@ use super::component::Component;
 use super::head::Head;
 use super::output::{self, Table};
 use super::sections::{self, Section};
+use super::show::{self, Spec};
 use super::{Global, WrongUsage};
 use crate::config::{self, Config};
 use crate::nn::{self, library::Library};
 use crate::registry::manifest::Manifest;
+use crate::registry::name::ModelName;
 use crate::registry::revision::FunctionKind;
 use crate::registry::split::{Event, Part, Splitter};
-use crate::tensor::{Signature, TensorSpec};
+use crate::tensor::Signature;
 
 const CHUNK_BYTES: usize = 256 << 10;
 
@@ -33,13 +38,15 @@ pub(crate) struct InspectArgs {
     file: PathBuf,
 }
 
+/// What each model takes and gives, or why nobody knows.
+type Models = HashMap<ModelName, Result<Signature, String>>;
+
 /// A bundle taken apart.
 #[derive(Debug)]
 struct Parts {
-    manifest: Manifest,
+    manifest: Arc<Manifest>,
     component: Option<Component>,
-    /// What each model takes and gives, or why nobody knows.
-    models: Vec<Result<Signature, String>>,
+    models: Models,
 }
 
 pub(super) fn run(args: &InspectArgs, global: &Global) -> anyhow::Result<()> {
@@ -85,16 +92,17 @@ fn of_bundle(parts: &Parts, sections: &[Section]) -> Value {
         None => Some(FunctionKind::ModelOnly),
         Some(component) => component.kind(),
     };
-    let models = manifest.models.iter().zip(&parts.models).map(|(model, signature)| {
+    let models = manifest.models.iter().map(|model| {
         let mut found = json!({
             "name": model.name,
             "size_bytes": model.blob.size,
             "sha256": model.blob.sha256,
             "device": model.options.device,
         });
-        match signature {
-            Ok(signature) => found["signature"] = json!(signature),
-            Err(reason) => found["unreadable"] = json!(reason),
+        match parts.models.get(&model.name) {
+            Some(Ok(signature)) => found["signature"] = json!(signature),
+            Some(Err(reason)) => found["unreadable"] = json!(reason),
+            None => {}
         }
         found
     });
@@ -147,25 +155,27 @@ impl Parts {
                 receiver.take(event)?;
             }
         }
-        splitter.finish().with_context(damaged)?;
-        receiver.finish().with_context(damaged)
+        let manifest = splitter.finish().with_context(damaged)?;
+        let component = match manifest.component {
+            Some(_) => Some(Component::read(&receiver.component).with_context(damaged)?),
+            None => None,
+        };
+        Ok(Self { manifest, component, models: receiver.models })
     }
 }
 
 /// Gathers the parts of a bundle as they come.
 #[derive(Debug, Default)]
 struct Receiver {
-    manifest: Option<Manifest>,
     component: Vec<u8>,
-    /// By name; a model is looked at as soon as it is complete, and its copy goes away.
-    models: Vec<(String, Result<Signature, String>)>,
+    /// A model is looked at as soon as it is complete, and its copy goes away.
+    models: Models,
     open: Option<(Part, Option<NamedTempFile>)>,
 }
 
 impl Receiver {
     fn take(&mut self, event: Event) -> anyhow::Result<()> {
         match event {
-            Event::Manifest(manifest) => self.manifest = Some(Manifest::clone(&manifest)),
             Event::BlobStart { part, .. } => {
                 let copy = match part {
                     Part::Model(_) => {
@@ -183,25 +193,11 @@ impl Receiver {
             Event::BlobEnd => {
                 if let Some((Part::Model(name), Some(copy))) = self.open.take() {
                     let signature = describe(copy.path()).map_err(|error| error.to_string());
-                    self.models.push((name.to_string(), signature));
+                    self.models.insert(name, signature);
                 }
             }
         }
         Ok(())
-    }
-
-    fn finish(mut self) -> anyhow::Result<Parts> {
-        let manifest = self.manifest.context("it has no manifest")?;
-        let component = match manifest.component {
-            Some(_) => Some(Component::read(&self.component)?),
-            None => None,
-        };
-        let models = manifest.models.iter().map(|model| {
-            let at = self.models.iter().position(|(name, _)| *name == model.name.as_str());
-            at.map_or_else(|| Err("it is not in the bundle".to_owned()), |at| self.models.swap_remove(at).1)
-        });
-        let models = models.collect();
-        Ok(Parts { manifest, component, models })
     }
 }
 
@@ -255,10 +251,8 @@ fn text(found: &Value) -> String {
 fn add_signature(table: &mut Table, signature: &Value, indent: &str) {
     for (key, name) in [("inputs", "input"), ("outputs", "output")] {
         for spec in items(&signature[key]) {
-            if let Ok(spec) = serde_json::from_value::<TensorSpec>(spec.clone()) {
-                let shape: Vec<String> = spec.shape.iter().map(i64::to_string).collect();
-                let described = format!("{} {} [{}]", spec.name, spec.datatype, shape.join(","));
-                table.row([format!("{indent}{name}"), described]);
+            if let Ok(spec) = Spec::deserialize(spec) {
+                table.row([format!("{indent}{name}"), show::describe(&spec)]);
             }
         }
     }

@@ -1,13 +1,12 @@
 //! Taking a bundle apart while it streams in, checking every byte against the manifest.
 //!
-//! [`Splitter`] is fed with chunks of any size and answers with [`Event`]s: the manifest, then each part's start,
-//! content and end. It holds at most the manifest and one section's header, however large the bundle. It is pure: what
+//! [`Splitter`] is fed with chunks of any size and answers with [`Event`]s: each part's start, content and end; the manifest
+//! is what it ends with. It holds at most the manifest and one section's header, however large the bundle. It is pure: what
 //! becomes of the parts is the caller's business, who must throw away everything received when an error comes or when
 //! [`Splitter::finish`] was not reached. Order: `nocti.manifest`, `nocti.digest`, the component's sections, then models
 //! and assets in any order, the chunks of one model together.
 
 use std::fmt;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -34,8 +33,6 @@ pub enum Part {
 /// What a [`Splitter`] found.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// The manifest, whole and checked. Always the first event.
-    Manifest(Arc<Manifest>),
     /// A part begins; these are its size and digest if nothing is wrong with it.
     BlobStart { part: Part, blob: Blob },
     /// The part's next bytes.

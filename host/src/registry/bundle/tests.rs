@@ -32,7 +32,7 @@ fn split(bundle: &[u8]) -> Vec<(Part, Vec<u8>)> {
         match event {
             Event::BlobStart { part, .. } => parts.push((part, Vec::new())),
             Event::BlobData(bytes) => parts.last_mut().unwrap().1.extend_from_slice(&bytes),
-            Event::Manifest(_) | Event::BlobEnd => {}
+            Event::BlobEnd => {}
         }
     }
     parts

@@ -87,11 +87,11 @@ impl Splitter {
         Ok(events)
     }
 
-    /// Declares the end of the bundle: an error unless every part has come.
-    pub fn finish(&mut self) -> Result<(), SplitError> {
+    /// Declares the end of the bundle and gives its manifest: an error unless every part has come.
+    pub fn finish(&mut self) -> Result<Arc<Manifest>, SplitError> {
         let cut_off = |inside: &str| Err(SplitError::Truncated { offset: self.offset, inside: inside.to_owned() });
         let end = match (&self.state, &self.open) {
-            (State::Header(reader), None) if reader.is_empty() => self.check_complete(),
+            (State::Header(reader), None) if reader.is_empty() => self.complete(),
             (State::Header(reader), None) if !reader.is_empty() => cut_off("a section's header"),
             (State::Failed, _) => Err(Self::already_refused(self.offset)),
             (State::Preamble(_), _) => cut_off("the first 8 bytes"),
@@ -214,7 +214,6 @@ impl Splitter {
         }
         let manifest = Arc::new(Manifest::parse(&manifest)?);
         self.manifest = Some(Arc::clone(&manifest));
-        events.push(Event::Manifest(Arc::clone(&manifest)));
         if let Some(blob) = manifest.component {
             self.open_part(Part::Component, blob, events)?;
             self.check_room(PREAMBLE.len() as u64)?;
@@ -294,7 +293,7 @@ impl Splitter {
         Ok(())
     }
 
-    fn check_complete(&self) -> Result<(), SplitError> {
+    fn complete(&self) -> Result<Arc<Manifest>, SplitError> {
         let Some(manifest) = &self.manifest else {
             return match self.unconfirmed {
                 Some(_) => Err(SplitError::Missing { section: section::DIGEST.to_owned() }),
@@ -303,7 +302,7 @@ impl Splitter {
         };
         match parts(manifest).find(|part| !self.done.contains(part)) {
             Some(part) => Err(SplitError::Missing { section: part.to_string() }),
-            None => Ok(()),
+            None => Ok(Arc::clone(manifest)),
         }
     }
 

@@ -18,7 +18,7 @@ pub mod name;
 pub mod nocti_toml;
 pub mod revision;
 mod rules;
-mod section;
+pub mod section;
 pub mod split;
 pub mod store;
 pub mod timestamp;

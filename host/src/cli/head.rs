@@ -9,14 +9,13 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use tempfile::NamedTempFile;
-use wasm_encoder::{ComponentSection, CustomSection};
 use wasmparser::{Chunk, Parser, Payload};
 
+use crate::registry::bundle;
 use crate::registry::digest::Digest;
 use crate::registry::manifest::{MAX_MANIFEST_BYTES, Manifest};
+use crate::registry::section::{DIGEST, MANIFEST, PREAMBLE};
 
-const MANIFEST: &str = "nocti.manifest";
-const DIGEST: &str = "nocti.digest";
 /// Room for the preamble, the headers and the digest beside the manifest.
 const MARGIN_BYTES: usize = 1024;
 
@@ -35,7 +34,7 @@ impl Head {
         let limit = (MAX_MANIFEST_BYTES + MARGIN_BYTES) as u64;
         let read = File::open(file).and_then(|file| file.take(limit).read_to_end(&mut start));
         read.with_context(|| format!("cannot read {}", file.display()))?;
-        if !start.starts_with(b"\0asm") {
+        if !start.starts_with(&PREAMBLE[..4]) {
             bail!("{} is not a WebAssembly file", file.display());
         }
         Self::parse(&start).with_context(|| format!("{} is a damaged bundle", file.display()))
@@ -78,16 +77,10 @@ impl Head {
 
     /// The bundle in `file` with this head's manifest as it is now, in a file that goes away when it is dropped.
     pub(crate) fn rewrite(&self, file: &Path) -> anyhow::Result<NamedTempFile> {
-        let mut head = b"\0asm\x0d\0\x01\0".to_vec();
-        let digest = self.manifest.digest().to_string();
-        for (name, data) in [(MANIFEST, self.manifest.canonical_json()), (DIGEST, digest.into_bytes())] {
-            let (name, data) = (name.into(), data.into());
-            CustomSection { name, data }.append_to_component(&mut head);
-        }
         let mut source = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
         source.seek(SeekFrom::Start(self.end))?;
         let mut copy = NamedTempFile::new().context("cannot make a temporary file")?;
-        copy.write_all(&head).context("cannot write a temporary file")?;
+        copy.write_all(&bundle::head(&self.manifest)).context("cannot write a temporary file")?;
         io::copy(&mut source, &mut copy).context("cannot copy the bundle to a temporary file")?;
         Ok(copy)
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::digest::{Blob, BlobHasher};
 use super::manifest::{Asset, Manifest, ManifestError, Model};
 use super::nocti_toml::Project;
-use super::section::{self, FileKind, HeaderReader, PREAMBLE, custom_header, file_kind};
+use super::section::{self, FileKind, Header, PREAMBLE, custom_header, file_kind};
 
 /// The most of a model that goes into one section, whose size has 32 bits in the format.
 const MAX_SECTION_BYTES: u64 = 1 << 30;
@@ -47,7 +47,7 @@ pub enum BundleError {
     #[error("{} is a core module; build with --target wasm32-wasip2 to get a component", .0.display())]
     CoreModule(PathBuf),
     #[error("{} is cut off or damaged at byte {offset}: {why}; build it again", path.display())]
-    DamagedComponent { path: PathBuf, offset: usize, why: &'static str },
+    DamagedComponent { path: PathBuf, offset: usize, why: String },
     #[error("{} changed while the bundle was being written; try again", .0.display())]
     FileChanged(PathBuf),
     #[error(transparent)]
@@ -107,14 +107,7 @@ impl Bundle {
 
     fn write_chunked(&self, out: impl Write, max_section_bytes: u64) -> Result<u64, BundleError> {
         let mut out = Counted { out, written: 0 };
-        let manifest = self.manifest.canonical_json();
-        let digest = self.manifest.digest().to_string();
-        out.put(&PREAMBLE)?;
-        for (name, content) in [(section::MANIFEST, manifest.as_slice()), (section::DIGEST, digest.as_bytes())] {
-            let length = u32::try_from(content.len()).expect("a manifest was checked to be short");
-            out.put(&custom_header(name, length))?;
-            out.put(content)?;
-        }
+        out.put(&head(&self.manifest))?;
         out.put(&self.component[PREAMBLE.len()..])?;
         for file in &self.files {
             file.copy(&mut out, max_section_bytes)?;
@@ -152,6 +145,18 @@ impl BundledFile {
     }
 }
 
+/// What a bundle with this manifest begins with: the preamble, the manifest and its digest.
+pub fn head(manifest: &Manifest) -> Vec<u8> {
+    let mut head = PREAMBLE.to_vec();
+    let digest = manifest.digest().to_string().into_bytes();
+    for (name, content) in [(section::MANIFEST, manifest.canonical_json()), (section::DIGEST, digest)] {
+        let length = u32::try_from(content.len()).expect("a manifest was checked to be short");
+        head.extend(custom_header(name, length));
+        head.extend(content);
+    }
+    head
+}
+
 /// Counts what is written.
 struct Counted<W> {
     out: W,
@@ -169,7 +174,7 @@ impl<W: Write> Counted<W> {
 /// Reads a component, leaving out the sections of a bundle it may already be.
 fn component_only(path: &Path) -> Result<Vec<u8>, BundleError> {
     let bytes = std::fs::read(path).map_err(|source| BundleError::Read { path: path.into(), source })?;
-    let damaged = |offset, why| BundleError::DamagedComponent { path: path.into(), offset, why };
+    let damaged = |offset, why: &str| BundleError::DamagedComponent { path: path.into(), offset, why: why.into() };
     match file_kind(&bytes) {
         FileKind::Component => {}
         FileKind::CoreModule => return Err(BundleError::CoreModule(path.into())),
@@ -180,7 +185,7 @@ fn component_only(path: &Path) -> Result<Vec<u8>, BundleError> {
     let mut component = PREAMBLE.to_vec();
     let mut at = PREAMBLE.len();
     while at < bytes.len() {
-        let header = read_header(&bytes[at..]).map_err(|why| damaged(at, why))?;
+        let header = Header::read(&bytes[at..]).map_err(|error| damaged(at, &error.to_string()))?;
         let length = header.raw.len() + usize::try_from(header.left).unwrap_or(usize::MAX - header.raw.len());
         let section =
             bytes[at..].get(..length).ok_or_else(|| damaged(at, "a section runs past the end of the file"))?;
@@ -190,16 +195,6 @@ fn component_only(path: &Path) -> Result<Vec<u8>, BundleError> {
         at += length;
     }
     Ok(component)
-}
-
-fn read_header(bytes: &[u8]) -> Result<section::Header, &'static str> {
-    let mut reader = HeaderReader::default();
-    for byte in bytes {
-        if let Some(header) = reader.push(*byte)? {
-            return Ok(header);
-        }
-    }
-    Err("the file ends within a section's header")
 }
 
 fn add(files: &mut Vec<BundledFile>, section: String, path: &Path) -> Result<Blob, BundleError> {

@@ -3,17 +3,21 @@
 //! Both directions of it, for the writer and for the streaming reader. Knows what a section is called and how long it is,
 //! never what is in it. A [`HeaderReader`] lives for one header.
 
+use std::io::{self, BufRead};
+
 use wasm_encoder::Encode;
 
 /// The first eight bytes of a component.
-pub(super) const PREAMBLE: [u8; 8] = *b"\0asm\x0d\0\x01\0";
+pub const PREAMBLE: [u8; 8] = *b"\0asm\x0d\0\x01\0";
 /// What stands in [`PREAMBLE`]'s place in a core module.
 const CORE_MODULE: [u8; 8] = *b"\0asm\x01\0\0\0";
 
 /// What the names of a bundle's own sections begin with; all others are the component's.
 pub(super) const PREFIX: &str = "nocti.";
-pub(super) const MANIFEST: &str = "nocti.manifest";
-pub(super) const DIGEST: &str = "nocti.digest";
+/// Holds the manifest; always the first section.
+pub const MANIFEST: &str = "nocti.manifest";
+/// Holds the manifest's sha256, as text; always the second section.
+pub const DIGEST: &str = "nocti.digest";
 pub(super) const MODEL: &str = "nocti.model.";
 pub(super) const ASSET: &str = "nocti.asset.";
 
@@ -34,13 +38,13 @@ pub(super) enum FileKind {
 
 /// The beginning of a section, up to and including a custom section's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Header {
-    /// The bytes it was read from.
-    pub(super) raw: Vec<u8>,
-    /// A custom section's name, cut at [`NAME_CAP`]; `None` for any other section.
-    pub(super) name: Option<String>,
+pub struct Header {
+    /// The bytes it was read from; the first one says which kind of section it is.
+    pub raw: Vec<u8>,
+    /// A custom section's name, cut at 512 bytes; `None` for any other section.
+    pub name: Option<String>,
     /// Bytes of the section that follow `raw`.
-    pub(super) left: u32,
+    pub left: u32,
 }
 
 /// Reads one header, byte by byte.
@@ -99,6 +103,17 @@ pub(super) fn custom_header(name: &str, content_bytes: u32) -> Vec<u8> {
 }
 
 impl Header {
+    /// Reads a header, and nothing after it.
+    pub fn read(from: impl BufRead) -> io::Result<Self> {
+        let mut reader = HeaderReader::default();
+        for byte in from.bytes() {
+            if let Some(header) = reader.push(byte?).map_err(io::Error::other)? {
+                return Ok(header);
+            }
+        }
+        Err(io::Error::other("the file ends within a section's header"))
+    }
+
     /// The name, if this is one of the bundle's own sections.
     pub(super) fn bundle_name(&self) -> Option<&str> {
         self.name.as_deref().filter(|name| name.starts_with(PREFIX))
@@ -172,17 +187,6 @@ impl Leb {
 mod tests {
     use super::*;
 
-    fn read(bytes: &[u8]) -> Result<Option<Header>, &'static str> {
-        let mut reader = HeaderReader::default();
-        for (at, byte) in bytes.iter().enumerate() {
-            if let Some(header) = reader.push(*byte)? {
-                assert_eq!(at + 1, bytes.len(), "the header ends with the bytes");
-                return Ok(Some(header));
-            }
-        }
-        Ok(None)
-    }
-
     #[test]
     fn kinds_of_files() {
         assert_eq!(file_kind(&PREAMBLE), FileKind::Component);
@@ -198,16 +202,18 @@ mod tests {
     fn custom_headers_read_back() {
         for (name, left) in [("nocti.manifest", 70_000), ("", 0), (&*"x".repeat(300), u32::MAX - 400)] {
             let raw = custom_header(name, left);
-            let header = read(&raw).expect("well-formed").expect("complete");
+            let header = Header::read(&raw[..]).expect("well-formed and complete");
             assert_eq!(header, Header { raw, name: Some(name.to_owned()), left });
         }
     }
 
     #[test]
     fn malformed_headers_are_refused() {
-        assert!(read(&[0, 0, 0]).is_err(), "no room for the name's length");
-        assert!(read(&[0, 2, 5]).is_err(), "the name is longer than the section");
-        assert!(read(&[1, 0x80, 0x80, 0x80, 0x80, 0x10]).is_err(), "33 bits");
-        assert!(read(&[1, 0x80, 0x80, 0x80, 0x80, 0x80]).is_err(), "a sixth byte");
+        let said = |bytes: &[u8]| Header::read(bytes).expect_err("malformed").to_string();
+        assert_eq!(said(&[0, 0, 0]), "its name runs past its end", "no room for the name's length");
+        assert_eq!(said(&[0, 2, 5]), "its name runs past its end");
+        assert!(said(&[1, 0x80, 0x80, 0x80, 0x80, 0x10]).contains("larger than 32 bits"), "33 bits");
+        assert!(said(&[1, 0x80, 0x80, 0x80, 0x80, 0x80]).contains("larger than 32 bits"), "a sixth byte");
+        assert!(said(&[0, 9, 5, b'n']).contains("ends within"));
     }
 }

@@ -1,6 +1,6 @@
 //! `nocti delete FUNCTION[@VERSION]`: takes a function or a version of it away.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 
 use clap::Args;
 
@@ -41,9 +41,7 @@ pub(super) async fn run(args: &DeleteArgs, global: &Global) -> anyhow::Result<()
 
 /// Asks on the terminal.
 fn confirmed(what: &str) -> anyhow::Result<bool> {
-    let mut err = io::stderr().lock();
-    write!(err, "Delete {what}? [y/N] ")?;
-    err.flush()?;
+    output::ask(&format!("Delete {what}? [y/N] "))?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))

@@ -70,6 +70,13 @@ pub(crate) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
     }
 }
 
+/// Asks on standard error; the answer is typed on the same line.
+pub(crate) fn ask(question: &str) -> anyhow::Result<()> {
+    let mut err = io::stderr().lock();
+    err.write_all(question.as_bytes())?;
+    Ok(err.flush()?)
+}
+
 /// Tells on standard error what is going on.
 pub(crate) fn note(text: &str) {
     // Without a standard error there is nobody to tell.

@@ -6,7 +6,7 @@ use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::ServeArgs;
+use super::{ServeArgs, output};
 use crate::app::App;
 use crate::config::Config;
 use crate::telemetry;
@@ -18,11 +18,7 @@ const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) fn run(args: &ServeArgs) -> anyhow::Result<()> {
     let config = Config::load(args.config.as_deref(), &args.flags())?;
     if args.print_config {
-        #[expect(clippy::print_stdout, reason = "the command's output")]
-        {
-            print!("{}", config.to_toml());
-        }
-        return Ok(());
+        return output::text(&config.to_toml());
     }
     telemetry::init(&config.log).map_err(anyhow::Error::msg)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads to run on")?;

@@ -33,7 +33,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &["admit", "api", "deploy", "host", "invoke", "lifecycle", "nn", "protocol", "registry", "runtime", "tensor"],
     ),
     ("app", &["admit", "config", "host", "http", "lifecycle", "nn", "registry", "runtime"]),
-    ("cli", &["app", "config", "nn", "protocol", "registry", "telemetry", "tensor"]),
+    ("cli", &["app", "config", "nn", "registry", "telemetry", "tensor"]),
 ];
 
 #[test]

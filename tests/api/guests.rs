@@ -155,6 +155,39 @@ async fn every_type_that_functions_take_passes_through_one() {
     }
 }
 
+/// Twice the value, negated, of a FP16 is another number where its bits are read as BF16, and so on for every pair.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_reads_the_elements_of_every_type_and_answers_with_new_ones() {
+    let host = TestHost::start().await;
+    host.deployed(bundle_with(&fixture_guest("free"), |project| project.models.clear())).await;
+    let cases = [
+        ("FP16", json!([1.5, "NaN", -65504.0]), json!(["Infinity", "NaN", -3.0])),
+        ("FP32", json!([0.1, "-Infinity", 3e38]), json!(["-Infinity", "Infinity", -0.2])),
+        ("FP64", json!([0.1, "NaN", 1e300]), json!([-2e300, "NaN", -0.2])),
+        ("BF16", json!([1.5, "Infinity", -2.0]), json!([4.0, "-Infinity", -3.0])),
+        ("UINT8", json!([0, 255, 7]), json!([8, 0, 1])),
+        ("INT32", json!([i32::MIN, i32::MAX, 7]), json!([-7, -i32::MAX, i32::MIN])),
+        ("INT64", json!([i64::MIN, i64::MAX, 7]), json!([-7, -i64::MAX, i64::MIN])),
+    ];
+    for shape in [vec![3], vec![1, 3], vec![3, 1, 1]] {
+        let all = |pick: fn(&(&str, Value, Value)) -> Value| -> Vec<Value> {
+            cases.iter().map(|case| tensor(case.0, case.0, &shape, pick(case))).collect()
+        };
+        let request = mode("elements", json!({}), &all(|(_, sent, _)| sent.clone()));
+        let answer = host.infer("free", &request).await.expect(200);
+        assert_eq!(answer["outputs"], json!(all(|(_, _, expected)| expected.clone())));
+    }
+    for (datatype, ..) in &cases {
+        let empty = tensor(datatype, datatype, &[2, 0], json!([]));
+        let answer = host.infer("free", &mode("elements", json!({}), std::slice::from_ref(&empty))).await.expect(200);
+        assert_eq!(answer["outputs"], json!([empty]));
+        let other = if *datatype == "INT32" { "INT64" } else { "INT32" };
+        let wrong = mode("elements", json!({}), &[tensor(datatype, other, &[1], json!([1]))]);
+        let told = format!("input `{datatype}` is {other} where {datatype} is expected");
+        host.infer("free", &wrong).await.expect_error(400, "invalid_request", &[&told]);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_function_sees_the_request_as_it_was_made() {
     let host = TestHost::start().await;

@@ -219,6 +219,41 @@ async fn a_function_written_without_the_sdk_answers() {
     assert!(answer.text().to_lowercase().contains("hello"), "{}", answer.text());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_runs_its_models_by_the_published_interfaces_alone() {
+    let host = TestHost::start().await;
+    host.deploy(&fixture_guest("http-nn")).await.expect(201);
+    let cases = [
+        ("/scalar?x=1,2.5,-8", 200, "sum TensorType::Fp32 [] [-4.5]\n"),
+        ("/optional_input?x=1,2.5", 200, "y TensorType::Fp32 [2] [2.0, 5.0]\n"),
+        ("/optional_input?scale=10&x=1,2.5", 200, "y TensorType::Fp32 [2] [10.0, 25.0]\n"),
+        (
+            "/nothing",
+            400,
+            "ErrorCode::NotFound: there is no model 'nothing' in the bundle; it has 'optional_input', 'scalar'\n",
+        ),
+        ("/scalar", 400, "ErrorCode::InvalidArgument: missing required input 'x' for model 'scalar'\n"),
+    ];
+    for (path, status, text) in cases {
+        let answer = host.get(&format!("/functions/http-nn{path}")).await;
+        assert_eq!((answer.status, answer.text().as_str()), (status, text), "{path}");
+    }
+}
+
+/// The host keeps the name with the request, so it has a bound.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_of_an_outgoing_requests_method_has_64_bytes_at_most() {
+    let host = host().await;
+    let accepted = |bytes: usize| format!("accepted, now Method::Other(\"{}\")", "M".repeat(bytes));
+    for bytes in [1, 64] {
+        assert_eq!(call(&host, &format!("/set-method?bytes={bytes}")).await.text(), accepted(bytes));
+    }
+    for bytes in [65, 1 << 20] {
+        let answer = call(&host, &format!("/set-method?bytes={bytes}")).await;
+        assert_eq!(answer.text(), "refused, now Method::Get");
+    }
+}
+
 /// `expect: 100-continue`, as curl sends it with larger bodies.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_asks_before_it_sends_its_body_is_told_to_go_on() {

@@ -130,10 +130,11 @@ async fn an_unknown_model_is_not_found_and_the_known_ones_are_named() {
     for name in ["nothing", "", "../scalar", "Scalar"] {
         assert_refused(&nn(&host, "nn", name, &[]).await, "NotFound", &[&format!("no model '{name}'"), "'scalar'"]);
     }
-    host.deploy(&fixture_guest("misbehave")).await.expect(201);
-    let answer = host.infer("misbehave", &mode("nn", json!({"model": "scalar"}), &[])).await;
-    // Its signature promises `x`, so the error is no right answer; that it came as one is enough.
-    answer.expect_error(502, "bad_answer", &["output 'error'"]);
+    let host = TestHost::start().await;
+    host.deployed(bundle_with(&fixture_guest("free"), |project| project.models.clear())).await;
+    let expected =
+        tensor("error", "BYTES", &[2], json!(["NotFound", "there is no model 'scalar' in the bundle; it has none"]));
+    assert_eq!(nn(&host, "nn", "scalar", &[]).await, json!([expected]));
 }
 
 /// A model in a BYTES input, as JSON takes bytes that are no text.
@@ -192,11 +193,88 @@ async fn a_gpu_is_used_or_missed_but_never_replaced() {
     let host = host().await;
     let x = tensor("x", "FP32", &[2], json!([1, 2]));
     let outputs = load(&host, "scalar.onnx", json!({"target": "gpu"}), &[x]).await;
-    if outputs[0]["name"] == "sum" {
-        assert_eq!(outputs[0]["data"], json!([3.0]));
-    } else {
-        assert_refused(&outputs, "Security", &["cannot run on cuda"]);
+    // The bundle's own models run on a GPU where there is one.
+    let status = host.get("/api/status").await.expect(200);
+    let sessions = status["sessions"].as_array().expect("a list");
+    let own = sessions.iter().find(|session| session["model"] == "scalar").expect("it is loaded");
+    match own["device"].as_str() {
+        Some("cuda:0") => assert_eq!(outputs, json!([tensor("sum", "FP32", &[], json!([3.0]))])),
+        Some("cpu") => assert_refused(&outputs, "Security", &["model 'loaded from bytes' cannot run on cuda:0: "]),
+        other => panic!("a session on {other:?}"),
     }
+}
+
+/// What `nn-load-many` tells of a model of `scalar.onnx` made longer: code, message, [held when refused, held at the end].
+async fn load_many(host: &TestHost, count: u64, padding: u64) -> Value {
+    let parameters = json!({"count": count, "padding": padding});
+    let request = mode("nn-load-many", parameters, &[bytes("scalar.onnx")]);
+    let outputs = host.infer("free", &request).await.expect(200)["outputs"].clone();
+    match outputs.as_array().map(Vec::as_slice) {
+        Some([error, held]) => json!([error["data"][0], error["data"][1], held["data"]]),
+        _ => outputs,
+    }
+}
+
+/// A host with the guest and no models; requests one after the other meet the same instance.
+async fn alone(memory_mebibytes: u64) -> TestHost {
+    let host = TestHost::start().await;
+    host.deployed(bundle_with(&fixture_guest("free"), |project| {
+        project.models.clear();
+        project.manifest.limits.memory = memory_mebibytes << 20;
+    }))
+    .await;
+    host
+}
+
+/// That the instance which answers next has seen so many requests, this one included.
+async fn assert_seen(host: &TestHost, requests: u64) {
+    let answer = host.infer("free", &mode("count", json!({}), &[])).await.expect(200);
+    assert_eq!(answer["outputs"], json!([tensor("x", "INT64", &[1], json!([requests]))]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_models_from_bytes_than_an_instance_may_hold_are_too_large() {
+    let host = alone(64).await;
+    assert_eq!(load_many(&host, 8, 0).await, json!([tensor("held", "INT64", &[1], json!([8]))]));
+    let refused = json!(["TooLarge", "an instance may hold 8 models that it loaded from bytes", [8, 8]]);
+    // What a request leaves behind when it ends is free for the next.
+    for _ in 0..2 {
+        assert_eq!(load_many(&host, 9, 0).await, refused);
+    }
+    assert_seen(&host, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn models_from_bytes_that_are_larger_than_the_memory_together_are_too_large() {
+    let host = alone(32).await;
+    let padding = 10 << 20;
+    // The field's number, four bytes of length, and the padding.
+    let size = std::fs::metadata(fixture_model("scalar.onnx")).expect("it is there").len() + 5 + padding;
+    assert_eq!(load_many(&host, 3, padding).await, json!([tensor("held", "INT64", &[1], json!([3]))]));
+    let message =
+        format!("a model of {size} bytes does not fit: {} of {} bytes are taken (limits.memory)", 3 * size, 32 << 20);
+    for _ in 0..2 {
+        assert_eq!(load_many(&host, 4, padding).await, json!(["TooLarge", message, [3, 3]]));
+    }
+    assert_seen(&host, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_handles_than_an_instance_may_hold_end_it() {
+    let host = alone(64).await;
+    let handles = |count: u64| mode("handles", json!({"count": count}), &[]);
+    for _ in 0..2 {
+        let answer = host.infer("free", &handles(900)).await.expect(200);
+        assert_eq!(answer["outputs"][0]["data"], json!([900]));
+    }
+    let answer = host.infer("free", &handles(1100)).await;
+    answer.expect_error(
+        502,
+        "function_failed",
+        &["function 'free'", "the function failed: resource table has no free keys"],
+    );
+    // Not an error value but a trap: the next request meets a new instance.
+    assert_seen(&host, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,11 +1,13 @@
 //! `POST /api/functions`: versions, aliases, and bundles that are not what they should be.
 
+use std::path::{Path, PathBuf};
+
 use nocti::registry::digest::{Blob, Digest};
 use nocti::registry::manifest::{Manifest, Model, ModelOptions};
 use nocti::registry::nocti_toml::Project;
 use nocti_tests::{Answer, TestHost, bundle, bundle_with, fixture_guest, fixture_model, model_bundle, write};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{mode, tensor};
 
@@ -34,6 +36,20 @@ fn revisions(host: &TestHost) -> Vec<String> {
         }
     }
     found.sort();
+    found
+}
+
+/// The files below the store's folder that are not finished.
+fn staged(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("it can be listed") {
+        let path = entry.expect("it can be listed").path();
+        if path.is_dir() {
+            found.extend(staged(&path));
+        } else if path.to_string_lossy().contains('#') {
+            found.push(path);
+        }
+    }
     found
 }
 
@@ -256,14 +272,23 @@ async fn a_manifest_against_the_rules_is_refused_with_all_that_is_wrong() {
 async fn an_upload_that_breaks_off_leaves_nothing() {
     let host = TestHost::start().await;
     let bundle = bundle(&fixture_guest("free"));
-    let head = format!("POST /api/functions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", bundle.len());
-    for sent in [0, 100, bundle.len() / 2, bundle.len() - 1] {
+    let size = bundle.len();
+    let head =
+        format!("POST /api/functions HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: {size}\r\n\r\n");
+    for sent in [0, 100, size / 2, size - 1] {
         let address = host.url.trim_start_matches("http://");
         let mut stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
         stream.write_all(head.as_bytes()).await.expect("it reads");
+        let mut go_on = [0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
+        stream.read_exact(&mut go_on).await.expect("it is ready for the bundle");
         stream.write_all(&bundle[..sent]).await.expect("it reads");
         drop(stream);
     }
+    // It stops when the last of them is over.
+    let (drained, store) = host.stop().await;
+    assert!(drained, "each is over when its client has gone");
+    assert_eq!(staged(store.path()), Vec::<PathBuf>::new());
+    let host = TestHost::start_over(store, |_| {}).await;
     assert_eq!(host.get("/api/functions").await.expect(200), json!({"functions": []}));
     assert_eq!(revisions(&host), Vec::<String>::new());
     host.deployed(bundle).await;

@@ -238,21 +238,56 @@ async fn files_are_sent_as_bytes() {
     ask(&host, &["invoke", "digits", "--file", "png"]).await.expect_error(2, &["INPUT=PATH"]);
 }
 
+/// The options that a command's help has, each of which must have something said about it: on the line itself or on the
+/// next one.
+#[track_caller]
+fn options(help: &str) -> Vec<&str> {
+    let (_, list) = help.split_once("\nOptions:\n").unwrap_or_else(|| panic!("no options: {help}"));
+    let lines: Vec<&str> = list.lines().map(str::trim).collect();
+    let mut found = Vec::new();
+    for (number, line) in lines.iter().enumerate() {
+        // An option's values are listed with a dash, too.
+        if !line.starts_with('-') || line.starts_with("- ") {
+            continue;
+        }
+        let (names, said) = line.split_once("  ").unwrap_or((line, lines.get(number + 1).unwrap_or(&"")));
+        let said = said.trim();
+        assert!(said.len() > 5 && !said.starts_with(['-', '[']), "nothing is said about {names} in {help}");
+        found.push(names.split([' ', ',']).find(|name| name.starts_with("--")).expect("every option has a long name"));
+    }
+    found
+}
+
 #[tokio::test]
 async fn help_names_every_command_and_option() {
     let mut command = nocti();
     command.arg("--help");
     let help = run(command).await.expect(0).out;
-    let commands = ["serve", "new", "build", "inspect", "deploy", "invoke", "list", "show", "delete", "status"];
-    for name in commands {
-        assert!(help.lines().any(|line| line.trim_start().starts_with(name)), "{name} is not in {help}");
+    let commands: [(&str, &[&str]); 10] = [
+        ("serve", &["--listen", "--store", "--config", "--print-config"]),
+        ("new", &["--template"]),
+        ("build", &["--output"]),
+        ("inspect", &[]),
+        ("deploy", &["--name", "--version", "--alias", "--no-traffic"]),
+        ("invoke", &["--data", "--file", "--explain", "--http"]),
+        ("list", &[]),
+        ("show", &[]),
+        ("delete", &["--yes"]),
+        ("status", &[]),
+    ];
+    for (name, own) in commands {
+        let line = help.lines().find(|line| line.split_whitespace().next() == Some(name));
+        let line = line.unwrap_or_else(|| panic!("{name} is not in {help}"));
+        assert!(line.split_whitespace().count() > 2, "nothing is said about {name}: {line}");
         let mut command = nocti();
         command.args([name, "--help"]);
         let ran = run(command).await.expect(0);
         assert!(ran.out.contains(&format!("Usage: nocti {name}")) && ran.err.is_empty(), "{ran:?}");
-        for option in ran.out.lines().filter(|line| line.trim_start().starts_with("--")) {
-            assert!(option.split("  ").filter(|part| !part.trim().is_empty()).count() >= 1, "{option}");
-        }
+        let mut found = options(&ran.out);
+        found.sort_unstable();
+        let mut expected = [own, &["--server", "--json", "--help"]].concat();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{name}");
     }
     let ran = run(nocti()).await.expect(2);
     assert!(ran.out.is_empty() && ran.err.contains("Usage: nocti"), "{ran:?}");

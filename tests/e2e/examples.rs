@@ -2,13 +2,14 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use nocti_tests::{HostProcess, example};
+use nocti_tests::{HostProcess, example, model_bundle};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use wasmparser::{Parser, Validator, WasmFeatures};
 
-use super::{ask, get, infer, json_file, post, text};
+use super::{ask, get, infer, json_file, nocti_in, post, text};
 
 /// A host over a store of its own, with one example deployed from its folder or file.
 async fn host_with(path: &str) -> (HostProcess, TempDir) {
@@ -118,16 +119,39 @@ async fn iris_answers_as_scikit_learn_does() {
     let (host, _store) = host_with("iris/iris.onnx").await;
     let expected = json_file(&example("iris/expected.json"));
     let cases = expected["cases"].as_array().unwrap();
+    assert_eq!(cases.len(), 9);
     let features: Vec<&Value> = cases.iter().map(|case| &case["features"]).collect();
     let input = json!([{"name": "features", "datatype": "FP32", "shape": [cases.len(), 4], "data": features}]);
     let answer = infer(&host, "iris", input).await.expect(200);
     let labels: Vec<Value> = cases.iter().map(|case| case["label"].clone()).collect();
     assert_eq!(data(&answer, "label"), labels);
     let found = numbers(data(&answer, "probabilities"));
+    assert_eq!(found.len(), cases.len() * 3);
     for (case, found) in cases.iter().zip(found.chunks(3)) {
         let expected = numbers(case["probabilities"].as_array().unwrap());
+        assert_eq!(expected.len(), 3);
         let equal = found.iter().zip(&expected).all(|(found, expected)| (found - expected).abs() < 1e-5);
         assert!(equal, "{found:?} is not {expected:?}");
+    }
+}
+
+/// As `wasm-tools validate BUNDLE` does it without further options.
+#[tokio::test]
+async fn every_bundle_is_a_component_that_other_tools_accept() {
+    let folder = TempDir::new().unwrap();
+    nocti_in(folder.path(), &["new", "project", "--template", "model-only"]).await.expect(0);
+    let mut bundles = vec![("iris.onnx", model_bundle("iris", "1.0.0", &example("iris/iris.onnx")))];
+    let projects = ["digits", "sentences", "hello-http"].map(|name| (name, example(name)));
+    for (name, project) in projects.into_iter().chain([("project", folder.path().join("project"))]) {
+        let file = folder.path().join(format!("{name}.wasm"));
+        let ran = nocti_in(folder.path(), &["build", text(&project), "-o", text(&file)]).await.expect(0);
+        assert!(ran.out.contains(&format!("built {name} ")), "{ran:?}");
+        bundles.push((name, std::fs::read(&file).unwrap()));
+    }
+    for (name, bundle) in bundles {
+        assert!(Parser::is_component(&bundle), "{name}");
+        let found = Validator::new_with_features(WasmFeatures::default()).validate_all(&bundle);
+        found.unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 }
 

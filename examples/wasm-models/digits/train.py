@@ -41,7 +41,10 @@ def load():
     """The images as grey bytes, which is what a PNG holds and what clients send: 0 paper, 255 ink."""
     digits = load_digits()
     grey = numpy.round(digits.images * 255 / 16).astype(numpy.uint8)
-    return train_test_split(grey, digits.target, test_size=TEST_PART, random_state=SEED, stratify=digits.target)
+    parts = train_test_split(grey, digits.target, test_size=TEST_PART, random_state=SEED, stratify=digits.target)
+    seen = {image.tobytes() for image in parts[0]}
+    assert not any(image.tobytes() in seen for image in parts[1]), "a held-out image is among those to train on"
+    return parts
 
 
 def scaled(grey):

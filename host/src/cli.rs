@@ -34,7 +34,7 @@ pub(crate) struct Global {
     /// The host that commands talk to.
     #[arg(long, global = true, value_name = "URL", env = "NOCTI_SERVER", default_value = "http://127.0.0.1:8000")]
     server: String,
-    /// Print JSON on standard output.
+    /// Print the result as JSON (not `serve` and `new`).
     #[arg(long, global = true)]
     json: bool,
 }
@@ -76,18 +76,22 @@ enum Command {
 /// What `nocti serve` takes. What is not given comes from the environment, the file or the defaults.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Where HTTP is served [default: 127.0.0.1:8000].
-    #[arg(long, value_name = "ADDRESS")]
+    /// Where HTTP is served [env: NOCTI_LISTEN] [default: 127.0.0.1:8000].
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub(crate) listen: Option<SocketAddr>,
-    /// The folder that keeps what is deployed [default: ./nocti-data].
+    /// The folder that keeps what is deployed [env: NOCTI_STORE] [default: ./nocti-data].
     #[arg(long, value_name = "PATH")]
     pub(crate) store: Option<PathBuf>,
-    /// A TOML file with the configuration.
+    /// A TOML file with the configuration; `--print-config` shows all settings.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Print the effective configuration and end.
     #[arg(long)]
     pub(crate) print_config: bool,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "this is no address with a port, such as 127.0.0.1:8000".to_owned())
 }
 
 impl ServeArgs {

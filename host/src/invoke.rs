@@ -68,7 +68,7 @@ pub enum InvokeError {
     Model(#[from] NnError),
     #[error("function '{function}': {source}")]
     Guest { function: String, source: RuntimeError },
-    #[error("function '{0}' is an http function: call it at /functions/{0}/")]
+    #[error("function '{0}' is an http function: call it at /functions/{0}/ (`nocti invoke {0} --http /`)")]
     NotPredictable(String),
     #[error("function '{0}' does not explain its answers: it exports no nocti:function/explainer")]
     NotExplainable(String),

@@ -56,9 +56,9 @@ async fn a_function_goes_from_deploy_to_delete() {
     assert_eq!(row[..7], ["addsub", "1.0.0", "model-only", "loaded", "0", "0", "1"]);
     assert!(ran.out.contains("SESSION"), "{}", ran.out);
 
-    let ran = ask(&host, &["delete", "addsub"]).await.expect(0);
+    let ran = ask(&host, &["delete", "addsub", "-y"]).await.expect(0);
     assert_eq!(ran.out, "deleted function 'addsub' with all its versions\n");
-    for words in [&["show", "addsub"][..], &["delete", "addsub"], &["invoke", "addsub", "-d", "{}"]] {
+    for words in [&["show", "addsub"][..], &["delete", "addsub", "-y"], &["invoke", "addsub", "-d", "{}"]] {
         ask(&host, words).await.expect_error(1, &["'addsub' is not found"]);
     }
     assert!(ask(&host, &["list"]).await.expect(0).out.is_empty());
@@ -78,7 +78,7 @@ async fn scripts_get_json_and_nothing_else() {
     assert_eq!(answer.expect(0).json()["outputs"][0]["data"], json!([1, 2, 3, 9_007_199_254_740_993_i64]));
     let status = ask(&host, &["status", "--json"]).await.expect(0).json();
     assert_eq!((&status["functions"][0]["state"], &status["functions"][0]["requests"]), (&json!("loaded"), &json!(1)));
-    let deleted = ask(&host, &["delete", "same", "--json"]).await.expect(0).json();
+    let deleted = ask(&host, &["delete", "same", "--json", "-y"]).await.expect(0).json();
     assert_eq!(deleted, json!({"deleted": "same"}));
     ask(&host, &["show", "same", "--json"]).await.expect_error(1, &["not found"]);
 }
@@ -93,7 +93,7 @@ async fn without_a_host_every_command_says_how_to_get_one() {
         &["list"][..],
         &["status"],
         &["show", "f"],
-        &["delete", "f"],
+        &["delete", "f", "-y"],
         &["invoke", "f", "-d", "{}"],
         &["invoke", "f", "--http", "/"],
         &["deploy", text(&model)],
@@ -128,11 +128,11 @@ async fn versions_never_change_and_aliases_decide_what_is_called() {
     let ran = ask(&host, &["invoke", "f@2", "--json", "-d", r#"{"tokens": [[1]]}"#]).await.expect(0).json();
     assert_eq!((&ran["model_version"], &ran["outputs"][0]["data"]), (&json!("2"), &json!([2])));
 
-    ask(&host, &["delete", "f@3"])
+    ask(&host, &["delete", "f@3", "-y"])
         .await
         .expect_error(1, &["version '3' of function 'f' gets requests through alias 'test'"]);
-    ask(&host, &["delete", "f@9"]).await.expect_error(1, &["version '9'", "versions 1, 2, 3"]);
-    let ran = ask(&host, &["delete", "f@2"]).await.expect(0);
+    ask(&host, &["delete", "f@9", "-y"]).await.expect_error(1, &["version '9'", "versions 1, 2, 3"]);
+    let ran = ask(&host, &["delete", "f@2", "-y"]).await.expect(0);
     assert_eq!(ran.out, "deleted version 2 of function 'f'\n");
     // Deploying it again makes it what is called.
     deploy_model(&host, "tokens_i64.onnx", &named("2")).await.expect(0);

@@ -107,7 +107,7 @@ async fn a_full_disk_refuses_a_deploy_and_keeps_what_was_there() {
     deploy(&host, project("3.0.0", 1000).path(), &[]).await.expect_error(1, &full);
     let (same, iris) = (fixture_model("identity_int64.onnx"), example("iris/iris.onnx"));
     deploy(&host, &same, &["--name", "same"]).await.expect_error(1, &full);
-    ask(&host, &["delete", "hello@1.0.0"]).await.expect_error(1, &full);
+    ask(&host, &["delete", "hello@1.0.0", "-y"]).await.expect_error(1, &full);
     assert_eq!(versions(&host, "hello").await, ["1.0.0", "2.0.0"]);
     assert_eq!(versions(&host, "same").await, [""; 0]);
     works().await;

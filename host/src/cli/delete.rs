@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::client::Client;
 use super::target::Target;
-use super::{Global, output};
+use super::{Global, WrongUsage, output};
 
 /// What `nocti delete` takes.
 #[derive(Debug, Args)]
@@ -14,7 +14,7 @@ pub(crate) struct DeleteArgs {
     /// The function, with all its versions, or one version of it.
     #[arg(value_name = "FUNCTION[@VERSION]")]
     target: Target,
-    /// Do not ask.
+    /// Do not ask; needed where there is no terminal to ask on.
     #[arg(short, long)]
     yes: bool,
 }
@@ -29,8 +29,13 @@ pub(super) async fn run(args: &DeleteArgs, global: &Global) -> anyhow::Result<()
         ),
         None => (format!("/api/functions/{function}"), format!("function '{function}' with all its versions")),
     };
-    if !args.yes && io::stdin().is_terminal() && !confirmed(&what)? {
-        anyhow::bail!("nothing was deleted");
+    if !args.yes {
+        if !io::stdin().is_terminal() {
+            return Err(WrongUsage(format!("nobody is there to be asked: say --yes to delete {what}")).into());
+        }
+        if !confirmed(&what)? {
+            anyhow::bail!("nothing was deleted");
+        }
     }
     let answer = client.delete(&path).await?;
     if global.json {

@@ -51,6 +51,7 @@ struct Parts {
 
 pub(super) fn run(args: &InspectArgs, global: &Global) -> anyhow::Result<()> {
     let file = &args.file;
+    std::fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?;
     let found = match file.extension().and_then(|extension| extension.to_str()) {
         Some("onnx") => of_model(file)?,
         Some("wasm") if Head::read(file)?.is_some() => of_bundle(&Parts::read(file)?, &sections::read(file)?),

@@ -79,7 +79,12 @@ pub(super) fn tensor(spec: &TensorSpec) -> Check {
 
 /// A component is compiled whole, in memory, which takes a multiple of its size.
 pub(super) fn component(bytes: u64) -> Check {
-    within(bytes, 0..=256 << 20, format_size)
+    const MAX_BYTES: u64 = 256 << 20;
+    if bytes <= MAX_BYTES {
+        return Ok(());
+    }
+    let (has, may) = (format_size(bytes), format_size(MAX_BYTES));
+    Err(format!("it has {has} and may have {may}; what is data belongs in a model or in [assets]"))
 }
 
 /// A function without a component is its one model, which also fixes what it takes and gives.

@@ -28,7 +28,8 @@ pub(super) fn signature(metadata: Value) -> anyhow::Result<Signature> {
 
 /// Reads `{"INPUT": DATA}`.
 pub(super) fn short_form(data: &[u8]) -> anyhow::Result<Map<String, Value>> {
-    serde_json::from_slice(data).map_err(|error| WrongUsage(format!("-d is not a JSON object: {error}")).into())
+    serde_json::from_slice(data)
+        .map_err(|error| WrongUsage(format!("-d is not a JSON object (a file is -d @FILE): {error}")).into())
 }
 
 /// The whole request, as a body.

@@ -67,7 +67,7 @@ type Case = (&'static str, fn(&mut Manifest));
 #[test]
 fn every_rule_is_checked() {
     let cases: [Case; 19] = [
-        ("component: must be between 0B and 256MiB", |m| {
+        ("component: it has 1GiB and may have 256MiB", |m| {
             m.component = Some(Blob { size: 1 << 30, ..m.models[0].blob })
         }),
         ("limits.memory", |m| m.limits.memory = 1),

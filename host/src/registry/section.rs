@@ -1,7 +1,7 @@
 //! The binary frame of a WebAssembly file: preamble, section headers, and the names of a bundle's own sections.
 //!
 //! Both directions of it, for the writer and for the streaming reader. Knows what a section is called and how long it is,
-//! never what is in it. A [`HeaderReader`] lives for one header.
+//! never what is in it. A `HeaderReader` lives for one header.
 
 use std::io::{self, BufRead};
 

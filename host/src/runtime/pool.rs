@@ -77,8 +77,9 @@ impl Pool {
 
     /// Instances that wait, and that serve.
     pub fn counts(&self) -> (usize, usize) {
+        let busy = self.busy.load(Ordering::Acquire);
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).instances.len();
-        (idle, self.busy.load(Ordering::Relaxed))
+        (idle, busy)
     }
 
     fn take_back(self: &Arc<Self>, instance: Instance) {
@@ -146,11 +147,12 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.pool.busy.fetch_sub(1, Ordering::Relaxed);
         if let Some(instance) = self.instance.take()
             && self.finished
         {
             self.pool.take_back(instance);
         }
+        // Last, so that an instance on its way back is never invisible.
+        self.pool.busy.fetch_sub(1, Ordering::Release);
     }
 }

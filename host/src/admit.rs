@@ -49,7 +49,7 @@ pub enum AdmitError {
     #[error("the host holds as many requests as it may (limits.held_requests); try again later")]
     HostFull,
     #[error(
-        "as many requests as may be are there for this function (limits.concurrency inside, a quarter of limits.held_requests beside); try again later"
+        "there is no room for another request in this function (limits.concurrency inside, a quarter of limits.held_requests waiting); try again later"
     )]
     FunctionFull,
 }

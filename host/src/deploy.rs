@@ -46,8 +46,6 @@ pub enum DeployError {
     Store(#[from] StoreError),
     #[error("the bundle cannot be deployed: {0}")]
     Rejected(#[from] WakeError),
-    #[error("the bundle cannot be deployed: {0}")]
-    Incomplete(String),
     #[error("the host is loading as many bundles as it may to see that they run; try again later")]
     Busy,
     #[error("the bundle could not be loaded: {0}")]

@@ -197,7 +197,7 @@ impl Lifecycle {
                 tracing::info!(function = %slot.version.label(), ms = took / 1000, "woken");
                 slot.live.store(Some(Arc::clone(live)));
                 if slot.version.manifest.instances.min_warm == 0 {
-                    tokio::spawn(sleep_when_idle(Arc::clone(&slot), Arc::downgrade(live), idle));
+                    tokio::spawn(sleep_when_idle(Arc::downgrade(&slot), Arc::downgrade(live), idle));
                 }
             }
             *slot.loading.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -211,7 +211,7 @@ impl Lifecycle {
 
 /// Lets a live version go once it has been idle long enough. Ends with it, and holds nothing of it while it waits: a
 /// version that is deleted goes at once.
-async fn sleep_when_idle(slot: Arc<Slot>, live: Weak<Live>, idle: Duration) {
+async fn sleep_when_idle(slot: Weak<Slot>, live: Weak<Live>, idle: Duration) {
     /// The slot's reference and this task's own; one more is a request's.
     const UNUSED: usize = 2;
     let mut due = Instant::now() + idle;
@@ -227,8 +227,10 @@ async fn sleep_when_idle(slot: Arc<Slot>, live: Weak<Live>, idle: Duration) {
             break;
         }
     }
-    slot.live.store(None);
-    tracing::info!(function = %slot.version.label(), "idle: back to disk");
+    if let Some(slot) = slot.upgrade() {
+        slot.live.store(None);
+        tracing::info!(function = %slot.version.label(), "idle: back to disk");
+    }
 }
 
 /// Component and sessions, made side by side.

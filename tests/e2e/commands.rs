@@ -132,6 +132,8 @@ async fn versions_never_change_and_aliases_decide_what_is_called() {
         .await
         .expect_error(1, &["version '3' of function 'f' gets requests through alias 'test'"]);
     ask(&host, &["delete", "f@9", "-y"]).await.expect_error(1, &["version '9'", "versions 1, 2, 3"]);
+    // Nobody is there to be asked.
+    ask(&host, &["delete", "f@2"]).await.expect_error(2, &["--yes", "version 2 of function 'f'"]);
     let ran = ask(&host, &["delete", "f@2", "-y"]).await.expect(0);
     assert_eq!(ran.out, "deleted version 2 of function 'f'\n");
     // Deploying it again makes it what is called.

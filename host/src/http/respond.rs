@@ -230,9 +230,7 @@ fn classify_store(error: &StoreError) -> Class {
 
 fn classify_deploy(error: &DeployError) -> Class {
     match error {
-        DeployError::Upload(_) | DeployError::Bundle(_) | DeployError::Incomplete(_) => {
-            (StatusCode::BAD_REQUEST, "invalid_bundle")
-        }
+        DeployError::Upload(_) | DeployError::Bundle(_) => (StatusCode::BAD_REQUEST, "invalid_bundle"),
         DeployError::Stalled => (StatusCode::REQUEST_TIMEOUT, "body_timeout"),
         DeployError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "overloaded"),
         DeployError::Failed(_) => INTERNAL,

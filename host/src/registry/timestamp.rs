@@ -4,8 +4,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use chrono::{DateTime, Datelike, NaiveDateTime, SubsecRound, Utc};
+use chrono::{DateTime, Datelike, NaiveDateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::excerpt::excerpt;
@@ -25,7 +26,9 @@ pub struct NotATimestamp(String);
 impl Timestamp {
     /// The system's clock; 1970 where that stands before it.
     pub fn now() -> Self {
-        Self(Utc::now().trunc_subsecs(0).max(DateTime::UNIX_EPOCH))
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let now = i64::try_from(since).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+        Self(now.unwrap_or_default())
     }
 }
 

@@ -40,7 +40,11 @@ impl Default for Config {
             cache_dir: PathBuf::new(),
             drain_timeout: Duration::from_secs(30),
             log: "info".into(),
-            onnxruntime: library::Config { library: String::new(), devices: vec!["cuda".into(), "cpu".into()] },
+            onnxruntime: library::Config {
+                library: String::new(),
+                devices: vec!["cuda".into(), "cpu".into()],
+                threads: 0,
+            },
             model_idle: Duration::from_secs(5 * 60),
             body_bytes: 64 << 20,
             held_requests: 4096,
@@ -86,6 +90,17 @@ const KEYS: &[Key] = &[
         name: "onnxruntime.library",
         set: |config, text| words(&mut config.onnxruntime.library, text),
         get: |config| config.onnxruntime.library.clone().into(),
+    },
+    Key {
+        name: "onnxruntime.threads",
+        set: |config, text| match text.parse() {
+            Ok(count) if count <= 1024 => {
+                config.onnxruntime.threads = count;
+                Ok(())
+            }
+            _ => Err(format!("'{text}' is not a number from 0 to 1024")),
+        },
+        get: |config| i64::from(config.onnxruntime.threads).into(),
     },
     Key { name: "onnxruntime.devices", set: set_devices, get: |config| config.onnxruntime.devices.clone().into() },
     Key {

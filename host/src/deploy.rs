@@ -133,11 +133,11 @@ async fn in_turn(host: &Host, manifest: Arc<Manifest>) -> Result<Found, DeployEr
 
 /// Loads all of it once, to know what it is and that it can run here. Ends when nothing is being loaded any more.
 async fn examine(parts: &Arc<Parts>, manifest: &Manifest) -> Result<Found, DeployError> {
-    let sessions = futures::future::join_all(manifest.models.iter().map(|model| lifecycle::open_session(parts, model)));
-    let (sessions, component) = tokio::join!(sessions, lifecycle::load_component(parts, manifest));
-    let (sessions, component) = (sessions.into_iter().collect::<Result<Vec<_>, _>>()?, component?);
-    let models: Vec<ModelRecord> = (manifest.models.iter().zip(&sessions))
-        .map(|(model, (_, session))| ModelRecord { name: model.name.clone(), signature: session.signature().clone() })
+    let opened = futures::future::join_all(manifest.models.iter().map(|model| lifecycle::open_model(parts, model)));
+    let (opened, component) = tokio::join!(opened, lifecycle::load_component(parts, manifest));
+    let (opened, component) = (opened.into_iter().collect::<Result<Vec<_>, _>>()?, component?);
+    let models: Vec<ModelRecord> = (manifest.models.iter().zip(&opened))
+        .map(|(model, (_, opened))| ModelRecord { name: model.name.clone(), signature: opened.signature().clone() })
         .collect();
     let (kind, signature) = match component {
         Some(Pre::Typed(_)) => (FunctionKind::Typed, manifest.signature.clone()),

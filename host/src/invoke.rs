@@ -99,10 +99,10 @@ pub async fn ask(
     let name = version.function.as_str();
     let wanted = request.outputs.clone();
     let outputs = match (&live.kind, question) {
-        (Kind::ModelOnly(session), Question::Predict) => {
+        (Kind::ModelOnly(model), Question::Predict) => {
             let given = |name: &str| request.inputs.iter().any(|(input, _)| input == name);
-            check::check_inputs(name, &session.signature_for(given), &request)?;
-            due.bound(session.compute(request.inputs)).await??
+            check::check_inputs(name, &model.session().signature_for(given), &request)?;
+            due.bound(model.compute(request.inputs)).await??
         }
         (Kind::Typed(pool), question) => {
             let undeclared = Signature::default();

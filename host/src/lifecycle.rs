@@ -15,8 +15,8 @@ use dashmap::DashMap;
 use futures::future::{BoxFuture, FutureExt, Shared};
 use tokio::time::Instant;
 
-use crate::nn::session::Source;
-use crate::nn::{Models, NnError, Session, SessionKey};
+use crate::nn::load::Source;
+use crate::nn::{self, Models, NnError, SessionKey};
 use crate::registry::catalog::Version;
 use crate::registry::digest::{Blob, Digest};
 use crate::registry::manifest::{Manifest, Model};
@@ -38,7 +38,7 @@ pub struct Live {
 
 /// What serves a version's requests.
 pub enum Kind {
-    ModelOnly(Arc<Session>),
+    ModelOnly(Arc<nn::Model>),
     Typed(Arc<Pool>),
     Http(Arc<Pool>),
 }
@@ -235,19 +235,19 @@ async fn sleep_when_idle(slot: Weak<Slot>, live: Weak<Live>, idle: Duration) {
 
 /// Component and sessions, made side by side.
 async fn make(parts: &Arc<Parts>, version: &Arc<Version>) -> Result<Live, WakeError> {
-    let sessions = async {
-        let opening = version.manifest.models.iter().map(|model| open_session(parts, model));
+    let models = async {
+        let opening = version.manifest.models.iter().map(|model| open_model(parts, model));
         futures::future::try_join_all(opening).await
     };
     let component = load_component(parts, &version.manifest);
-    let (sessions, pre, assets) = tokio::try_join!(sessions, component, assets::unpack(parts, version))?;
+    let (models, pre, assets) = tokio::try_join!(models, component, assets::unpack(parts, version))?;
     let kind = match pre {
-        None => match sessions.into_iter().next() {
-            Some((_, session)) => Kind::ModelOnly(session),
+        None => match models.into_iter().next() {
+            Some((_, model)) => Kind::ModelOnly(model),
             None => return Err(WakeError::Host("the version has neither code nor a model".into())),
         },
         Some(pre) => {
-            let grants = grants(parts, version, sessions.into_iter().collect(), assets);
+            let grants = grants(parts, version, models.into_iter().collect(), assets);
             let policy = policy(version);
             match pre {
                 Pre::Typed(_) => Kind::Typed(Pool::new(pre, grants, policy)),
@@ -258,18 +258,26 @@ async fn make(parts: &Arc<Parts>, version: &Arc<Version>) -> Result<Live, WakeEr
     Ok(Live { kind, used_at: Mutex::new(Instant::now()) })
 }
 
-pub(crate) async fn open_session(parts: &Parts, model: &Model) -> Result<(String, Arc<Session>), WakeError> {
+/// A version's hold on one of its models.
+pub(crate) async fn open_model(parts: &Parts, model: &Model) -> Result<(String, Arc<nn::Model>), WakeError> {
     let file = local_file(parts, &model.blob.sha256)?;
     let options = &model.options;
     let name = model.name.as_str();
     let session = parts.models.open(session_key(model), name, Source::File(file), options.warmup).await?;
-    Ok((name.to_owned(), session))
+    let max_rows = usize::try_from(options.max_batch).unwrap_or(usize::MAX);
+    let policy = nn::Policy { max_rows, max_delay: options.max_delay };
+    Ok((name.to_owned(), Arc::new(nn::Model::new(name, session, policy))))
 }
 
 /// Which session serves a model.
 pub(crate) fn session_key(model: &Model) -> SessionKey {
     let options = &model.options;
-    SessionKey { digest: model.blob.sha256, device: options.device, intra_threads: options.intra_threads }
+    SessionKey {
+        digest: model.blob.sha256,
+        device: options.device,
+        intra_threads: options.intra_threads,
+        sessions: options.sessions,
+    }
 }
 
 /// A version's component, if it has one.
@@ -293,7 +301,12 @@ fn local_file(parts: &Parts, digest: &Digest) -> Result<PathBuf, WakeError> {
     parts.store.local_path(digest).ok_or(WakeError::Missing(*digest))
 }
 
-fn grants(parts: &Parts, version: &Version, by_name: HashMap<String, Arc<Session>>, assets: Option<PathBuf>) -> Grants {
+fn grants(
+    parts: &Parts,
+    version: &Version,
+    by_name: HashMap<String, Arc<nn::Model>>,
+    assets: Option<PathBuf>,
+) -> Grants {
     Grants {
         function: version.label().into(),
         output: Budget::new(),

@@ -4,17 +4,27 @@
 //! (by digest, device and options), shared by every instance and version that uses it, owned by a thread of its own and
 //! ended when its last user lets go.
 
+pub mod batch;
 pub mod device;
-pub mod external;
 pub mod graph;
 pub mod job;
 pub mod library;
+pub mod load;
+pub mod model;
+mod queue;
+mod quick;
+mod run;
 pub mod session;
+mod structure;
+mod trial;
+mod turn;
 mod value;
 pub mod wit;
 
 pub use graph::{Models, SessionKey};
-pub use session::{Session, describe};
+pub use load::describe;
+pub use model::Model;
+pub use session::{Policy, Session};
 
 /// Why a model could not be loaded or run. The texts speak to the model's user; none shows a host path.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -8,6 +8,7 @@ use crate::http::body::Body;
 use crate::http::respond;
 use crate::lifecycle::{self, State, VersionStatus};
 use crate::nn::graph::SessionInfo;
+use crate::nn::session::Batching;
 use crate::registry::catalog::Version;
 use crate::registry::revision::FunctionKind;
 
@@ -42,6 +43,14 @@ struct SessionStatus {
     model: String,
     sha256: String,
     device: String,
+    /// Runs that can go on at once.
+    sessions: usize,
+    /// Whether requests share runs.
+    batching: Batching,
+    /// Jobs that wait for their run.
+    queued: usize,
+    /// Jobs whose run goes on.
+    running: usize,
     /// Of the model file.
     size_bytes: u64,
     /// Live versions that use it.
@@ -77,26 +86,29 @@ pub(crate) fn status(host: &Host) -> Response<Body> {
             });
         }
     }
-    let sessions: Vec<SessionStatus> = host
-        .lifecycle
-        .parts
-        .models
-        .loaded()
-        .iter()
-        .map(|info| SessionStatus {
-            model: info.session.model().to_owned(),
-            sha256: info.key.digest.to_string(),
-            device: info.session.device().to_string(),
-            size_bytes: info.session.size_bytes(),
-            refs: known.iter().filter(|status| status.is_live() && has_model(&status.version, info)).count(),
-        })
-        .collect();
+    let sessions: Vec<SessionStatus> =
+        host.lifecycle.parts.models.loaded().iter().map(|info| session_status(info, &known)).collect();
     let memory = Memory {
         resident_bytes: resident_bytes(),
         session_bytes: sessions.iter().map(|session| session.size_bytes).sum(),
     };
     let uptime_s = host.started_at.elapsed().as_secs();
     respond::json(StatusCode::OK, &StatusBody { uptime_s, functions, sessions, memory })
+}
+
+fn session_status(info: &SessionInfo, known: &[VersionStatus]) -> SessionStatus {
+    let (queued, running) = info.session.jobs();
+    SessionStatus {
+        model: info.session.name().to_owned(),
+        sha256: info.key.digest.to_string(),
+        device: info.session.device().to_string(),
+        sessions: info.session.sessions(),
+        batching: info.session.batching(),
+        queued,
+        running,
+        size_bytes: info.session.size_bytes(),
+        refs: known.iter().filter(|status| status.is_live() && has_model(&status.version, info)).count(),
+    }
 }
 
 fn has_model(version: &Version, info: &SessionInfo) -> bool {

@@ -3,12 +3,16 @@
 //! Holds only weak references: a session ends when its last user (a live version) lets go. Loading is single-flight.
 
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
+use bytes::Bytes;
 use dashmap::DashMap;
 use tokio::sync::Mutex;
 
 use super::library::Library;
-use super::session::{Options, Session, Source};
+use super::load::{Options, Source};
+use super::model::Model;
+use super::session::{Policy, Session};
 use super::{NnError, device};
 use crate::registry::device::Device;
 use crate::registry::digest::Digest;
@@ -19,6 +23,8 @@ pub struct SessionKey {
     pub digest: Digest,
     pub device: Device,
     pub intra_threads: u32,
+    /// Runs that can go on at once.
+    pub sessions: u32,
 }
 
 type Slot = Arc<Mutex<Weak<Session>>>;
@@ -55,14 +61,22 @@ impl Models {
         if let Some(live) = session.upgrade() {
             return Ok(live);
         }
-        let opened = self.load(name, source, key.device, key.intra_threads, warmup).await?;
+        let opened = self.load(name, source, &key, warmup).await?;
         *session = Arc::downgrade(&opened);
         Ok(opened)
     }
 
-    /// A session of the caller's own, for models that guests bring as bytes.
-    pub async fn open_private(&self, name: &str, source: Source, wish: Device) -> Result<Arc<Session>, NnError> {
-        self.load(name, source, wish, 1, false).await
+    /// A model of the caller's own, which guests bring as bytes.
+    pub async fn open_private(&self, name: &str, bytes: Bytes, wish: Device) -> Result<Model, NnError> {
+        let options = Options {
+            model: name.to_owned(),
+            targets: device::order(wish, &self.devices),
+            intra_threads: 1,
+            sessions: 1,
+            warmup: false,
+        };
+        let session = Session::open(self.library.clone(), Source::Memory(bytes), options).await?;
+        Ok(Model::new(name, session, Policy { max_rows: 1, max_delay: Duration::ZERO }))
     }
 
     /// The sessions that are loaded now. Slots of ended ones are swept on the way.
@@ -80,19 +94,17 @@ impl Models {
         found
     }
 
-    async fn load(
-        &self,
-        name: &str,
-        source: Source,
-        wish: Device,
-        intra_threads: u32,
-        warmup: bool,
-    ) -> Result<Arc<Session>, NnError> {
-        let targets = device::order(wish, &self.devices);
-        let options = Options { model: name.to_owned(), targets, intra_threads, warmup };
+    async fn load(&self, name: &str, source: Source, key: &SessionKey, warmup: bool) -> Result<Arc<Session>, NnError> {
+        let options = Options {
+            model: name.to_owned(),
+            targets: device::order(key.device, &self.devices),
+            intra_threads: key.intra_threads,
+            sessions: key.sessions,
+            warmup,
+        };
         let started = tokio::time::Instant::now();
         let session = Session::open(self.library.clone(), source, options).await?;
         tracing::debug!(model = name, device = %session.device(), ms = started.elapsed().as_millis(), "session loaded");
-        Ok(Arc::new(session))
+        Ok(session)
     }
 }

@@ -1,95 +1,123 @@
-//! One run of a model, from the caller's request to the owner thread's answer.
+//! One caller's wish to run a model: what the queue holds, and what the caller waits with.
 //!
-//! A job ends by being answered or by being dropped: dropping the caller's `Ticket` takes a waiting job out of the queue
-//! (the owner skips it when it gets there) and terminates a running one, so a deadline or a closed connection needs nothing but a drop.
+//! A job ends by being answered or by being given up: dropping the caller's [`Ticket`] takes a waiting job out of the queue,
+//! inputs and all, and terminates a run that nobody else waits for. So a deadline or a closed connection needs nothing
+//! but a drop.
 
 use std::sync::Arc;
 
-use ort::ErrorCode;
 use ort::session::RunOptions;
-use ort::session::Session as OrtSession;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use super::{NnError, value};
+use super::queue::{JobId, LaneId};
+use super::run::RunError;
+use super::session::Session;
 use crate::tensor::Tensor;
+
+/// Inputs under their names, in the model's order.
+pub type Inputs = Vec<(String, Tensor)>;
 
 /// Outputs under their names, in the model's order.
 pub type Outputs = Vec<(String, Tensor)>;
 
-/// What the owner thread gets.
+/// What the queue holds.
+#[derive(Debug)]
 pub(super) struct Job {
-    inputs: Vec<(String, Tensor)>,
-    run: Arc<RunOptions>,
-    answer: oneshot::Sender<Result<Outputs, NnError>>,
+    /// They were checked against the model.
+    pub(super) inputs: Inputs,
+    pub(super) queued_at: Instant,
+    answer: oneshot::Sender<Result<Outputs, RunError>>,
 }
 
-/// What the caller awaits.
+/// What the caller waits with.
 pub(super) struct Ticket {
-    answer: oneshot::Receiver<Result<Outputs, NnError>>,
-    _run: Terminate,
-}
-
-/// Ends a run when dropped. After the run that is harmless: options are never used twice.
-pub(super) struct Terminate(pub(super) Arc<RunOptions>);
-
-impl Drop for Terminate {
-    fn drop(&mut self) {
-        let _ = self.0.terminate();
-    }
+    answer: oneshot::Receiver<Result<Outputs, RunError>>,
+    session: Arc<Session>,
+    lane: LaneId,
+    id: JobId,
+    answered: bool,
 }
 
 impl Job {
-    /// A job with inputs that were checked against the model.
-    pub(super) fn new(model: &str, inputs: Vec<(String, Tensor)>) -> Result<(Self, Ticket), NnError> {
-        let run = RunOptions::new().map(Arc::new).map_err(|error| run_error(model, &error))?;
+    pub(super) fn new(session: &Arc<Session>, lane: LaneId, id: JobId, inputs: Inputs, now: Instant) -> (Self, Ticket) {
         let (sender, receiver) = oneshot::channel();
-        Ok((Self { inputs, run: Arc::clone(&run), answer: sender }, Ticket { answer: receiver, _run: Terminate(run) }))
+        let ticket = Ticket { answer: receiver, session: Arc::clone(session), lane, id, answered: false };
+        (Self { inputs, queued_at: now, answer: sender }, ticket)
     }
 
-    /// Runs the model, unless nobody waits for the answer any more.
-    pub(super) fn execute(self, model: &str, session: &mut OrtSession) {
-        if self.answer.is_closed() {
-            return;
-        }
-        let result = run(model, session, &self.inputs, &self.run);
-        // The caller may have gone in the meantime; then nobody misses the answer.
-        let _ = self.answer.send(result);
+    /// The caller may have gone in the meantime; then nobody misses the answer.
+    pub(super) fn answer(self, outputs: Result<Outputs, RunError>) {
+        let _ = self.answer.send(outputs);
     }
-}
-
-/// Runs a model on this thread.
-pub(super) fn run(
-    model: &str,
-    session: &mut OrtSession,
-    inputs: &[(String, Tensor)],
-    options: &RunOptions,
-) -> Result<Outputs, NnError> {
-    // What is lent to ONNX Runtime stays here until its outputs have been looked at.
-    let lent: Vec<Tensor> = inputs.iter().map(|(_, tensor)| value::aligned(tensor)).collect();
-    let mut values = Vec::with_capacity(inputs.len());
-    for ((name, _), tensor) in inputs.iter().zip(&lent) {
-        values.push((name.as_str(), value::to_ort(name, tensor)?));
-    }
-    let outputs = session.run_with_options(values, options).map_err(|error| run_error(model, &error))?;
-    outputs.into_iter().map(|(name, output)| Ok((name.to_owned(), value::from_ort(name, output, &lent)?))).collect()
-}
-
-/// ONNX Runtime finds some mistakes of the caller's only on the way, and says so by its code.
-fn run_error(model: &str, error: &ort::Error) -> NnError {
-    let reason = without_source_location(&error.to_string());
-    match error.code() {
-        ErrorCode::InvalidArgument => NnError::InvalidInput(format!("model '{model}' refuses its inputs: {reason}")),
-        _ => NnError::Run { model: model.to_owned(), reason },
-    }
-}
-
-/// ONNX Runtime begins some messages with a path of its own sources, which means nothing to anybody here.
-pub(super) fn without_source_location(message: &str) -> String {
-    message.split_whitespace().filter(|word| !word.starts_with("/onnxruntime_src")).collect::<Vec<_>>().join(" ")
 }
 
 impl Ticket {
-    pub(super) async fn outputs(mut self, model: &str) -> Result<Outputs, NnError> {
-        (&mut self.answer).await.unwrap_or_else(|_| Err(NnError::Ended(model.to_owned())))
+    pub(super) async fn outputs(mut self) -> Result<Outputs, RunError> {
+        let answer = (&mut self.answer).await;
+        self.answered = true;
+        answer.unwrap_or(Err(RunError::Ended))
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.session.give_up(self.lane, self.id);
+        }
+    }
+}
+
+/// The runs that are going on, and for whom.
+#[derive(Default)]
+pub(super) struct Flights(Vec<Flight>);
+
+struct Flight {
+    /// Who still waits for it.
+    jobs: Vec<JobId>,
+    options: Arc<RunOptions>,
+}
+
+impl Flights {
+    pub(super) fn begin(&mut self, jobs: Vec<JobId>, options: &Arc<RunOptions>) {
+        self.0.push(Flight { jobs, options: Arc::clone(options) });
+    }
+
+    /// The job goes on in a run of its own; false when its caller has gone.
+    pub(super) fn alone(&mut self, job: JobId, options: &Arc<RunOptions>) -> bool {
+        let there = self.leave(job).is_some();
+        if there {
+            self.begin(vec![job], options);
+        }
+        there
+    }
+
+    /// The job's caller has gone. A run that nobody waits for is terminated.
+    pub(super) fn give_up(&mut self, job: JobId) {
+        if let Some(flight) = self.leave(job)
+            && flight.jobs.is_empty()
+        {
+            // The only error is a library without this function, which every version has.
+            let _ = flight.options.terminate();
+        }
+    }
+
+    /// The jobs were run.
+    pub(super) fn end(&mut self, jobs: &[JobId]) {
+        for flight in &mut self.0 {
+            flight.jobs.retain(|job| !jobs.contains(job));
+        }
+        self.0.retain(|flight| !flight.jobs.is_empty());
+    }
+
+    /// How many jobs are being run.
+    pub(super) fn len(&self) -> usize {
+        self.0.iter().map(|flight| flight.jobs.len()).sum()
+    }
+
+    fn leave(&mut self, job: JobId) -> Option<&mut Flight> {
+        let flight = self.0.iter_mut().find(|flight| flight.jobs.contains(&job))?;
+        flight.jobs.retain(|other| *other != job);
+        Some(flight)
     }
 }

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ort::environment::Environment;
+use ort::environment::{Environment, GlobalThreadPoolOptions};
 
 /// The `[onnxruntime]` part of the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Config {
     pub library: String,
     /// Devices that `device = "auto"` tries, in order.
     pub devices: Vec<String>,
+    /// Threads that all models share for the work inside their operators; 0: each session has `intra_threads` of its own.
+    pub threads: u32,
 }
 
 /// The opened library.
@@ -22,6 +24,7 @@ pub struct Config {
 pub struct Library {
     pub(super) environment: Environment,
     path: PathBuf,
+    threads: u32,
 }
 
 /// Why there is no ONNX Runtime.
@@ -60,14 +63,19 @@ impl Library {
         let absolute = std::path::absolute(path).map_err(|error| unusable(error.to_string()))?;
         let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(library) = &*opened {
-            return if library.path == absolute {
+            return if library.path == absolute && library.threads == config.threads {
                 Ok(library.clone())
             } else {
-                Err(unusable(format!("this process uses {} already", library.path.display())))
+                let (path, threads) = (library.path.display(), library.threads);
+                Err(unusable(format!("this process uses {path} with onnxruntime.threads = {threads} already")))
             };
         }
-        let environment = ort::init_from(&absolute)
-            .map_err(|error| unusable(error.to_string()))?
+        let mut builder = ort::init_from(&absolute).map_err(|error| unusable(error.to_string()))?;
+        if config.threads > 0 {
+            let pool = shared_threads(config.threads).map_err(|error| unusable(error.to_string()))?;
+            builder = builder.with_global_thread_pool(pool);
+        }
+        let environment = builder
             .with_name("nocti")
             .with_telemetry(false)
             // What it says of a failed run comes back as the run's error; by itself it would write to standard error.
@@ -76,8 +84,18 @@ impl Library {
             }))
             .build()
             .map_err(|error| unusable(error.to_string()))?;
-        Ok(opened.insert(Self { environment, path: absolute }).clone())
+        Ok(opened.insert(Self { environment, path: absolute, threads: config.threads }).clone())
     }
+
+    /// Whether all sessions use the same threads.
+    pub(super) fn shares_threads(&self) -> bool {
+        self.threads > 0
+    }
+}
+
+fn shared_threads(count: u32) -> ort::Result<GlobalThreadPoolOptions> {
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    GlobalThreadPoolOptions::default().with_intra_threads(count)?.with_inter_threads(1)?.with_spin_control(false)
 }
 
 fn candidates(tool_folder: Option<&Path>) -> Vec<PathBuf> {

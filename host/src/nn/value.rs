@@ -40,13 +40,24 @@ macro_rules! with_element {
 pub(super) fn aligned(tensor: &Tensor) -> Tensor {
     match tensor.storage() {
         Storage::Fixed(bytes) if bytes.as_ptr().align_offset(align_of::<u64>()) != 0 => {
-            let mut words = vec![0u64; bytes.len().div_ceil(size_of::<u64>())];
-            bytemuck::cast_slice_mut::<u64, u8>(&mut words)[..bytes.len()].copy_from_slice(bytes);
-            let copy = Bytes::from_owner(Words { words, length: bytes.len() });
+            let copy = aligned_copy(std::iter::once(bytes.as_ref()));
             Tensor::fixed(tensor.datatype(), tensor.shape().to_vec(), copy).expect("the same bytes in another place")
         }
         Storage::Fixed(_) | Storage::Variable(_) => tensor.clone(),
     }
+}
+
+/// The parts one after the other, on a boundary that suits every element type.
+pub(super) fn aligned_copy<'p>(parts: impl Iterator<Item = &'p [u8]> + Clone) -> Bytes {
+    let length: usize = parts.clone().map(<[u8]>::len).sum();
+    let mut words = vec![0u64; length.div_ceil(size_of::<u64>())];
+    let mut rest = bytemuck::cast_slice_mut::<u64, u8>(&mut words);
+    for part in parts {
+        let (here, behind) = rest.split_at_mut(part.len());
+        here.copy_from_slice(part);
+        rest = behind;
+    }
+    Bytes::from_owner(Words { words, length })
 }
 
 /// Bytes on a word's boundary.

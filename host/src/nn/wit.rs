@@ -10,8 +10,7 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
-use super::session::Source;
-use super::{Models, NnError, Session};
+use super::{Model, Models, NnError};
 use crate::registry::device::Device;
 use crate::tensor::Tensor;
 
@@ -44,9 +43,9 @@ use generated::wasi::nn::{errors, graph, inference};
 pub struct NnState {
     models: Arc<Models>,
     /// The bundle's models by name.
-    by_name: Arc<HashMap<String, Arc<Session>>>,
+    by_name: Arc<HashMap<String, Arc<Model>>>,
     /// Sessions the guest loaded from bytes of its own, for the budget.
-    private: Vec<Weak<Session>>,
+    private: Vec<Weak<Model>>,
     /// Bytes of models the guest may hold loaded that way at once, and of tensors.
     budget_bytes: u64,
     /// Bytes of the tensors it holds.
@@ -55,7 +54,7 @@ pub struct NnState {
 
 impl NnState {
     /// `by_name` are the bundle's models; `budget_bytes` bounds those the guest loads itself and the tensors it holds.
-    pub fn new(models: Arc<Models>, by_name: Arc<HashMap<String, Arc<Session>>>, budget_bytes: u64) -> Self {
+    pub fn new(models: Arc<Models>, by_name: Arc<HashMap<String, Arc<Model>>>, budget_bytes: u64) -> Self {
         Self { models, by_name, private: Vec::new(), budget_bytes, held_bytes: Arc::default() }
     }
 }
@@ -89,10 +88,10 @@ pub fn add_to_linker<T: NnView + 'static>(linker: &mut Linker<T>) -> wasmtime::R
 }
 
 /// A model as a guest holds it.
-pub struct Graph(Arc<Session>);
+pub struct Graph(Arc<Model>);
 
 /// A graph bound for computing; `wasi:nn` wants it apart from the graph.
-pub struct Context(Arc<Session>);
+pub struct Context(Arc<Model>);
 
 /// An error handle.
 pub struct Fault {
@@ -136,7 +135,8 @@ impl NnCtx<'_> {
             let text = format!("an instance may hold {MAX_PRIVATE_SESSIONS} models that it loaded from bytes");
             return Err(Fault { code: errors::ErrorCode::TooLarge, text });
         }
-        let held: u64 = self.state.private.iter().filter_map(Weak::upgrade).map(|session| session.size_bytes()).sum();
+        let held: u64 =
+            self.state.private.iter().filter_map(Weak::upgrade).map(|model| model.session().size_bytes()).sum();
         if held.saturating_add(bytes.len() as u64) > self.state.budget_bytes {
             let text = format!(
                 "a model of {} bytes does not fit: {held} of {} bytes are taken (limits.memory)",
@@ -145,15 +145,15 @@ impl NnCtx<'_> {
             );
             return Err(Fault { code: errors::ErrorCode::TooLarge, text });
         }
-        let source = Source::Memory(Bytes::from(bytes));
-        let session = self.state.models.open_private("loaded from bytes", source, wish).await?;
-        self.state.private.push(Arc::downgrade(&session));
-        Ok(Graph(session))
+        let model = self.state.models.open_private("loaded from bytes", Bytes::from(bytes), wish).await?;
+        let model = Arc::new(model);
+        self.state.private.push(Arc::downgrade(&model));
+        Ok(Graph(model))
     }
 
     async fn compute(
         &mut self,
-        session: &Session,
+        session: &Model,
         inputs: Vec<(String, Resource<GuestTensor>)>,
     ) -> wasmtime::Result<Result<Vec<(String, Tensor)>, Fault>> {
         let mut tensors = Vec::with_capacity(inputs.len());
@@ -184,7 +184,7 @@ impl NnCtx<'_> {
 }
 
 /// Inputs go by name or, as other hosts allow, by position in decimal.
-fn input_name(session: &Session, name: String) -> String {
+fn input_name(session: &Model, name: String) -> String {
     let inputs = &session.signature().inputs;
     if inputs.iter().any(|spec| spec.name == name) {
         return name;

@@ -73,8 +73,13 @@ pub struct Model {
 pub struct ModelOptions {
     /// Where.
     pub device: Device,
-    /// The most requests that may share one run; 1: none do. Without effect yet: every request has its own run.
+    /// The most rows (first dimension) of a run that requests share; 1: they share none.
     pub max_batch: u32,
+    /// How long a request waits for others to share its run. 0: not at all, it shares with those that wait when its run begins.
+    #[serde(rename = "max_delay_us", with = "micros")]
+    pub max_delay: Duration,
+    /// Runs that can go on at once; the weights are there once.
+    pub sessions: u32,
     /// Threads inside one run.
     pub intra_threads: u32,
     /// Whether to run once with zeros after loading; who loads the session first decides.
@@ -221,6 +226,8 @@ impl Manifest {
         note("network.allow", rules::network_allow(self.network.allow.len()));
         for model in &self.models {
             note(&format!("model '{}': max_batch", model.name), rules::max_batch(model.options.max_batch));
+            note(&format!("model '{}': max_delay", model.name), rules::max_delay(model.options.max_delay));
+            note(&format!("model '{}': sessions", model.name), rules::sessions(model.options.sessions));
             note(&format!("model '{}': intra_threads", model.name), rules::intra_threads(model.options.intra_threads));
         }
         for (key, value) in &self.env {
@@ -253,7 +260,14 @@ impl Manifest {
 
 impl Default for ModelOptions {
     fn default() -> Self {
-        Self { device: Device::Auto, max_batch: 64, intra_threads: 1, warmup: true }
+        Self {
+            device: Device::Auto,
+            max_batch: 64,
+            max_delay: Duration::ZERO,
+            sessions: 1,
+            intra_threads: 1,
+            warmup: true,
+        }
     }
 }
 
@@ -281,6 +295,21 @@ mod millis {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
+
+/// Durations as whole microseconds.
+mod micros {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_micros)
     }
 }
 

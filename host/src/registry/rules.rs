@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::units::{format_duration, format_size};
+use super::units::{format_delay, format_duration, format_size};
 use crate::tensor::TensorSpec;
 
 /// `Err` says what is wrong with the value.
@@ -39,6 +39,15 @@ pub(super) fn warm(min: u32, max: u32) -> Check {
 
 pub(super) fn max_batch(requests: u32) -> Check {
     within(requests.into(), 1..=65_536, |n| n.to_string())
+}
+
+pub(super) fn max_delay(delay: Duration) -> Check {
+    let us = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
+    within(us, 0..=1_000_000, |us| format_delay(Duration::from_micros(us)))
+}
+
+pub(super) fn sessions(sessions: u32) -> Check {
+    within(sessions.into(), 1..=64, |n| n.to_string())
 }
 
 pub(super) fn intra_threads(threads: u32) -> Check {

@@ -9,6 +9,7 @@ use super::excerpt::excerpt;
 
 const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 const DURATIONS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const DELAYS: [(&str, u64); 3] = [("s", 1_000_000), ("ms", 1000), ("us", 1)];
 
 /// Text that is no size or no duration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +42,16 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
     })
 }
 
+/// Reads a short time: a whole number with us, ms or s.
+pub fn parse_delay(text: &str) -> Result<Duration, UnitError> {
+    parse(text, &DELAYS).map(Duration::from_micros).ok_or_else(|| UnitError {
+        what: "delay",
+        units: "us, ms or s",
+        example: "500us",
+        text: excerpt(text),
+    })
+}
+
 /// The shortest text that [`parse_size`] reads back as `bytes`.
 pub fn format_size(bytes: u64) -> String {
     format(bytes, &SIZES)
@@ -50,6 +61,12 @@ pub fn format_size(bytes: u64) -> String {
 pub fn format_duration(duration: Duration) -> String {
     let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if ms == 0 { "0s".to_owned() } else { format(ms, &DURATIONS) }
+}
+
+/// The shortest text that [`parse_delay`] reads back as `delay`, to the microsecond.
+pub fn format_delay(delay: Duration) -> String {
+    let us = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
+    if us == 0 { "0s".to_owned() } else { format(us, &DELAYS) }
 }
 
 fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
@@ -105,6 +122,8 @@ mod tests {
             prop_assert_eq!(parse_size(&format_size(value)), Ok(value));
             let duration = Duration::from_millis(value);
             prop_assert_eq!(parse_duration(&format_duration(duration)), Ok(duration));
+            let delay = Duration::from_micros(value);
+            prop_assert_eq!(parse_delay(&format_delay(delay)), Ok(delay));
         }
     }
 }

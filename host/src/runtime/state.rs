@@ -15,7 +15,7 @@ use wasmtime_wasi_http::{
 
 use super::log::{Budget, GuestOutput};
 use crate::nn::wit::{NnCtx, NnState, NnView};
-use crate::nn::{Models, Session};
+use crate::nn::{Model, Models};
 
 /// What every instance of a version is given.
 pub struct Grants {
@@ -32,7 +32,7 @@ pub struct Grants {
     /// The model plane, for models guests bring themselves.
     pub models: Arc<Models>,
     /// The bundle's models by name.
-    pub by_name: Arc<std::collections::HashMap<String, Arc<Session>>>,
+    pub by_name: Arc<std::collections::HashMap<String, Arc<Model>>>,
 }
 
 /// The data of an instance's store.

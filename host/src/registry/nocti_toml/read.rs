@@ -13,7 +13,7 @@ use super::super::manifest::{Instances, Limits, Manifest, ModelOptions, Network}
 use super::super::name::ModelName;
 use super::super::rules::{self, Check};
 use super::super::toml_reader::{Notes, Placed, Table, fraction, whole};
-use super::super::units::{parse_duration, parse_size};
+use super::super::units::{parse_delay, parse_duration, parse_size};
 use super::{AssetSource, ComponentSource, FileRef, ModelSource, Project};
 use crate::tensor::{Datatype, Signature, TensorSpec};
 
@@ -92,9 +92,11 @@ fn model_options(table: &mut Table<'_>) -> ModelOptions {
     let default = ModelOptions::default();
     let device = table.parsed("device").map_or(default.device, |device| device.value);
     let max_batch = number(table, "max_batch", default.max_batch, rules::max_batch);
+    let max_delay = quantity(table, "max_delay", default.max_delay, parse_delay, rules::max_delay);
+    let sessions = number(table, "sessions", default.sessions, rules::sessions);
     let intra_threads = number(table, "intra_threads", default.intra_threads, rules::intra_threads);
     let warmup = table.flag("warmup").unwrap_or(default.warmup);
-    ModelOptions { device, max_batch, intra_threads, warmup }
+    ModelOptions { device, max_batch, max_delay, sessions, intra_threads, warmup }
 }
 
 fn assets(dir: &Path, notes: &Notes<'_>, table: &Table<'_>) -> Vec<AssetSource> {

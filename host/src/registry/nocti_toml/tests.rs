@@ -22,6 +22,8 @@ name = "digits"
 path = "model/digits.onnx"
 device = "cuda:1"
 max_batch = 8
+max_delay = "500us"
+sessions = 3
 intra_threads = 2
 warmup = false
 
@@ -75,7 +77,14 @@ fn every_key_is_read() {
     let component = project.component.expect("there is a component");
     assert_eq!(component.file.path, Path::new("f/target/wasm32-wasip2/release/digits.wasm"));
     assert_eq!(component.build.as_deref(), Some("cargo build --release --target wasm32-wasip2"));
-    let options = ModelOptions { device: Device::Cuda(Some(1)), max_batch: 8, intra_threads: 2, warmup: false };
+    let options = ModelOptions {
+        device: Device::Cuda(Some(1)),
+        max_batch: 8,
+        max_delay: Duration::from_micros(500),
+        sessions: 3,
+        intra_threads: 2,
+        warmup: false,
+    };
     assert_eq!(project.models[0].options, options);
     assert_eq!(project.assets[0].path.as_str(), "labels.txt");
     assert_eq!(project.assets[0].file.path, Path::new("f/model/labels.txt"));

@@ -1,22 +1,68 @@
-//! Refuses models that point at files outside themselves.
+//! What a model's file says about it before ONNX Runtime sees it.
 //!
 //! ONNX lets a tensor's data lie in another file, named by a path. A bundle's model is one self-contained file, and a
 //! path in an untrusted model could name any file of the host: such models are refused before ONNX Runtime sees them.
+//! The operators tell whether a run's work follows from the shapes of its inputs.
 //!
 //! Only the protobuf wire format is walked (developers.google.com/protocol-buffers/docs/encoding): no message is built,
 //! and weights are skipped, so the walk costs little whatever the model's size.
 
 use std::io::{self, Read, Seek};
 
-/// True when a tensor of the ONNX model refers to external data, wherever it hides (initialisers, attributes,
-/// sub-graphs, functions). What this walk cannot follow is an error of kind `InvalidData`: ONNX Runtime's parser, which is
+/// What was found in a model's file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Structure {
+    /// A tensor refers to external data, wherever it hides (initialisers, attributes, sub-graphs, functions). The walk
+    /// ends there.
+    pub(super) external_data: bool,
+    /// An operator's work or output may depend on what is in its inputs, not only on their shapes: loops, sizes that are
+    /// computed, operators nobody knows.
+    pub(super) open_ended: bool,
+}
+
+/// Walks an ONNX model. What this walk cannot follow is an error of kind `InvalidData`: ONNX Runtime's parser, which is
 /// more forgiving, might find a tensor behind it.
-pub fn has_external_data(model: &mut (impl Read + Seek)) -> io::Result<bool> {
+pub(super) fn read(model: &mut (impl Read + Seek)) -> io::Result<Structure> {
     let length = model.seek(io::SeekFrom::End(0))?;
     model.rewind()?;
-    let mut walk = Walk { reader: io::BufReader::new(model), left: length };
-    walk.message(length, Kind::Model, 0)
+    let mut walk = Walk { reader: io::BufReader::new(model), left: length, found: Structure::default() };
+    walk.found.external_data = walk.message(length, Kind::Model, 0)?;
+    Ok(walk.found)
 }
+
+/// Operators whose work or output can depend on values: those that repeat or choose sub-graphs, and those that are told
+/// sizes by an input (onnx.ai/onnx/operators).
+const OPEN_ENDED: [&str; 26] = [
+    "Loop",
+    "Scan",
+    "If",
+    "SequenceMap",
+    "Range",
+    "Expand",
+    "Tile",
+    "ConstantOfShape",
+    "Resize",
+    "Upsample",
+    "Pad",
+    "OneHot",
+    "NonMaxSuppression",
+    "CenterCropPad",
+    "Col2Im",
+    "MaxUnpool",
+    "AffineGrid",
+    "DFT",
+    "STFT",
+    "HannWindow",
+    "HammingWindow",
+    "BlackmanWindow",
+    "MelWeightMatrix",
+    "StringSplit",
+    "RegexFullMatch",
+    "TfIdfVectorizer",
+];
+
+/// Operators have short names; what is longer is none of ONNX's own.
+const MAX_NAME_BYTES: u64 = 64;
 
 /// The ONNX messages (onnx.proto) on the way to a tensor.
 #[derive(Clone, Copy)]
@@ -55,6 +101,7 @@ struct Walk<R: Read + Seek> {
     reader: io::BufReader<R>,
     /// Bytes before the end of the file.
     left: u64,
+    found: Structure,
 }
 
 impl<R: Read + Seek> Walk<R> {
@@ -90,6 +137,10 @@ impl<R: Read + Seek> Walk<R> {
                     if matches!(kind, Kind::Tensor) && field == 13 {
                         return Ok(true);
                     }
+                    if matches!(kind, Kind::Node) && (field == 4 || field == 7) {
+                        self.operator(field, length)?;
+                        continue;
+                    }
                     match kind.child(field) {
                         Some(child) if self.message(length, child, depth + 1)? => return Ok(true),
                         Some(_) => {}
@@ -101,6 +152,23 @@ impl<R: Read + Seek> Walk<R> {
             }
         }
         if self.left == end { Ok(false) } else { Err(io::ErrorKind::InvalidData.into()) }
+    }
+
+    /// NodeProto.op_type (4) or .domain (7).
+    fn operator(&mut self, field: u64, length: u64) -> io::Result<()> {
+        if length > MAX_NAME_BYTES {
+            self.found.open_ended = true;
+            return self.skip(length);
+        }
+        let mut name = vec![0; usize::try_from(length).map_err(|_| io::ErrorKind::InvalidData)?];
+        self.left = self.left.checked_sub(length).ok_or(io::ErrorKind::InvalidData)?;
+        self.reader.read_exact(&mut name)?;
+        let known = match field {
+            4 => !OPEN_ENDED.iter().any(|operator| operator.as_bytes() == name),
+            _ => [&b""[..], b"ai.onnx", b"ai.onnx.ml"].contains(&name.as_slice()),
+        };
+        self.found.open_ended |= !known;
+        Ok(())
     }
 
     fn skip(&mut self, length: u64) -> io::Result<()> {
@@ -142,7 +210,22 @@ mod tests {
     }
 
     fn refers_outside(bytes: &[u8]) -> bool {
-        has_external_data(&mut io::Cursor::new(bytes)).expect("memory can be read")
+        read(&mut io::Cursor::new(bytes)).expect("memory can be read").external_data
+    }
+
+    fn open_ended(operator: &[u8], domain: &[u8]) -> bool {
+        let model = field(7, &field(1, &[field(4, operator), field(7, domain)].concat()));
+        read(&mut io::Cursor::new(model)).expect("memory can be read").open_ended
+    }
+
+    #[test]
+    fn work_that_depends_on_values_is_told_from_work_that_follows_from_shapes() {
+        assert!(!open_ended(b"MatMul", b"") && !open_ended(b"Scaler", b"ai.onnx.ml"));
+        assert!(open_ended(b"Loop", b"") && open_ended(b"Range", b"ai.onnx"));
+        assert!(open_ended(b"BeamSearch", b"com.microsoft"));
+        assert!(open_ended(&[b'x'; 1000], b""));
+        let in_a_branch = field(7, &field(1, &field(5, &field(6, &field(1, &field(4, b"Loop"))))));
+        assert!(read(&mut io::Cursor::new(in_a_branch)).expect("memory can be read").open_ended);
     }
 
     #[test]
@@ -166,7 +249,7 @@ mod tests {
         let wide_tag = [&[0xba, 0x80, 0x80, 0x80, 0x10][..], &external[1..]].concat();
         let cut_off = &external[..external.len() - 1];
         for model in [&group[..], &wide_tag, cut_off] {
-            let error = has_external_data(&mut io::Cursor::new(model)).expect_err("it must not pass");
+            let error = read(&mut io::Cursor::new(model)).expect_err("it must not pass");
             assert_eq!(error.kind(), io::ErrorKind::InvalidData);
         }
     }
@@ -174,7 +257,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_walked_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
-            let _ = has_external_data(&mut io::Cursor::new(bytes));
+            let _ = read(&mut io::Cursor::new(bytes));
         }
     }
 }

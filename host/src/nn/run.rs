@@ -1,0 +1,81 @@
+//! One run of a model on the thread that asks for it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use ort::ErrorCode;
+use ort::session::{RunOptions, Session as OrtSession};
+
+use super::job::{Inputs, Outputs};
+use super::{NnError, value};
+use crate::tensor::Tensor;
+
+/// Why a run gave no outputs. It does not know what its caller calls the model.
+#[derive(Debug)]
+pub(super) enum RunError {
+    /// ONNX Runtime found that the inputs do not go together, which nobody could see before.
+    Refused(String),
+    /// ONNX Runtime failed.
+    Failed(String),
+    /// A tensor cannot go in or come out.
+    Tensor(NnError),
+    /// The session ended while the job was with it.
+    Ended,
+}
+
+/// Runs the model. Inputs fit it, as far as its declarations say. A panic is an error of this run alone.
+pub(super) fn run(
+    session: &mut OrtSession,
+    inputs: &Inputs,
+    options: Option<&RunOptions>,
+) -> Result<Outputs, RunError> {
+    catch_unwind(AssertUnwindSafe(|| run_unguarded(session, inputs, options))).unwrap_or_else(|_| {
+        tracing::error!("a run panicked");
+        Err(RunError::Failed("the run broke off; the host's log says more".into()))
+    })
+}
+
+fn run_unguarded(session: &mut OrtSession, inputs: &Inputs, options: Option<&RunOptions>) -> Result<Outputs, RunError> {
+    // What is lent to ONNX Runtime stays here until its outputs have been looked at.
+    let lent: Vec<Tensor> = inputs.iter().map(|(_, tensor)| value::aligned(tensor)).collect();
+    let mut values = Vec::with_capacity(inputs.len());
+    for ((name, _), tensor) in inputs.iter().zip(&lent) {
+        values.push((name.as_str(), value::to_ort(name, tensor).map_err(RunError::Tensor)?));
+    }
+    let outputs = match options {
+        Some(options) => session.run_with_options(values, options),
+        None => session.run(values),
+    };
+    let take = |(name, output): (&str, _)| Ok((name.to_owned(), value::from_ort(name, output, &lent)?));
+    outputs
+        .map_err(|error| run_error(&error))?
+        .into_iter()
+        .map(take)
+        .collect::<Result<_, _>>()
+        .map_err(RunError::Tensor)
+}
+
+/// ONNX Runtime finds some mistakes of the caller's only on the way, and says so by its code.
+fn run_error(error: &ort::Error) -> RunError {
+    let reason = without_source_location(&error.to_string());
+    match error.code() {
+        ErrorCode::InvalidArgument => RunError::Refused(reason),
+        _ => RunError::Failed(reason),
+    }
+}
+
+/// ONNX Runtime begins some messages with a path of its own sources, which means nothing to anybody here.
+pub(super) fn without_source_location(message: &str) -> String {
+    message.split_whitespace().filter(|word| !word.starts_with("/onnxruntime_src")).collect::<Vec<_>>().join(" ")
+}
+
+impl RunError {
+    /// As the model's user is told.
+    pub(super) fn of(self, model: &str) -> NnError {
+        match self {
+            Self::Refused(reason) => NnError::InvalidInput(format!("model '{model}' refuses its inputs: {reason}")),
+            Self::Failed(reason) => NnError::Run { model: model.to_owned(), reason },
+            Self::Tensor(error) => error,
+            Self::Ended => NnError::Ended(model.to_owned()),
+        }
+    }
+}

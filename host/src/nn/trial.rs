@@ -1,0 +1,103 @@
+//! Whether a model keeps its rows apart: no answer may depend on who else is in the run.
+//!
+//! That all first dimensions are open does not say so: a model may subtract the mean of its rows, or rank them. So before
+//! requests share a run for the first time, two of them are run apart and together, and only where the answers agree do
+//! requests share runs from then on.
+
+use half::{bf16, f16};
+use ort::session::{RunOptions, Session as OrtSession};
+
+use super::batch;
+use super::job::{Inputs, Outputs};
+use super::run::run;
+use crate::tensor::{Datatype, Storage, Tensor};
+
+/// True when the model answers for two rows together as it does for each alone. `None`: these inputs cannot show it. `jobs`
+/// are of one kind, at least one.
+pub(super) fn keeps_rows_apart(session: &mut OrtSession, jobs: &[&Inputs], options: &RunOptions) -> Option<bool> {
+    let (&first, others) = jobs.split_first()?;
+    let reversed;
+    let second = match others.iter().find(|other| **other != first) {
+        Some(other) => *other,
+        None => {
+            reversed = batch::reversed(first);
+            &reversed
+        }
+    };
+    // Rows that are all the same agree with each other whatever the model does with them.
+    if second == first {
+        return None;
+    }
+    let rows: Vec<usize> =
+        [first, second].iter().filter_map(|inputs| inputs.first()?.1.shape().first().copied()).collect();
+    let apart = [run(session, first, Some(options)).ok()?, run(session, second, Some(options)).ok()?];
+    let together = run(session, &batch::join(&[first, second]), Some(options)).ok();
+    let parts = together.and_then(|outputs| batch::part(&outputs, &rows));
+    Some(parts.is_some_and(|parts| parts.iter().zip(&apart).all(|(part, alone)| agree(part, alone))))
+}
+
+fn agree(some: &Outputs, others: &Outputs) -> bool {
+    some.len() == others.len()
+        && some
+            .iter()
+            .zip(others)
+            .all(|((name, tensor), (other_name, other))| name == other_name && same(tensor, other))
+}
+
+/// Equal but for what another order of adding up can change in a float.
+fn same(some: &Tensor, other: &Tensor) -> bool {
+    if some.shape() != other.shape() || some.datatype() != other.datatype() {
+        return false;
+    }
+    let tolerance = match some.datatype() {
+        Datatype::Fp64 => 1e-6,
+        Datatype::Fp32 => 1e-3,
+        Datatype::Fp16 | Datatype::Bf16 => 3e-2,
+        _ => return some.storage() == other.storage(),
+    };
+    let (some, other) = (floats(some), floats(other));
+    // Relative to the largest: small elements are often differences of large ones.
+    let largest =
+        some.iter().copied().filter(|value| value.is_finite()).fold(0.0, |most: f64, value| most.max(value.abs()));
+    some.iter().zip(&other).all(|(a, b)| {
+        (a - b).abs() <= tolerance * largest + f64::from(f32::MIN_POSITIVE) || a == b || a.is_nan() && b.is_nan()
+    })
+}
+
+fn floats(tensor: &Tensor) -> Vec<f64> {
+    fn each<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f64) -> Vec<f64> {
+        bytes.as_chunks::<N>().0.iter().map(|&element| read(element)).collect()
+    }
+    let Storage::Fixed(bytes) = tensor.storage() else { return Vec::new() };
+    match tensor.datatype() {
+        Datatype::Fp64 => each(bytes, f64::from_le_bytes),
+        Datatype::Fp32 => each(bytes, |element| f32::from_le_bytes(element).into()),
+        Datatype::Fp16 => each(bytes, |element| f16::from_le_bytes(element).into()),
+        Datatype::Bf16 => each(bytes, |element| bf16::from_le_bytes(element).into()),
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn fp32(values: &[f32]) -> Tensor {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Tensor::fixed(Datatype::Fp32, vec![values.len()], Bytes::from(bytes)).expect("it fits")
+    }
+
+    #[test]
+    fn rounding_is_forgiven_and_nothing_else() {
+        assert!(same(&fp32(&[100.0, 0.001]), &fp32(&[100.00001, 0.00101])));
+        assert!(same(&fp32(&[f32::NAN, f32::INFINITY]), &fp32(&[f32::NAN, f32::INFINITY])));
+        assert!(!same(&fp32(&[1.0, 2.0]), &fp32(&[1.0, 2.1])));
+        assert!(!same(&fp32(&[1.0, f32::NAN]), &fp32(&[1.0, 2.0])));
+        assert!(!same(&fp32(&[1.0]), &fp32(&[1.0, 1.0])));
+        let label = |value: i64| {
+            Tensor::fixed(Datatype::Int64, vec![1], Bytes::from(value.to_le_bytes().to_vec())).expect("it fits")
+        };
+        assert!(same(&label(7), &label(7)) && !same(&label(1_000_000), &label(1_000_001)));
+    }
+}

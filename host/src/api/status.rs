@@ -47,6 +47,9 @@ struct SessionStatus {
     sessions: usize,
     /// Whether requests share runs.
     batching: Batching,
+    /// Runs so far, and the requests that they were for.
+    runs: u64,
+    requests: u64,
     /// Jobs that wait for their run.
     queued: usize,
     /// Jobs whose run goes on.
@@ -98,12 +101,15 @@ pub(crate) fn status(host: &Host) -> Response<Body> {
 
 fn session_status(info: &SessionInfo, known: &[VersionStatus]) -> SessionStatus {
     let (queued, running) = info.session.jobs();
+    let (runs, requests) = info.session.runs();
     SessionStatus {
         model: info.session.name().to_owned(),
         sha256: info.key.digest.to_string(),
         device: info.session.device().to_string(),
         sessions: info.session.sessions(),
         batching: info.session.batching(),
+        runs,
+        requests,
         queued,
         running,
         size_bytes: info.session.size_bytes(),

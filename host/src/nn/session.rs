@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 use std::hash::RandomState;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +36,8 @@ pub struct Session {
     name: String,
     facts: Facts,
     sessions: usize,
+    runs: AtomicU64,
+    requests: AtomicU64,
     state: Mutex<State>,
     /// A job came while a turn waits for company.
     pub(super) company: Condvar,
@@ -124,6 +127,8 @@ impl Session {
             name,
             facts,
             sessions: state.idle.len(),
+            runs: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
             state: Mutex::new(state),
             company: Condvar::new(),
             hasher: RandomState::new(),
@@ -232,6 +237,20 @@ impl Session {
     /// Runs that can go on at once.
     pub fn sessions(&self) -> usize {
         self.sessions
+    }
+
+    /// A run for so many jobs, whose inputs had this shape, took so long.
+    pub(super) fn ran(&self, jobs: usize, shape: Option<u64>, took: Duration) {
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        self.requests.fetch_add(jobs as u64, Ordering::Relaxed);
+        if let Some(shape) = shape {
+            self.state().quick.saw(shape, took);
+        }
+    }
+
+    /// Runs so far, and the requests that they were for.
+    pub fn runs(&self) -> (u64, u64) {
+        (self.runs.load(Ordering::Relaxed), self.requests.load(Ordering::Relaxed))
     }
 
     /// Jobs that wait for their run, and jobs whose run goes on.

@@ -1,7 +1,6 @@
 //! A turn with one of a model's sessions: leave to run it, until nothing waits for it any more.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
 use ort::session::{RunOptions, Session as OrtSession};
 use tokio::runtime::Handle;
@@ -30,7 +29,7 @@ impl Turn {
     pub(super) fn run_here(mut self, inputs: &Inputs, shape: Option<u64>) -> Result<Outputs, RunError> {
         let started = Instant::now();
         let outputs = run(self.ort(), inputs, None);
-        self.ran(1, shape, started.elapsed());
+        self.session.ran(1, shape, started.elapsed());
         outputs
     }
 
@@ -144,14 +143,8 @@ impl Turn {
     ) -> Result<Outputs, RunError> {
         let started = Instant::now();
         let outputs = run(self.ort(), inputs, Some(options));
-        self.ran(jobs, shape, started.elapsed());
+        self.session.ran(jobs, shape, started.elapsed());
         outputs
-    }
-
-    fn ran(&self, _jobs: usize, shape: Option<u64>, took: Duration) {
-        if let Some(shape) = shape {
-            self.session.state().quick.saw(shape, took);
-        }
     }
 
     fn ort(&mut self) -> &mut OrtSession {

@@ -68,7 +68,7 @@ type Case = (&'static str, fn(&mut Manifest));
 
 #[test]
 fn every_rule_is_checked() {
-    let cases: [Case; 19] = [
+    let cases: [Case; 21] = [
         ("component: it has 1GiB and may have 256MiB", |m| {
             m.component = Some(Blob { size: 1 << 30, ..m.models[0].blob })
         }),

@@ -67,7 +67,8 @@ pub(super) fn run(args: &InspectArgs, global: &Global) -> anyhow::Result<()> {
 fn of_model(file: &Path) -> anyhow::Result<Value> {
     let size = std::fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?.len();
     let signature = describe(file)?;
-    Ok(json!({ "kind": "onnx", "size_bytes": size, "signature": signature }))
+    let batchable = nn::batch::possible(&signature);
+    Ok(json!({ "kind": "onnx", "size_bytes": size, "signature": signature, "batchable": batchable }))
 }
 
 /// What a model takes and gives, as ONNX Runtime finds it.
@@ -99,9 +100,13 @@ fn of_bundle(parts: &Parts, sections: &[Section]) -> Value {
             "size_bytes": model.blob.size,
             "sha256": model.blob.sha256,
             "device": model.options.device,
+            "max_batch": model.options.max_batch,
         });
         match parts.models.get(&model.name) {
-            Some(Ok(signature)) => found["signature"] = json!(signature),
+            Some(Ok(signature)) => {
+                found["signature"] = json!(signature);
+                found["batchable"] = json!(nn::batch::possible(signature));
+            }
             Some(Err(reason)) => found["unreadable"] = json!(reason),
             None => {}
         }
@@ -226,10 +231,12 @@ fn text(found: &Value) -> String {
         }
     }
     add_signature(&mut table, &found["signature"], "");
+    add_batching(&mut table, found, "");
     for model in items(&found["models"]) {
         let name = model["name"].as_str().unwrap_or_default();
         table.row(["model".to_owned(), format!("{name} ({}), sha256 {}", size(model), digest(model))]);
         add_signature(&mut table, &model["signature"], "  ");
+        add_batching(&mut table, model, "  ");
         if let Some(reason) = model["unreadable"].as_str() {
             table.row(["  inputs".to_owned(), format!("not known: {reason}")]);
         }
@@ -257,6 +264,18 @@ fn add_signature(table: &mut Table, signature: &Value, indent: &str) {
             }
         }
     }
+}
+
+/// Whether requests can share runs of a model.
+fn add_batching(table: &mut Table, model: &Value, indent: &str) {
+    let Some(batchable) = model["batchable"].as_bool() else { return };
+    let text = match (batchable, model["max_batch"].as_u64()) {
+        (false, _) => "no: not every input and output has an open first dimension".to_owned(),
+        (true, Some(1)) => "no: max_batch is 1".to_owned(),
+        (true, Some(most)) => format!("up to {most} rows of waiting requests share a run"),
+        (true, None) => "waiting requests can share a run".to_owned(),
+    };
+    table.row([format!("{indent}batching"), text]);
 }
 
 fn items(value: &Value) -> &[Value] {

@@ -42,6 +42,10 @@ struct Session {
     model: String,
     sha256: String,
     device: String,
+    batching: String,
+    runs: Option<u64>,
+    requests: Option<u64>,
+    queued: Option<u64>,
     size_bytes: Option<u64>,
     refs: Option<u64>,
 }
@@ -94,12 +98,18 @@ fn text(status: &Status) -> String {
     if status.sessions.is_empty() {
         return text + "\nno model is loaded\n";
     }
-    let mut sessions = Table::new(["SESSION", "SHA256", "DEVICE", "SIZE", "USED BY"]);
+    let mut sessions =
+        Table::new(["SESSION", "SHA256", "DEVICE", "BATCHING", "RUNS", "REQUESTS", "QUEUED", "SIZE", "USED BY"]);
     for session in &status.sessions {
+        let number = |number: Option<u64>| or_dash(number.map(|number| number.to_string()));
         sessions.row([
             session.model.clone(),
             output::short_digest(&session.sha256),
             session.device.clone(),
+            or_dash(Some(session.batching.replace('_', " "))),
+            number(session.runs),
+            number(session.requests),
+            number(session.queued),
             or_dash(session.size_bytes.map(output::size)),
             or_dash(session.refs.map(|refs| refs.to_string())),
         ]);
@@ -117,7 +127,8 @@ mod tests {
             {"function":"digits","version":"1.0.0","kind":"typed","state":"warm","instances":{"idle":2,"busy":0},
              "requests":7,"cold_starts":1,"last_cold_start_ms":12.345},
             {"function":"iris","version":"1","kind":"model-only","state":"stored"}],
-            "sessions":[{"model":"digits","sha256":"0123456789abcdef","device":"cpu","size_bytes":40842,"refs":1}],
+            "sessions":[{"model":"digits","sha256":"0123456789abcdef","device":"cpu","batching":"rows_interact",
+             "runs":5,"requests":7,"queued":0,"size_bytes":40842,"refs":1}],
             "memory":{"resident_bytes":52428800,"session_bytes":40842}}"#;
         let expected = "\
 up 1m 05s, memory 50.0 MiB, models 39.9 KiB
@@ -126,8 +137,8 @@ FUNCTION  VERSION  KIND        STATE   IDLE  BUSY  REQUESTS  COLD STARTS  LAST C
 digits    1.0.0    typed       warm    2     0     7         1            12.3 ms
 iris      1        model-only  stored  -     -     -         -            -
 
-SESSION  SHA256        DEVICE  SIZE      USED BY
-digits   0123456789ab  cpu     39.9 KiB  1
+SESSION  SHA256        DEVICE  BATCHING       RUNS  REQUESTS  QUEUED  SIZE      USED BY
+digits   0123456789ab  cpu     rows interact  5     7         0       39.9 KiB  1
 ";
         assert_eq!(text(&serde_json::from_str(status).expect("a status")), expected);
     }

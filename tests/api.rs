@@ -20,6 +20,7 @@ mod raw_http;
 mod requests;
 mod restart;
 mod wasi_nn;
+mod wasi_nn_older;
 
 /// One input of an inference request.
 fn tensor(name: &str, datatype: &str, shape: &[usize], data: Value) -> Value {

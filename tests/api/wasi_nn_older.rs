@@ -3,6 +3,8 @@
 use nocti_tests::{TestHost, bundle_with, fixture_guest, fixture_model};
 use serde_json::json;
 
+use super::identity_of_a_scalar;
+
 /// Bytes in hexadecimal, as the guest takes and gives them.
 fn hexadecimal(bytes: impl IntoIterator<Item = u8>) -> String {
     bytes.into_iter().map(|byte| format!("{byte:02x}")).collect()
@@ -234,6 +236,14 @@ async fn a_model_can_be_loaded_from_bytes() {
         let lines = run_with(&host, scalar.clone(), &steps).await;
         assert_eq!(lines[4], format!("sum TensorType::Fp32 [] {}", fp32(&[3.0])));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tensor_without_dimensions_goes_in_and_out() {
+    let host = host().await;
+    let steps = ["load=onnx,cpu,1", "context", "set-input=input,FP32,,cdcccc3d", "compute", "get-output=output"];
+    let lines = run_with(&host, identity_of_a_scalar(), &steps).await;
+    assert_eq!(lines[4], "output TensorType::Fp32 [] cdcccc3d");
 }
 
 #[tokio::test(flavor = "multi_thread")]

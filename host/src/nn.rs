@@ -11,6 +11,8 @@ pub mod job;
 pub mod library;
 pub mod session;
 mod value;
+#[cfg_attr(not(test), expect(dead_code, reason = "sessions take it up with their number"))]
+mod weights;
 pub mod wit;
 
 pub use graph::{Models, SessionKey};

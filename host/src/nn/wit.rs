@@ -202,4 +202,9 @@ impl Graph {
         }
         name.parse::<usize>().ok().and_then(|index| inputs.get(index)).map_or(name, |spec| spec.name.clone())
     }
+
+    /// Whether the model has an input of that name, one with a default included.
+    fn takes(&self, name: &str) -> bool {
+        self.0.signature_for(|optional| optional == name).inputs.iter().any(|spec| spec.name == name)
+    }
 }

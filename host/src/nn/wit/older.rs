@@ -60,9 +60,8 @@ impl Context {
     fn set_input(&mut self, name: String, tensor: GuestTensor) -> Result<(), NnError> {
         tensor.tensor().map_err(|error| NnError::InvalidInput(format!("input '{name}': {error}")))?;
         let name = self.graph.input_name(name);
-        let signature = self.graph.0.signature_for(|optional| optional == name);
-        if !signature.inputs.iter().any(|spec| spec.name == name) {
-            let known = quoted(signature.inputs.iter().map(|spec| spec.name.as_str()));
+        if !self.graph.takes(&name) {
+            let known = quoted(self.graph.0.signature().inputs.iter().map(|spec| spec.name.as_str()));
             return Err(NnError::InvalidInput(format!("the model has no input '{name}'; it takes {known}")));
         }
         self.inputs.retain(|(set, _)| *set != name);
@@ -71,16 +70,16 @@ impl Context {
     }
 
     /// An output of the last run, by name or position. It can be had again.
-    fn output(&self, name: &str) -> Result<GuestTensor, NnError> {
+    fn output(&self, name: &str) -> Result<GuestTensor, Fault> {
         if self.outputs.is_empty() {
-            let reason = "there are no outputs before `compute` has succeeded".into();
-            return Err(NnError::Run { model: self.graph.0.model().to_owned(), reason });
+            let text = "there are no outputs before `compute` has succeeded".into();
+            return Err(Fault { code: latest::errors::ErrorCode::RuntimeError, text });
         }
         let by_name = self.outputs.iter().find(|(output, _)| output == name);
         let found = by_name.or_else(|| self.outputs.get(name.parse::<usize>().ok()?));
         found.map(|(_, tensor)| tensor.clone()).ok_or_else(|| {
             let known = quoted(self.outputs.iter().map(|(name, _)| name.as_str()));
-            NnError::InvalidInput(format!("the model has no output '{name}'; it gives {known}"))
+            NnError::InvalidInput(format!("the model has no output '{name}'; it gives {known}")).into()
         })
     }
 }
@@ -117,7 +116,7 @@ impl inference::HostGraphExecutionContext for NnCtx<'_> {
 
     fn get_output(&mut self, handle: Resource<Context>, name: String) -> Answer<Resource<GuestTensor>> {
         let output = self.table.get(&handle)?.output(&name);
-        self.answer_handle(output.map_err(Fault::from))
+        self.answer_handle(output)
     }
 
     fn drop(&mut self, handle: Resource<Context>) -> wasmtime::Result<()> {

@@ -21,6 +21,7 @@ mod raw_http;
 mod requests;
 mod restart;
 mod wasi_nn;
+mod wasi_nn_older;
 
 /// One input of an inference request.
 fn tensor(name: &str, datatype: &str, shape: &[usize], data: Value) -> Value {
@@ -43,3 +44,18 @@ fn iterations(count: u64) -> Value {
 
 /// So many iterations that they never end.
 const ENDLESS: u64 = 1 << 62;
+
+/// The model `identity_float.onnx` with `input` and `output` without dimensions, which no model file has: protobuf skips
+/// fields it does not know, so each dimension gets the number of none.
+fn identity_of_a_scalar() -> Vec<u8> {
+    let mut model = std::fs::read(nocti_tests::fixture_model("identity_float.onnx")).expect("it is there");
+    for field in [b"\x12\x04rows".as_slice(), b"\x12\x07columns"] {
+        let found = model.windows(field.len()).enumerate().filter(|(_, window)| *window == field).map(|(at, _)| at);
+        let tags: Vec<usize> = found.map(|at| at - 2).collect();
+        assert_eq!(tags.len(), 2, "once in the input and once in the output");
+        for at in tags {
+            assert_eq!(std::mem::replace(&mut model[at], 0x7a), 0x0a, "a dimension");
+        }
+    }
+    model
+}

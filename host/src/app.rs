@@ -59,7 +59,7 @@ impl App {
         for (function, why) in catalog.damaged() {
             tracing::error!(%function, why, "cannot be used");
         }
-        let models = Arc::new(Models::new(library, &config.onnxruntime.devices));
+        let models = Arc::new(Models::new(library, &config.onnxruntime.devices, cache_dir.join("models")));
         let lifecycle = Lifecycle::new(Arc::new(Parts { store, loader, models, cache_dir }), config.model_idle);
         let listener = server::listen(config.listen).await?;
         let address = listener.local_addr().map_err(AppError::Socket)?;

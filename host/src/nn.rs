@@ -1,8 +1,7 @@
 //! The model plane: ONNX models as sessions that outlive the instances which use them.
 //!
 //! Owns ONNX Runtime and everything that touches it; knows nothing of components, pools or HTTP. One session per model
-//! (by digest, device and options), shared by every instance and version that uses it, owned by a thread of its own and
-//! ended when its last user lets go.
+//! (by digest, device and options), shared by every instance and version that uses it, ended when its last user lets go.
 
 pub mod batch;
 pub mod device;
@@ -19,6 +18,7 @@ mod structure;
 mod trial;
 mod turn;
 mod value;
+mod weights;
 pub mod wit;
 
 pub use graph::{Models, SessionKey};

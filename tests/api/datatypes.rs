@@ -1,9 +1,9 @@
 //! Every datatype of the protocol through ONNX Runtime and back, and what JSON has no words for.
 
-use nocti_tests::TestHost;
+use nocti_tests::{TestHost, model_bundle};
 use serde_json::{Value, json};
 
-use super::tensor;
+use super::{identity_of_a_scalar, tensor};
 
 /// ONNX name, datatype, three values that a careless conversion would change.
 fn values() -> Vec<(&'static str, &'static str, [Value; 3])> {
@@ -68,6 +68,21 @@ async fn an_output_without_dimensions_has_an_empty_shape_and_one_element() {
     host.deploy_model("scalar", "scalar.onnx").await.expect(201);
     let answer = host.infer("scalar", &json!({"inputs": [tensor("x", "FP32", &[3], json!([1, 2, 3]))]})).await;
     assert_eq!(answer.expect(200)["outputs"], json!([tensor("sum", "FP32", &[], json!([6.0]))]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_input_without_dimensions_takes_one_element_and_an_empty_shape() {
+    let host = TestHost::start().await;
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), identity_of_a_scalar()).expect("it can be written");
+    host.deployed(model_bundle("one", "1.0.0", file.path())).await;
+    assert_eq!(host.get("/v2/models/one").await.expect(200)["inputs"][0]["shape"], json!([]));
+    let request = |shape: &[usize], data: Value| json!({"inputs": [tensor("input", "FP32", shape, data)]});
+    let answer = host.infer("one", &request(&[], json!([0.1]))).await.expect(200);
+    assert_eq!(answer["outputs"], json!([tensor("output", "FP32", &[], json!([0.1]))]));
+    for data in [json!([]), json!([1, 2])] {
+        host.infer("one", &request(&[], data)).await.expect_error(400, "invalid_request", &["input 'input'"]);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -221,8 +221,19 @@ async fn the_status_shows_what_is_in_memory_and_how_it_came_there() {
     assert_eq!((&model["state"], &model["requests"]), (&json!("loaded"), &json!(2)));
     let size = std::fs::metadata(fixture_model("scalar.onnx")).expect("it is there").len();
     let session = &after["sessions"][0];
-    let expected =
-        ["model", "sha256", "device", "sessions", "batching", "runs", "requests", "queued", "running", "size_bytes", "refs"];
+    let expected = [
+        "model",
+        "sha256",
+        "device",
+        "sessions",
+        "batching",
+        "runs",
+        "requests",
+        "queued",
+        "running",
+        "size_bytes",
+        "refs",
+    ];
     assert_eq!(keys(session), expected);
     assert_eq!(
         (&session["model"], &session["size_bytes"], &session["refs"]),

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use super::{ENDLESS, mode, tensor};
+use super::{ENDLESS, identity_of_a_scalar, mode, tensor};
 
 /// The function with every model.
 async fn host() -> TestHost {
@@ -139,8 +139,11 @@ async fn an_unknown_model_is_not_found_and_the_known_ones_are_named() {
 
 /// A model in a BYTES input, as JSON takes bytes that are no text.
 fn bytes(file: &str) -> Value {
-    let content = std::fs::read(fixture_model(file)).expect("it is there");
-    let mut input = tensor("model", "BYTES", &[1], json!([STANDARD.encode(&content)]));
+    model_input(&std::fs::read(fixture_model(file)).expect("it is there"))
+}
+
+fn model_input(content: &[u8]) -> Value {
+    let mut input = tensor("model", "BYTES", &[1], json!([STANDARD.encode(content)]));
     input["parameters"] = json!({"content_type": "base64"});
     input
 }
@@ -160,6 +163,14 @@ async fn a_model_can_be_loaded_from_bytes() {
     }
     let sessions = host.get("/api/status").await.expect(200)["sessions"].as_array().map(Vec::len);
     assert_eq!(sessions, Some(15), "the bundle's own; what a guest loads is its own affair");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tensor_without_dimensions_goes_in_and_out() {
+    let host = host().await;
+    let inputs = [model_input(&identity_of_a_scalar()), tensor("input", "FP32", &[], json!([0.1]))];
+    let answer = host.infer("free", &mode("nn-load-bytes", json!({}), &inputs)).await.expect(200);
+    assert_eq!(answer["outputs"], json!([tensor("output", "FP32", &[], json!([0.1]))]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,7 @@
 //!
 //! Holds only weak references: a session ends when its last user (a live version) lets go. Loading is single-flight.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use super::library::Library;
 use super::load::{Options, Source};
 use super::model::Model;
 use super::session::{Policy, Session};
-use super::{NnError, device};
+use super::{NnError, device, weights};
 use crate::registry::device::Device;
 use crate::registry::digest::Digest;
 
@@ -34,6 +35,7 @@ pub struct Models {
     library: Library,
     devices: Vec<String>,
     slots: DashMap<SessionKey, Slot>,
+    scratch: PathBuf,
 }
 
 /// A session as `status` shows it.
@@ -44,8 +46,10 @@ pub struct SessionInfo {
 
 impl Models {
     /// No sessions yet; `devices` is the order for `device = "auto"`, of which only those count that the library offers.
-    pub fn new(library: Library, devices: &[String]) -> Self {
-        Self { library, devices: device::offered(devices), slots: DashMap::new() }
+    /// `scratch` is a folder for what loading needs for a while.
+    pub fn new(library: Library, devices: &[String], scratch: PathBuf) -> Self {
+        weights::sweep(&scratch);
+        Self { library, devices: device::offered(devices), slots: DashMap::new(), scratch }
     }
 
     /// The shared session of a bundle's model, loaded now if nobody has it loaded. A thousand callers load it once.
@@ -74,6 +78,7 @@ impl Models {
             intra_threads: 1,
             sessions: 1,
             warmup: false,
+            scratch: self.scratch.clone(),
         };
         let session = Session::open(self.library.clone(), Source::Memory(bytes), options).await?;
         Ok(Model::new(name, session, Policy { max_rows: 1, max_delay: Duration::ZERO }))
@@ -101,6 +106,7 @@ impl Models {
             intra_threads: key.intra_threads,
             sessions: key.sessions,
             warmup,
+            scratch: self.scratch.clone(),
         };
         let started = tokio::time::Instant::now();
         let session = Session::open(self.library.clone(), source, options).await?;

@@ -11,6 +11,7 @@ use ort::session::{RunOptions, Session as OrtSession};
 use super::device::{self, Target};
 use super::library::Library;
 use super::structure::{self, Structure};
+use super::weights::SharedWeights;
 use super::{NnError, batch, run, value};
 use crate::tensor::{Datatype, MAX_RANK, Signature, Tensor, TensorSpec};
 
@@ -34,6 +35,8 @@ pub struct Options {
     pub sessions: u32,
     /// Run once with zeros after loading.
     pub warmup: bool,
+    /// A folder for files that are gone when loading is done.
+    pub scratch: PathBuf,
 }
 
 /// What is known of a model once it is loaded.
@@ -54,7 +57,14 @@ pub(super) struct Facts {
 /// What a model file takes and gives, found by loading it on this thread for a moment, on the CPU.
 pub fn describe(library: &Library, file: &Path) -> Result<Signature, NnError> {
     let model = file.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
-    let options = Options { model, targets: vec![Target::Cpu], intra_threads: 1, sessions: 1, warmup: false };
+    let options = Options {
+        model,
+        targets: vec![Target::Cpu],
+        intra_threads: 1,
+        sessions: 1,
+        warmup: false,
+        scratch: PathBuf::new(),
+    };
     let (_, facts) = load(library, &Source::File(file.into()), &options)?;
     Ok(facts.signature)
 }
@@ -66,7 +76,7 @@ pub(super) fn load(library: &Library, source: &Source, options: &Options) -> Res
     let mut no_device = None;
     for &target in &options.targets {
         let builder = builder(library, options).map_err(|error| invalid(error.to_string()))?;
-        let mut builder = match device::register(builder, target) {
+        let builder = match device::register(builder, target) {
             Ok(builder) => builder,
             Err(reason) => {
                 let error = NnError::Device { model: options.model.clone(), device: target.to_string(), reason };
@@ -77,19 +87,30 @@ pub(super) fn load(library: &Library, source: &Source, options: &Options) -> Res
                 continue;
             }
         };
-        let mut commit = || {
-            let session = match source {
-                Source::File(path) => builder.commit_from_file(path),
-                Source::Memory(bytes) => builder.commit_from_memory(bytes),
-            };
-            session.map_err(|error| invalid(without_paths(&error.to_string(), source)))
-        };
-        let sessions = (0..options.sessions.max(1)).map(|_| commit()).collect::<Result<Vec<_>, _>>()?;
+        let sessions = commit(builder, source, target, options);
+        let sessions = sessions.map_err(|error| invalid(without_paths(&error.to_string(), source)))?;
         let first = sessions.first().expect("at least one");
         let facts = facts(first, target, size_bytes(source).map_err(invalid)?, structure).map_err(invalid)?;
         return Ok((sessions, facts));
     }
     Err(no_device.unwrap_or_else(|| invalid("no device of the server's list onnxruntime.devices can be used".into())))
+}
+
+/// The sessions, of which those on the CPU share one copy of the weights.
+fn commit(builder: SessionBuilder, source: &Source, target: Target, options: &Options) -> ort::Result<Vec<OrtSession>> {
+    let commit = |builder: &mut SessionBuilder| match source {
+        Source::File(path) => builder.commit_from_file(path),
+        Source::Memory(bytes) => builder.commit_from_memory(bytes),
+    };
+    let count = options.sessions.max(1);
+    if count > 1 && target == Target::Cpu {
+        match SharedWeights::write(&options.scratch, builder.clone(), commit) {
+            // The files are mapped when the sessions are there.
+            Ok(weights) => return (0..count).map(|_| weights.open(builder.clone())).collect(),
+            Err(error) => tracing::warn!(model = options.model, %error, "each session has weights of its own"),
+        }
+    }
+    (0..count).map(|_| commit(&mut builder.clone())).collect()
 }
 
 fn size_bytes(source: &Source) -> Result<u64, String> {

@@ -10,15 +10,17 @@ use super::NnCtx;
 use super::bindings::tensor;
 use crate::tensor::{Datatype, Storage, Tensor, TensorError};
 
-/// What a guest's tensor handle stands for.
+/// What a guest's tensor handle stands for. Clones share the bytes, and are charged once.
+#[derive(Clone)]
 pub struct GuestTensor {
     content: Content,
-    /// Given back to the instance's budget with the tensor.
-    _charge: Charge,
+    /// Given back to the instance's budget with the last clone.
+    _charge: Arc<Charge>,
 }
 
 /// The WIT constructor cannot fail, so a tensor whose bytes do not fit its shape is kept as it is and refused where it is
 /// used.
+#[derive(Clone)]
 enum Content {
     Whole(Tensor),
     Malformed { dimensions: Vec<u32>, ty: tensor::TensorType, data: Bytes, error: TensorError },
@@ -44,27 +46,41 @@ impl GuestTensor {
             Content::Malformed { error, .. } => Err(error),
         }
     }
+
+    /// The same while the handle stays.
+    pub fn tensor(&self) -> Result<&Tensor, TensorError> {
+        match &self.content {
+            Content::Whole(tensor) => Ok(tensor),
+            Content::Malformed { error, .. } => Err(error.clone()),
+        }
+    }
 }
 
 impl NnCtx<'_> {
     /// A handle for a tensor; a guest that hoards them is stopped before the host's memory is full.
     pub fn push(&mut self, tensor: Tensor) -> wasmtime::Result<Resource<GuestTensor>> {
-        let bytes = tensor.size_bytes();
-        self.push_content(Content::Whole(tensor), bytes)
+        let tensor = self.charged(tensor)?;
+        Ok(self.table.push(tensor)?)
     }
 
-    fn push_content(&mut self, content: Content, bytes: usize) -> wasmtime::Result<Resource<GuestTensor>> {
+    /// A tensor that the host keeps for the guest, charged as if the guest had a handle.
+    pub fn charged(&self, tensor: Tensor) -> wasmtime::Result<GuestTensor> {
+        let bytes = tensor.size_bytes();
+        self.charge(Content::Whole(tensor), bytes)
+    }
+
+    fn charge(&self, content: Content, bytes: usize) -> wasmtime::Result<GuestTensor> {
         /// What the host keeps of a tensor beside its bytes, about.
         const OVERHEAD: u64 = 1024;
         let (bytes, budget) = ((bytes as u64).saturating_add(OVERHEAD), self.state.budget_bytes);
         let held_bytes = Arc::clone(&self.state.held_bytes);
         let held = held_bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         // Made before the check: it takes its bytes back when the check fails.
-        let tensor = GuestTensor { content, _charge: Charge { held_bytes, bytes } };
+        let tensor = GuestTensor { content, _charge: Arc::new(Charge { held_bytes, bytes }) };
         if held > budget {
             wasmtime::bail!("it holds tensors of more than its memory limit of {budget} bytes (limits.memory)");
         }
-        Ok(self.table.push(tensor)?)
+        Ok(tensor)
     }
 }
 
@@ -111,7 +127,8 @@ impl tensor::HostTensor for NnCtx<'_> {
             Ok(tensor) => Content::Whole(tensor),
             Err(error) => Content::Malformed { dimensions, ty, data: bytes, error },
         };
-        self.push_content(content, size)
+        let tensor = self.charge(content, size)?;
+        Ok(self.table.push(tensor)?)
     }
 
     fn dimensions(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<Vec<u32>> {
@@ -143,7 +160,6 @@ impl tensor::HostTensor for NnCtx<'_> {
     }
 
     fn drop(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<()> {
-        self.table.delete(handle)?;
-        Ok(())
+        self.let_go(handle)
     }
 }

@@ -204,7 +204,7 @@ fn files_are_checked_apart_and_together() {
     insta::assert_snapshot!(shown, @r#"
     f/nocti.toml:10: component.path: f/target/wasm32-wasip2/release/digits.wasm does not exist
     f/nocti.toml:15: model.path: f/model/digits.onnx is empty
-    f/nocti.toml:22: assets."labels.txt": f/model/labels.txt is not a file
+    f/nocti.toml:24: assets."labels.txt": f/model/labels.txt is not a file
     "#);
 
     std::fs::remove_dir(dir.path().join("model/labels.txt")).unwrap();

@@ -33,6 +33,7 @@ mod assets;
 /// A version in memory.
 pub struct Live {
     pub kind: Kind,
+    models: Arc<HashMap<String, Arc<nn::Model>>>,
     used_at: Mutex<Instant>,
 }
 
@@ -164,6 +165,12 @@ impl Lifecycle {
         slots.iter().map(|slot| slot.status()).collect()
     }
 
+    /// A version's models, while it is in memory.
+    pub fn models(&self, version: &Digest) -> Option<Arc<HashMap<String, Arc<nn::Model>>>> {
+        let live = self.slots.get(version)?.live.load_full()?;
+        Some(Arc::clone(&live.models))
+    }
+
     /// A version is deployed no more: forget it. What is in flight finishes.
     pub fn forget(&self, version: &Digest) {
         if let Some((_, slot)) = self.slots.remove(version) {
@@ -241,13 +248,15 @@ async fn make(parts: &Arc<Parts>, version: &Arc<Version>) -> Result<Live, WakeEr
     };
     let component = load_component(parts, &version.manifest);
     let (models, pre, assets) = tokio::try_join!(models, component, assets::unpack(parts, version))?;
+    let first = models.first().map(|(_, model)| Arc::clone(model));
+    let models: Arc<HashMap<_, _>> = Arc::new(models.into_iter().collect());
     let kind = match pre {
-        None => match models.into_iter().next() {
-            Some((_, model)) => Kind::ModelOnly(model),
+        None => match first {
+            Some(model) => Kind::ModelOnly(model),
             None => return Err(WakeError::Host("the version has neither code nor a model".into())),
         },
         Some(pre) => {
-            let grants = grants(parts, version, models.into_iter().collect(), assets);
+            let grants = grants(parts, version, Arc::clone(&models), assets);
             let policy = policy(version);
             match pre {
                 Pre::Typed(_) => Kind::Typed(Pool::new(pre, grants, policy)),
@@ -255,7 +264,7 @@ async fn make(parts: &Arc<Parts>, version: &Arc<Version>) -> Result<Live, WakeEr
             }
         }
     };
-    Ok(Live { kind, used_at: Mutex::new(Instant::now()) })
+    Ok(Live { kind, models, used_at: Mutex::new(Instant::now()) })
 }
 
 /// A version's hold on one of its models.
@@ -314,7 +323,7 @@ fn grants(
         env: version.manifest.env.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         memory_bytes: version.manifest.limits.memory,
         models: Arc::clone(&parts.models),
-        by_name: Arc::new(by_name),
+        by_name,
     }
 }
 

@@ -313,7 +313,7 @@ fn local_file(parts: &Parts, digest: &Digest) -> Result<PathBuf, WakeError> {
 fn grants(
     parts: &Parts,
     version: &Version,
-    by_name: HashMap<String, Arc<nn::Model>>,
+    by_name: Arc<HashMap<String, Arc<nn::Model>>>,
     assets: Option<PathBuf>,
 ) -> Grants {
     Grants {

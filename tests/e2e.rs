@@ -21,6 +21,8 @@ mod projects;
 mod signals;
 mod start;
 mod templates;
+#[cfg(target_os = "linux")]
+mod threads;
 
 /// No command takes this long, unless it hangs.
 const LIMIT: Duration = Duration::from_secs(300);

@@ -10,8 +10,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::cpu;
-
 /// Whole HTTP requests, head and body.
 pub(crate) type Requests = Arc<Vec<Vec<u8>>>;
 
@@ -40,8 +38,7 @@ pub(crate) struct Span {
 pub(crate) struct Load {
     pub(crate) p50_us: f64,
     pub(crate) per_second: f64,
-    /// The processor time of the client as a share of the time that passed; none where the system does not say.
-    pub(crate) client_share: Option<f64>,
+    pub(crate) answers: usize,
 }
 
 /// Sends requests by so many clients at once. Each begins with another request.
@@ -50,7 +47,6 @@ pub(crate) async fn run(address: SocketAddr, requests: &Requests, clients: usize
     for _ in 0..clients {
         connections.push(Connection::open(address).await?);
     }
-    let before = cpu::thread_time();
     let started = Instant::now();
     let each = span.answers.div_ceil(clients);
     let tasks: Vec<_> = connections
@@ -66,14 +62,9 @@ pub(crate) async fn run(address: SocketAddr, requests: &Requests, clients: usize
         latencies.extend(task.await.context("a client failed")??);
     }
     let passed = started.elapsed().as_secs_f64();
-    let spent = before.zip(cpu::thread_time()).map(|(before, after)| (after - before).as_secs_f64());
     let answers = latencies.len();
     let (_, median, _) = latencies.select_nth_unstable(answers / 2);
-    Ok(Load {
-        p50_us: median.as_secs_f64() * 1e6,
-        per_second: answers as f64 / passed,
-        client_share: spent.map(|spent| spent / passed),
-    })
+    Ok(Load { p50_us: median.as_secs_f64() * 1e6, per_second: answers as f64 / passed, answers })
 }
 
 async fn one_client(

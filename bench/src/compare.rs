@@ -2,24 +2,31 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::time::Instant;
 
 use crate::answer::Answer;
 use crate::cases::Metric;
-use crate::client::{self, Connection, Load, Requests, Span};
+use crate::client::{self, Connection, Requests, Span};
+use crate::cpu::{self, Cores};
 
 /// How much is measured.
 #[derive(Clone, Copy)]
 pub(crate) struct Effort {
     pub(crate) rounds: usize,
     pub(crate) span: Span,
+    /// Where servers and client are kept, if they are kept apart.
+    pub(crate) cores: Option<Cores>,
 }
 
 /// A server and what it is asked.
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
+    /// The server's process.
+    pub(crate) process: u32,
     pub(crate) requests: Requests,
 }
 
@@ -28,7 +35,25 @@ pub(crate) struct Ratio {
     pub(crate) value: f64,
     pub(crate) baseline: f64,
     pub(crate) nocti: f64,
-    pub(crate) client_share: Option<f64>,
+    pub(crate) cpu: Option<Cpu>,
+}
+
+/// How the processor was used meanwhile; none of it where the system does not say.
+#[derive(Clone, Copy)]
+pub(crate) struct Cpu {
+    /// The servers' processor time per request, nocti's to the baseline's: what a busy machine changes least.
+    pub(crate) ratio: f64,
+    /// The client's share of its core, the greatest of all rounds.
+    pub(crate) client: f64,
+    /// The share of both cores that went to other programs, the greatest of all rounds.
+    pub(crate) others: f64,
+}
+
+/// One run of the load, and what it took.
+struct Run {
+    value: f64,
+    /// Server's processor time per answer in seconds, the client's share and that of other programs.
+    used: Option<(f64, f64, f64)>,
 }
 
 /// Fails unless both give the same answers, one at a time and to many clients at once.
@@ -72,37 +97,58 @@ pub(crate) async fn measure(
     metric: Metric,
     effort: Effort,
 ) -> anyhow::Result<Ratio> {
-    let run = |target: &Target, span| {
-        let target = target.clone();
-        async move { client::run(target.address, &target.requests, metric.clients(), span).await }
-    };
-    let warm_up = Span { time: effort.span.time / 4, answers: metric.clients() };
-    run(baseline, warm_up).await?;
-    run(nocti, warm_up).await?;
-    let (mut ratios, mut one, mut two) = (Vec::new(), Vec::new(), Vec::new());
-    let mut busiest = None;
+    let warm_up = Effort { span: Span { time: effort.span.time / 4, answers: metric.clients() }, ..effort };
+    run(baseline, metric, warm_up).await?;
+    run(nocti, metric, warm_up).await?;
+    let (mut olds, mut news) = (Vec::new(), Vec::new());
     for round in 0..effort.rounds {
-        let (old, new) = if round % 2 == 0 {
-            let old = run(baseline, effort.span).await?;
-            (old, run(nocti, effort.span).await?)
+        if round % 2 == 0 {
+            olds.push(run(baseline, metric, effort).await?);
+            news.push(run(nocti, metric, effort).await?);
         } else {
-            let new = run(nocti, effort.span).await?;
-            (run(baseline, effort.span).await?, new)
-        };
-        busiest = [busiest, old.client_share, new.client_share].into_iter().flatten().reduce(f64::max);
-        let (old, new) = (value(&old, metric), value(&new, metric));
-        ratios.push(new / old);
-        one.push(old);
-        two.push(new);
+            news.push(run(nocti, metric, effort).await?);
+            olds.push(run(baseline, metric, effort).await?);
+        }
     }
-    Ok(Ratio { value: median(ratios), baseline: median(one), nocti: median(two), client_share: busiest })
+    Ok(Ratio {
+        value: median(olds.iter().zip(&news).map(|(old, new)| new.value / old.value).collect()),
+        baseline: median(olds.iter().map(|run| run.value).collect()),
+        nocti: median(news.iter().map(|run| run.value).collect()),
+        cpu: cpu_of(&olds, &news),
+    })
 }
 
-fn value(load: &Load, metric: Metric) -> f64 {
-    match metric {
+fn cpu_of(olds: &[Run], news: &[Run]) -> Option<Cpu> {
+    let used = |runs: &[Run]| runs.iter().map(|run| run.used).collect::<Option<Vec<_>>>();
+    let (olds, news) = (used(olds)?, used(news)?);
+    let all = || olds.iter().chain(&news);
+    Some(Cpu {
+        ratio: median(olds.iter().zip(&news).map(|((old, ..), (new, ..))| new / old).collect()),
+        client: all().map(|(_, client, _)| *client).fold(0.0, f64::max),
+        others: all().map(|(.., others)| *others).fold(0.0, f64::max),
+    })
+}
+
+async fn run(target: &Target, metric: Metric, effort: Effort) -> anyhow::Result<Run> {
+    let clock = || {
+        let busy = effort.cores?.busy_time()?;
+        Some((cpu::process_time(target.process)?, cpu::thread_time()?, busy))
+    };
+    let before = clock();
+    let started = Instant::now();
+    let load = client::run(target.address, &target.requests, metric.clients(), effort.span).await?;
+    let passed = started.elapsed().as_secs_f64();
+    let used = before.zip(clock()).map(|(before, after)| {
+        let seconds = |before: Duration, after: Duration| after.saturating_sub(before).as_secs_f64();
+        let (server, client) = (seconds(before.0, after.0), seconds(before.1, after.1));
+        let others = (seconds(before.2, after.2) - server - client).max(0.0);
+        (server / load.answers as f64, client / passed, others / passed / 2.0)
+    });
+    let value = match metric {
         Metric::P50 => load.p50_us,
         Metric::Rps => load.per_second,
-    }
+    };
+    Ok(Run { value, used })
 }
 
 /// The middle one; of an even number the mean of the middle two.

@@ -28,7 +28,7 @@ pub(crate) async fn measure(
     start: &Start,
 ) -> anyhow::Result<()> {
     if !counting.is_file() {
-        Report::not_measured(CASE, "no build that counts: `make build` makes one");
+        Report::not_measured(CASE, "not measured: no build that counts: `make build` makes one");
         return Ok(());
     }
     let function = Function { kind: Kind::ModelOnly, model: Model::Identity, max_batch: None };
@@ -42,11 +42,12 @@ pub(crate) async fn measure(
     let beside = baseline.server.address;
     let expected = stage::requests(beside, &Subject::Baseline(Model::Identity).path(), Model::Identity, Form::Binary);
     let requests = stage::requests(address, &function.path(), Model::Identity, Form::Binary);
-    let target = Target { address, requests: Arc::clone(&requests) };
-    compare::check(&Target { address: beside, requests: expected }, &target, 1).await?;
+    let target = Target { address, process: host.server.id(), requests: Arc::clone(&requests) };
+    let beside = Target { address: beside, process: baseline.server.id(), requests: expected };
+    compare::check(&beside, &target, 1).await?;
 
     let Some(before) = moved_bytes(address).await else {
-        Report::not_measured(CASE, "this build does not count: it lacks the feature count-copies");
+        Report::not_measured(CASE, "not measured: this build does not count: it lacks the feature count-copies");
         return Ok(());
     };
     let mut connection = Connection::open(address).await?;
@@ -56,7 +57,7 @@ pub(crate) async fn measure(
     let Some(after) = moved_bytes(address).await else { anyhow::bail!("{COUNTER} has gone") };
     let copies = (after - before) / (REQUESTS * IDENTITY_BYTES) as f64;
     let goal = Some(Goal::AtMost(0.0));
-    report.add(CASE, Outcome { value: copies, unit: "count", goal, baseline: None, nocti: copies, client_share: None });
+    report.add(CASE, Outcome { value: copies, unit: "count", goal, baseline: None, nocti: copies, cpu: None });
     Ok(())
 }
 

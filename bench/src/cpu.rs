@@ -1,5 +1,6 @@
 //! Which core runs what: servers on one, the client on another, so that neither takes the other's time.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -36,8 +37,34 @@ fn first_two(list: &str) -> Option<[u32; 2]> {
 
 /// The processor time that this thread, which is the client, has had; none where the system does not say.
 pub(crate) fn thread_time() -> Option<Duration> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    text.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+    time_in(Path::new("/proc/thread-self/schedstat"))
+}
+
+/// The processor time that the threads of a process have had.
+pub(crate) fn process_time(id: u32) -> Option<Duration> {
+    let threads = std::fs::read_dir(format!("/proc/{id}/task")).ok()?;
+    threads.flatten().filter_map(|thread| time_in(&thread.path().join("schedstat"))).reduce(|one, two| one + two)
+}
+
+fn time_in(schedstat: &Path) -> Option<Duration> {
+    std::fs::read_to_string(schedstat).ok()?.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+}
+
+impl Cores {
+    /// The time that both cores together have been busy with anything since the machine was started.
+    pub(crate) fn busy_time(self) -> Option<Duration> {
+        /// What /proc/stat counts in, wherever Linux runs today (USER_HZ).
+        const TICK: Duration = Duration::from_millis(10);
+        let text = std::fs::read_to_string("/proc/stat").ok()?;
+        let ticks = |core: u32| {
+            let name = format!("cpu{core} ");
+            let numbers = text.lines().find_map(|line| line.strip_prefix(&name))?;
+            let numbers: Vec<u32> = numbers.split_whitespace().map_while(|number| number.parse().ok()).collect();
+            // user nice system idle iowait irq softirq steal: all but the two idle ones.
+            Some(numbers.iter().take(8).sum::<u32>() - numbers.iter().skip(3).take(2).sum::<u32>())
+        };
+        Some(TICK * (ticks(self.server)? + ticks(self.client)?))
+    }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use self::functions::Function;
 use self::models::Model;
 use self::payload::Form;
 use self::report::{Outcome, Report};
-use self::server::Start;
+use self::server::{Server, Start};
 use self::stage::{Baseline, Host, Programs};
 
 mod answer;
@@ -84,11 +84,12 @@ async fn main() -> anyhow::Result<()> {
         library: options.library.find()?,
         patience: Duration::from_secs(60),
     };
-    let effort = if options.quick {
-        Effort { rounds: 3, span: Span { time: Duration::from_millis(200), answers: 5 } }
+    let (rounds, time, answers) = if options.quick {
+        (3, Duration::from_millis(200), 5)
     } else {
-        Effort { rounds: 5, span: Span { time: Duration::from_secs_f64(options.seconds), answers: 20 } }
+        (5, Duration::from_secs_f64(options.seconds), 20)
     };
+    let effort = Effort { rounds, span: Span { time, answers }, cores: cores.ok() };
     let wanted = |case: &str| options.only.as_ref().is_none_or(|text| case.contains(text));
 
     let mut report = Report::default();
@@ -97,9 +98,8 @@ async fn main() -> anyhow::Result<()> {
     if wanted(copies::CASE) {
         copies::measure(&mut report, &programs, &options.counting_server, &start).await?;
     }
-    for count in Count::ALL.into_iter().filter(|count| wanted(count.case())) {
-        count::measure(&mut report, count, &programs, &start).await?;
-    }
+    let counts: Vec<Count> = Count::ALL.into_iter().filter(|count| wanted(count.case())).collect();
+    count::measure(&mut report, &counts, &programs, &start).await?;
     report.finish(&options.output)
 }
 
@@ -138,19 +138,22 @@ async fn compare_all(
             }
             continue;
         }
-        let target =
-            |address, path: &str| Target { address, requests: stage::requests(address, path, nocti.model, *form) };
-        let old = match subject {
-            Subject::Baseline(_) => target(baseline.server.address, &subject.path()),
-            Subject::Function(_) => target(host.server.address, &subject.path()),
+        let target = |server: &Server, path: &str| Target {
+            address: server.address,
+            process: server.id(),
+            requests: stage::requests(server.address, path, nocti.model, *form),
         };
-        let new = target(host.server.address, &nocti.path());
+        let old = match subject {
+            Subject::Baseline(_) => target(&baseline.server, &subject.path()),
+            Subject::Function(_) => target(&host.server, &subject.path()),
+        };
+        let new = target(&host.server, &nocti.path());
         compare::check(&old, &new, cases::MANY_CLIENTS).await.with_context(|| id.clone())?;
         for &(metric, goal) in metrics {
             let case = format!("{id}/{}", metric.name());
             let ratio = compare::measure(&old, &new, metric, effort).await.with_context(|| case.clone())?;
-            let (baseline, nocti, client_share) = (Some(ratio.baseline), ratio.nocti, ratio.client_share);
-            report.add(&case, Outcome { value: ratio.value, unit: "ratio", goal, baseline, nocti, client_share });
+            let (baseline, nocti, cpu) = (Some(ratio.baseline), ratio.nocti, ratio.cpu);
+            report.add(&case, Outcome { value: ratio.value, unit: "ratio", goal, baseline, nocti, cpu });
         }
     }
     Ok(())

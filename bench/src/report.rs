@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::cases::Goal;
+use crate::compare::Cpu;
 
 /// All results of this run, in order.
 #[derive(Default)]
@@ -33,19 +34,21 @@ pub(crate) struct Outcome {
     pub(crate) goal: Option<Goal>,
     pub(crate) baseline: Option<f64>,
     pub(crate) nocti: f64,
-    /// How busy the client was, as a share of its core.
-    pub(crate) client_share: Option<f64>,
+    pub(crate) cpu: Option<Cpu>,
 }
 
 /// Above this the client's core may be what was measured.
 const BUSY_CLIENT: f64 = 0.8;
 
+/// Above this other programs may be what was measured.
+const BUSY_MACHINE: f64 = 0.05;
+
 #[expect(clippy::print_stdout, reason = "the table is what this program is for")]
 impl Report {
     pub(crate) fn heading() {
         println!(
-            "{:<32} {:>8}  {:<6} {:<8} {:>10} {:>10} {:>7}",
-            "case", "value", "unit", "goal", "baseline", "nocti", "client"
+            "{:<34} {:>8}  {:<6} {:<8} {:>10} {:>10} {:>6} {:>7} {:>7}",
+            "case", "value", "unit", "goal", "baseline", "nocti", "cpu", "client", "others"
         );
     }
 
@@ -55,26 +58,29 @@ impl Report {
     }
 
     pub(crate) fn add(&mut self, case: &str, outcome: Outcome) {
-        let Outcome { value, unit, goal, baseline, nocti, client_share } = outcome;
+        let Outcome { value, unit, goal, baseline, nocti, cpu } = outcome;
         let missed = goal.is_some_and(|goal| !goal.is_met(value));
         self.missed += usize::from(missed);
-        let busy = client_share.is_some_and(|share| share > BUSY_CLIENT);
+        let percent = |share: fn(Cpu) -> f64| cpu.map_or("-".into(), |cpu| format!("{:.0} %", share(cpu) * 100.0));
         println!(
-            "{case:<32} {:>8}  {unit:<6} {:<8} {:>10} {:>10} {:>7}{}{}",
+            "{case:<34} {:>8}  {unit:<6} {:<8} {:>10} {:>10} {:>6} {:>7} {:>7}{}{}{}",
             short(value),
             goal.map_or("-".into(), Goal::text),
             baseline.map_or("-".into(), short),
             short(nocti),
-            client_share.map_or("-".into(), |share| format!("{:.0} %", share * 100.0)),
+            cpu.map_or("-".into(), |cpu| format!("{:.2}", cpu.ratio)),
+            percent(|cpu| cpu.client),
+            percent(|cpu| cpu.others),
             if missed { "  MISSED" } else { "" },
-            if busy { "  the client may be the limit" } else { "" },
+            if cpu.is_some_and(|cpu| cpu.client > BUSY_CLIENT) { "  the client may be the limit" } else { "" },
+            if cpu.is_some_and(|cpu| cpu.others > BUSY_MACHINE) { "  the machine was busy" } else { "" },
         );
         let goal = goal.map(Goal::text);
         self.results.push(Case { case: case.to_owned(), value: round(value), unit, goal, baseline, nocti });
     }
 
     pub(crate) fn not_measured(case: &str, why: &str) {
-        println!("{case:<32} {:>8}  {why}", "-");
+        println!("{case:<34} {:>8}  {why}", "-");
     }
 
     /// Writes the file and says how it went.

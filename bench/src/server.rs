@@ -69,6 +69,11 @@ impl Server {
         Ok(server)
     }
 
+    /// The process's id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks the process to end, as an operator would, and gives what it said.
     pub(crate) fn stop(mut self, patience: Duration) -> anyhow::Result<String> {
         let sent = Command::new("kill").args(["-s", "TERM", &self.child.id().to_string()]).status();

@@ -1,13 +1,14 @@
 # Everything sets itself up: `make demo` and `make test` work on a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint build examples fixtures models setup clean
+.PHONY: help demo test bench lint build examples fixtures models resnet50 setup clean
 
 examples := examples/wasm-models
 fixtures := tests/fixtures/guests
 minilm := $(examples)/sentences/model
+python = "$${NOCTI_HOME:-$${XDG_CACHE_HOME:-$$HOME/.cache}/nocti}/python/bin/python"
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: setup examples models build ## Start a host, deploy the examples, call them, stop it; KEEP=1 leaves it up
 	KEEP=$(KEEP) scripts/demo
@@ -15,6 +16,10 @@ demo: setup examples models build ## Start a host, deploy the examples, call the
 test: setup examples fixtures models build ## Run all tests
 	cargo test --workspace --locked --manifest-path $(examples)/Cargo.toml
 	cargo test --workspace --locked
+
+bench: setup fixtures models resnet50 build ## Measure beside a server written by hand, see bench/README.md; BENCH="--only cnn" for some
+	cargo build --release --workspace --locked
+	target/release/nocti-bench $(BENCH)
 
 lint: ## Check format, scripts, WIT, dependencies, clippy and docs
 	scripts/lint
@@ -31,7 +36,11 @@ fixtures: setup ## Compile the badly behaved functions of the tests
 models: setup ## Make the models that are too large to be committed (90 MB)
 	@if [ -e $(minilm)/minilm.onnx ] && [ -e $(minilm)/tokenizer.json ]; then echo "models: found, $(minilm)"; else \
 	    scripts/setup python \
-	    && "$${NOCTI_HOME:-$${XDG_CACHE_HOME:-$$HOME/.cache}/nocti}/python/bin/python" $(examples)/sentences/convert.py; fi
+	    && $(python) $(examples)/sentences/convert.py; fi
+
+resnet50: setup ## Make the model that only the benchmark needs (100 MB)
+	@if [ -e bench/models/resnet50.onnx ]; then echo "resnet50: found, bench/models"; else \
+	    scripts/setup python && $(python) bench/models/resnet50.py; fi
 
 setup: ## Install what is missing: the guests' compiler, ONNX Runtime
 	@scripts/setup

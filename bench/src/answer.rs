@@ -1,0 +1,91 @@
+//! Answers as numbers, to see that two servers give the same ones: a benchmark of wrong answers is worth nothing.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, bail, ensure};
+use serde::Deserialize;
+
+use crate::client::Reply;
+
+/// How far two answers may be apart, absolutely near zero and relatively elsewhere: batches add up in another order.
+const TOLERANCE: f64 = 1e-3;
+
+/// Outputs by their names.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    outputs: BTreeMap<String, Output>,
+}
+
+#[derive(Debug)]
+struct Output {
+    shape: Vec<usize>,
+    elements: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+struct Json {
+    outputs: Vec<JsonOutput>,
+}
+
+#[derive(Deserialize)]
+struct JsonOutput {
+    name: String,
+    shape: Vec<usize>,
+    datatype: String,
+    data: Option<Vec<f64>>,
+    #[serde(default)]
+    parameters: Parameters,
+}
+
+#[derive(Default, Deserialize)]
+struct Parameters {
+    binary_data_size: Option<usize>,
+}
+
+impl Answer {
+    /// Reads an answer in either form.
+    pub(crate) fn read(reply: &Reply<'_>) -> anyhow::Result<Self> {
+        let (json, mut behind) = reply.parts()?;
+        let json: Json = serde_json::from_slice(json).context("an answer that is no JSON of the protocol")?;
+        let mut outputs = BTreeMap::new();
+        for output in json.outputs {
+            let elements = match (output.data, output.parameters.binary_data_size) {
+                (Some(data), _) => data,
+                (None, Some(size)) => {
+                    let (bytes, rest) = behind.split_at_checked(size).context("an answer shorter than its tensors")?;
+                    behind = rest;
+                    numbers(&output.datatype, bytes)?
+                }
+                (None, None) => bail!("output '{}' has no data", output.name),
+            };
+            let count: usize = output.shape.iter().product();
+            ensure!(count == elements.len(), "output '{}' has {} elements for {count}", output.name, elements.len());
+            outputs.insert(output.name, Output { shape: output.shape, elements });
+        }
+        ensure!(behind.is_empty(), "an answer that goes on after its tensors");
+        Ok(Self { outputs })
+    }
+
+    /// Fails where the other answer is another one.
+    pub(crate) fn must_be(&self, other: &Self) -> anyhow::Result<()> {
+        let names = |answer: &Self| answer.outputs.keys().cloned().collect::<Vec<_>>();
+        ensure!(names(self) == names(other), "outputs {:?} and {:?}", names(self), names(other));
+        for ((name, one), two) in self.outputs.iter().zip(other.outputs.values()) {
+            ensure!(one.shape == two.shape, "output '{name}' has shapes {:?} and {:?}", one.shape, two.shape);
+            for (index, (one, two)) in one.elements.iter().zip(&two.elements).enumerate() {
+                // Written so that what is no number differs from everything.
+                let same = (one - two).abs() <= TOLERANCE * one.abs().max(two.abs()).max(1.0);
+                ensure!(same, "output '{name}', element {index}: {one} and {two}");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn numbers(datatype: &str, bytes: &[u8]) -> anyhow::Result<Vec<f64>> {
+    Ok(match datatype {
+        "FP32" => bytes.as_chunks().0.iter().map(|element| f32::from_le_bytes(*element).into()).collect(),
+        "INT64" => bytes.as_chunks().0.iter().map(|element| i64::from_le_bytes(*element) as f64).collect(),
+        other => bail!("an output of type {other}"),
+    })
+}

@@ -1,0 +1,153 @@
+//! What is measured, and what was aimed at.
+
+use crate::functions::{Function, Kind};
+use crate::models::Model;
+use crate::payload::Form;
+
+/// The clients of a throughput.
+pub(crate) const MANY_CLIENTS: usize = 32;
+
+/// Requests that run together where batching is on.
+const BATCH: u32 = 32;
+
+/// One server measured beside another: the names begin with `id`.
+pub(crate) struct Comparison {
+    pub(crate) id: String,
+    pub(crate) baseline: Subject,
+    pub(crate) nocti: Function,
+    pub(crate) form: Form,
+    pub(crate) metrics: Vec<(Metric, Option<Goal>)>,
+}
+
+/// What a function is compared with.
+#[derive(Clone, Copy)]
+pub(crate) enum Subject {
+    /// The model in the baseline server.
+    Baseline(Model),
+    /// Another function of the same host.
+    Function(Function),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Metric {
+    /// The median latency of one client, in microseconds.
+    P50,
+    /// The answers per second that [`MANY_CLIENTS`] get.
+    Rps,
+}
+
+/// What a value should be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Goal {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Subject {
+    /// Where it is asked.
+    pub(crate) fn path(self) -> String {
+        match self {
+            Self::Baseline(model) => format!("/v2/models/{}/infer", model.name()),
+            Self::Function(function) => function.path(),
+        }
+    }
+
+    pub(crate) fn function(self) -> Option<Function> {
+        match self {
+            Self::Baseline(_) => None,
+            Self::Function(function) => Some(function),
+        }
+    }
+}
+
+impl Metric {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::P50 => "p50",
+            Self::Rps => "rps",
+        }
+    }
+
+    pub(crate) fn clients(self) -> usize {
+        match self {
+            Self::P50 => 1,
+            Self::Rps => MANY_CLIENTS,
+        }
+    }
+}
+
+impl Goal {
+    pub(crate) fn is_met(self, value: f64) -> bool {
+        match self {
+            Self::AtMost(most) => value <= most,
+            Self::AtLeast(least) => value >= least,
+        }
+    }
+
+    pub(crate) fn text(self) -> String {
+        match self {
+            Self::AtMost(most) => format!("<= {}", number(most)),
+            Self::AtLeast(least) => format!(">= {}", number(least)),
+        }
+    }
+}
+
+/// Two places, as in the tables of goals; none for a count.
+fn number(value: f64) -> String {
+    if value.fract() == 0.0 { format!("{value}") } else { format!("{value:.2}") }
+}
+
+/// Everything that compares latencies or throughputs.
+pub(crate) fn comparisons() -> Vec<Comparison> {
+    let mut all = Vec::new();
+    for (kind, p50, rps) in [(Kind::ModelOnly, 1.05, 0.95), (Kind::Typed, 1.12, 0.88), (Kind::Http02, 1.40, 0.60)] {
+        let goals = vec![(Metric::P50, Some(Goal::AtMost(p50))), (Metric::Rps, Some(Goal::AtLeast(rps)))];
+        all.push(predict(kind, Model::Cnn, Form::Json, goals));
+    }
+    for kind in [Kind::ModelOnly, Kind::Typed] {
+        all.push(predict(kind, Model::Cnn, Form::Binary, vec![(Metric::P50, None), (Metric::Rps, None)]));
+    }
+    for model in [Model::Minilm, Model::Resnet50] {
+        all.extend(
+            Kind::ALL.map(|kind| predict(kind, model, Form::Json, vec![(Metric::P50, Some(Goal::AtMost(1.02)))])),
+        );
+    }
+    all.push(batch(Model::Minilm, Metric::Rps, Goal::AtLeast(1.5)));
+    all.push(batch(Model::Cnn, Metric::P50, Goal::AtMost(1.03)));
+    all
+}
+
+fn predict(kind: Kind, model: Model, form: Form, metrics: Vec<(Metric, Option<Goal>)>) -> Comparison {
+    let suffix = if form == Form::Binary { "-binary" } else { "" };
+    Comparison {
+        id: format!("predict/{}/{}{suffix}", kind.name(), model.name()),
+        baseline: Subject::Baseline(model),
+        nocti: Function { kind, model, max_batch: None },
+        form,
+        metrics,
+    }
+}
+
+/// Batching on against off.
+fn batch(model: Model, metric: Metric, goal: Goal) -> Comparison {
+    let function = |requests| Function { kind: Kind::ModelOnly, model, max_batch: Some(requests) };
+    Comparison {
+        id: format!("batch/{}", model.name()),
+        baseline: Subject::Function(function(1)),
+        nocti: function(BATCH),
+        form: Form::Json,
+        metrics: vec![(metric, Some(goal))],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn goals_are_met_at_their_edge() {
+        assert!(Goal::AtMost(1.02).is_met(1.02) && !Goal::AtMost(1.02).is_met(1.03));
+        assert!(Goal::AtLeast(0.6).is_met(0.6) && !Goal::AtLeast(0.6).is_met(f64::NAN));
+        assert_eq!((Goal::AtMost(1.4).text(), Goal::AtMost(0.0).text()), ("<= 1.40".into(), "<= 0".into()));
+    }
+}

@@ -1,0 +1,160 @@
+//! The load: connections that send prepared requests one after another and look at no more of an answer than they must, so
+//! that a request costs the client less than any server.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+/// Whole HTTP requests, head and body.
+pub(crate) type Requests = Arc<Vec<Vec<u8>>>;
+
+/// A connection that stays open.
+pub(crate) struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+/// An answer with status 200.
+pub(crate) struct Reply<'c> {
+    pub(crate) head: &'c [u8],
+    pub(crate) body: &'c [u8],
+}
+
+/// How long to go on.
+#[derive(Clone, Copy)]
+pub(crate) struct Span {
+    pub(crate) time: Duration,
+    /// Slow models are given more time, until there are so many answers to take the median of.
+    pub(crate) answers: usize,
+}
+
+/// What a run of the load found.
+#[derive(Clone, Copy)]
+pub(crate) struct Load {
+    pub(crate) p50_us: f64,
+    pub(crate) per_second: f64,
+    pub(crate) answers: usize,
+}
+
+/// Sends requests by so many clients at once. Each begins with another request.
+pub(crate) async fn run(address: SocketAddr, requests: &Requests, clients: usize, span: Span) -> anyhow::Result<Load> {
+    let mut connections = Vec::new();
+    for _ in 0..clients {
+        connections.push(Connection::open(address).await?);
+    }
+    let started = Instant::now();
+    let each = span.answers.div_ceil(clients);
+    let tasks: Vec<_> = connections
+        .into_iter()
+        .enumerate()
+        .map(|(first, connection)| {
+            let requests = Arc::clone(requests);
+            tokio::spawn(one_client(connection, requests, first, started + span.time, each))
+        })
+        .collect();
+    let mut latencies = Vec::new();
+    for task in tasks {
+        latencies.extend(task.await.context("a client failed")??);
+    }
+    let passed = started.elapsed().as_secs_f64();
+    let answers = latencies.len();
+    let (_, median, _) = latencies.select_nth_unstable(answers / 2);
+    Ok(Load { p50_us: median.as_secs_f64() * 1e6, per_second: answers as f64 / passed, answers })
+}
+
+async fn one_client(
+    mut connection: Connection,
+    requests: Requests,
+    first: usize,
+    end: Instant,
+    at_least: usize,
+) -> anyhow::Result<Vec<Duration>> {
+    let mut latencies = Vec::with_capacity(1 << 14);
+    let mut sent = Instant::now();
+    for request in requests.iter().cycle().skip(first) {
+        connection.ask(request).await?;
+        let now = Instant::now();
+        latencies.push(now - sent);
+        if now >= end && latencies.len() >= at_least {
+            break;
+        }
+        sent = now;
+    }
+    Ok(latencies)
+}
+
+impl Connection {
+    pub(crate) async fn open(address: SocketAddr) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, buffer: vec![0; 64 << 10] })
+    }
+
+    /// Sends a request and reads the answer, which must have status 200 and say how long it is.
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> anyhow::Result<Reply<'_>> {
+        self.stream.write_all(request).await?;
+        let mut filled = 0;
+        let (head, whole) = loop {
+            filled += self.read(filled).await?;
+            if let Some(end) = self.buffer[..filled].windows(4).position(|four| four == b"\r\n\r\n") {
+                let head = end + 4;
+                let Some(length) = header(&self.buffer[..head], "content-length") else {
+                    bail!("an answer without content-length: {}", String::from_utf8_lossy(&self.buffer[..head]));
+                };
+                break (head, head + length);
+            }
+        };
+        if self.buffer.len() < whole {
+            self.buffer.resize(whole, 0);
+        }
+        while filled < whole {
+            filled += self.read(filled).await?;
+        }
+        let reply = Reply { head: &self.buffer[..head], body: &self.buffer[head..whole] };
+        if !reply.head.starts_with(b"HTTP/1.1 200 ") {
+            bail!("{}{}", String::from_utf8_lossy(reply.head), String::from_utf8_lossy(reply.body));
+        }
+        Ok(reply)
+    }
+
+    async fn read(&mut self, filled: usize) -> anyhow::Result<usize> {
+        match self.stream.read(&mut self.buffer[filled..]).await? {
+            0 => bail!("the server closed the connection within an answer"),
+            count => Ok(count),
+        }
+    }
+}
+
+impl Reply<'_> {
+    /// The JSON of the body and the binary tensors behind it.
+    pub(crate) fn parts(&self) -> anyhow::Result<(&[u8], &[u8])> {
+        let json = header(self.head, "inference-header-content-length").unwrap_or(self.body.len());
+        self.body.split_at_checked(json).context("an answer shorter than its JSON")
+    }
+}
+
+/// The number in a header.
+fn header(head: &[u8], name: &str) -> Option<usize> {
+    head.split(|byte| *byte == b'\n').find_map(|line| {
+        let (found, value) = line.split_at_checked(name.len())?;
+        let value = found.eq_ignore_ascii_case(name.as_bytes()).then(|| value.strip_prefix(b":"))??;
+        std::str::from_utf8(value).ok()?.trim().parse().ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_found_in_any_case_and_only_whole() {
+        let head = b"HTTP/1.1 200 OK\r\nx-content-length: 5\r\nContent-Length: 17\r\n\r\n";
+        assert_eq!(header(head, "content-length"), Some(17));
+        assert_eq!(header(head, "content"), None);
+    }
+}

@@ -1,0 +1,103 @@
+//! The functions that are measured: a folder is written for each and deployed as a user deploys one.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+
+use crate::models::Model;
+
+/// The three kinds of function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    ModelOnly,
+    Typed,
+    Http02,
+}
+
+/// A function of the benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Function {
+    pub(crate) kind: Kind,
+    pub(crate) model: Model,
+    /// The most requests that run together; none leaves nocti's default.
+    pub(crate) max_batch: Option<u32>,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 3] = [Self::ModelOnly, Self::Typed, Self::Http02];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::ModelOnly => "model-only",
+            Self::Typed => "typed",
+            Self::Http02 => "http02",
+        }
+    }
+
+    /// The component among the tests' guests.
+    fn component(self) -> Option<&'static str> {
+        match self {
+            Self::ModelOnly => None,
+            Self::Typed => Some("passthrough"),
+            Self::Http02 => Some("passthrough_http"),
+        }
+    }
+}
+
+impl Function {
+    pub(crate) fn name(self) -> String {
+        let batch = self.max_batch.map(|requests| format!("-batch{requests}")).unwrap_or_default();
+        format!("{}-{}{batch}", self.model.name(), self.kind.name())
+    }
+
+    /// Where it is asked.
+    pub(crate) fn path(self) -> String {
+        match self.kind {
+            Kind::ModelOnly | Kind::Typed => format!("/v2/models/{}/infer", self.name()),
+            Kind::Http02 => format!("/functions/{}/infer", self.name()),
+        }
+    }
+
+    /// Deploys it by the command line.
+    pub(crate) fn deploy(self, nocti: &Path, server: SocketAddr) -> anyhow::Result<()> {
+        let folder = tempfile::tempdir().context("no temporary folder")?;
+        std::fs::write(folder.path().join("nocti.toml"), self.manifest()?)?;
+        let mut command = Command::new(nocti);
+        command.arg("deploy").arg(folder.path()).arg("--server").arg(format!("http://{server}"));
+        let output = command.output().with_context(|| format!("cannot start {}", nocti.display()))?;
+        ensure!(
+            output.status.success(),
+            "cannot deploy {}: {}",
+            self.name(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+        Ok(())
+    }
+
+    fn manifest(self) -> anyhow::Result<String> {
+        let model = self.model.path();
+        ensure!(model.is_file(), "{} is not there; `make bench` makes it", model.display());
+        let mut text = format!("name = \"{}\"\nversion = \"1.0.0\"\n", self.name());
+        if let Some(component) = self.kind.component() {
+            let wasm = crate::repository().join(format!("{GUESTS}/{component}.wasm"));
+            ensure!(wasm.is_file(), "{} is not there; `make fixtures` makes it", wasm.display());
+            writeln!(text, "[component]\npath = {:?}", wasm.display().to_string())?;
+            // As many as there are clients: what is measured is a warm instance.
+            writeln!(text, "[instances]\nmax_warm = {}", crate::cases::MANY_CLIENTS)?;
+        }
+        if self.kind == Kind::Typed {
+            write!(text, "[signature]\n{}", self.model.signature())?;
+        }
+        writeln!(text, "[[model]]\nname = \"model\"\npath = {:?}", model.display().to_string())?;
+        if let Some(requests) = self.max_batch {
+            writeln!(text, "max_batch = {requests}")?;
+        }
+        Ok(text)
+    }
+}
+
+/// Where the tests' guests are compiled to.
+const GUESTS: &str = "examples/wasm-models/target/wasm32-wasip2/release";

@@ -1,0 +1,164 @@
+//! `make bench`: nocti beside a server written by hand, on this machine, in one run. README.md says how it measures.
+//!
+//! A slow figure is a result, never a failure; a wrong answer or a server that does not start is a failure.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use clap::Parser;
+
+use self::cases::{Comparison, Subject};
+use self::client::Span;
+use self::compare::{Effort, Target};
+use self::count::Count;
+use self::functions::Function;
+use self::models::Model;
+use self::payload::Form;
+use self::report::{Outcome, Report};
+use self::server::{Server, Start};
+use self::stage::{Baseline, Host, Programs};
+
+mod answer;
+mod cases;
+mod client;
+mod compare;
+mod copies;
+mod count;
+mod cpu;
+mod functions;
+mod library;
+mod models;
+mod payload;
+mod report;
+mod server;
+mod stage;
+
+/// Measures nocti beside a server written by hand.
+#[derive(Parser)]
+struct Options {
+    /// Only cases whose name contains this text
+    #[arg(long, value_name = "TEXT")]
+    only: Option<String>,
+    /// Three short rounds: to see that everything runs, not to compare
+    #[arg(long)]
+    quick: bool,
+    /// Seconds of one measurement; a slow model gets more, until it has answered twenty times
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// The nocti to measure, a release build
+    #[arg(long, value_name = "FILE", default_value_os_t = repository().join("target/release/nocti"))]
+    server: PathBuf,
+    /// The nocti that counts the bytes it moves
+    #[arg(long, value_name = "FILE", default_value_os_t = repository().join("target/debug/nocti"))]
+    counting_server: PathBuf,
+    /// Where the results go
+    #[arg(long, value_name = "FILE", default_value_os_t = repository().join("bench/results.json"))]
+    output: PathBuf,
+    #[command(flatten)]
+    library: library::Options,
+}
+
+/// The checkout this was built in.
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+/// One thread: the client has a core to itself.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    ensure!(options.seconds > 0.0 && options.seconds <= 600.0, "--seconds must be more than 0 and at most 600");
+    let own = std::env::current_exe().context("where is this program?")?;
+    let programs = Programs { nocti: options.server.clone(), baseline: own.with_file_name("nocti-baseline") };
+    for program in [&programs.nocti, &programs.baseline] {
+        ensure!(program.is_file(), "{} is not there; `make bench` builds it", program.display());
+    }
+    let cores = cpu::cores();
+    Report::note(&match cores {
+        Ok(cores) => format!("servers on core {}, the client on core {}", cores.server, cores.client),
+        Err(why) => format!("servers and client share their cores, so figures are rough: {why}"),
+    });
+    let start = Start {
+        core: cores.ok().map(|cores| cores.server),
+        library: options.library.find()?,
+        patience: Duration::from_secs(60),
+    };
+    let (rounds, time, answers) = if options.quick {
+        (3, Duration::from_millis(200), 5)
+    } else {
+        (5, Duration::from_secs_f64(options.seconds), 20)
+    };
+    let effort = Effort { rounds, span: Span { time, answers }, cores: cores.ok() };
+    let wanted = |case: &str| options.only.as_ref().is_none_or(|text| case.contains(text));
+
+    let mut report = Report::default();
+    Report::heading();
+    compare_all(&mut report, &wanted, &programs, &start, effort).await?;
+    if wanted(copies::CASE) {
+        copies::measure(&mut report, &programs, &options.counting_server, &start).await?;
+    }
+    let counts: Vec<Count> = Count::ALL.into_iter().filter(|count| wanted(count.case())).collect();
+    count::measure(&mut report, &counts, &programs, &start).await?;
+    report.finish(&options.output)
+}
+
+/// Every comparison that is wanted, all with the same two servers.
+async fn compare_all(
+    report: &mut Report,
+    wanted: &dyn Fn(&str) -> bool,
+    programs: &Programs,
+    start: &Start,
+    effort: Effort,
+) -> anyhow::Result<()> {
+    let mut comparisons = cases::comparisons();
+    for comparison in &mut comparisons {
+        let id = &comparison.id;
+        comparison.metrics.retain(|(metric, _)| wanted(&format!("{id}/{}", metric.name())));
+    }
+    comparisons.retain(|comparison| !comparison.metrics.is_empty());
+    if comparisons.is_empty() {
+        return Ok(());
+    }
+    let models: Vec<Model> = Model::ALL.into_iter().filter(|model| uses(&comparisons, *model)).collect();
+    let mut functions: Vec<Function> = Vec::new();
+    for comparison in &comparisons {
+        let both = [Some(comparison.nocti), comparison.baseline.function()];
+        functions
+            .extend(both.into_iter().flatten().filter(|function| !functions.contains(function)).collect::<Vec<_>>());
+    }
+    let baseline = Baseline::start(programs, &models, &[], start)?;
+    let host = Host::start(&programs.nocti, &functions, start)?;
+    let binary = stage::speaks_binary(host.server.address).await?;
+    for comparison in &comparisons {
+        let Comparison { id, baseline: subject, nocti, form, metrics } = comparison;
+        if *form == Form::Binary && !binary {
+            for (metric, _) in metrics {
+                Report::not_measured(&format!("{id}/{}", metric.name()), copies::NO_BINARY);
+            }
+            continue;
+        }
+        let target = |server: &Server, path: &str| Target {
+            address: server.address,
+            process: server.id(),
+            requests: stage::requests(server.address, path, nocti.model, *form),
+        };
+        let old = match subject {
+            Subject::Baseline(_) => target(&baseline.server, &subject.path()),
+            Subject::Function(_) => target(&host.server, &subject.path()),
+        };
+        let new = target(&host.server, &nocti.path());
+        compare::check(&old, &new, cases::MANY_CLIENTS).await.with_context(|| id.clone())?;
+        for &(metric, goal) in metrics {
+            let case = format!("{id}/{}", metric.name());
+            let ratio = compare::measure(&old, &new, metric, effort).await.with_context(|| case.clone())?;
+            let (baseline, nocti, cpu) = (Some(ratio.baseline), ratio.nocti, ratio.cpu);
+            report.add(&case, Outcome { value: ratio.value, unit: "ratio", goal, baseline, nocti, cpu });
+        }
+    }
+    Ok(())
+}
+
+fn uses(comparisons: &[Comparison], model: Model) -> bool {
+    comparisons.iter().any(|comparison| matches!(comparison.baseline, Subject::Baseline(used) if used == model))
+}

@@ -1,0 +1,106 @@
+//! A server as a process: started on its core, known by its address, gone when dropped.
+
+use std::ffi::OsString;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+/// A server that answers.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    child: Child,
+    log: Option<JoinHandle<String>>,
+}
+
+/// How servers are started.
+#[derive(Clone)]
+pub(crate) struct Start {
+    /// The core they are kept on, if there is one to spare.
+    pub(crate) core: Option<u32>,
+    /// Path of ONNX Runtime: the same for all.
+    pub(crate) library: PathBuf,
+    /// How long one may take until it answers.
+    pub(crate) patience: Duration,
+}
+
+impl Server {
+    /// Starts a program and waits until it says on standard error that it is `listening on http://ADDRESS`.
+    pub(crate) fn start(words: &[OsString], start: &Start) -> anyhow::Result<Self> {
+        let mut line: Vec<OsString> = Vec::new();
+        if let Some(core) = start.core {
+            line.extend(["taskset".into(), "--cpu-list".into(), core.to_string().into()]);
+        }
+        line.extend_from_slice(words);
+        let shown = words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut child = Command::new(&line[0])
+            .args(&line[1..])
+            .env("NOCTI_ONNXRUNTIME_LIBRARY", &start.library)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {shown}"))?;
+        let stderr = child.stderr.take().expect("it is piped");
+        let (found, address) = mpsc::channel();
+        // Reads to the end, or the pipe fills and the server waits for us.
+        let log = std::thread::spawn(move || {
+            let mut seen = String::new();
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if let Some((_, url)) = line.split_once("listening on http://") {
+                    let _ = found.send(url.trim().to_owned());
+                }
+                seen.push_str(&line);
+                seen.push('\n');
+            }
+            seen
+        });
+        // From here on the process ends with this value, whatever happens.
+        let mut server = Self { address: SocketAddr::from(([127, 0, 0, 1], 0)), child, log: Some(log) };
+        match address.recv_timeout(start.patience) {
+            Ok(url) => server.address = url.parse().with_context(|| format!("{shown} says it listens on {url}"))?,
+            Err(_) => bail!("{shown} did not start; it said:\n{}", server.end()),
+        }
+        Ok(server)
+    }
+
+    /// The process's id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Asks the process to end, as an operator would, and gives what it said.
+    pub(crate) fn stop(mut self, patience: Duration) -> anyhow::Result<String> {
+        let sent = Command::new("kill").args(["-s", "TERM", &self.child.id().to_string()]).status();
+        if !sent.context("kill is not here")?.success() {
+            bail!("the server had ended before it was asked to:\n{}", self.end());
+        }
+        let deadline = tokio::time::Instant::now() + patience;
+        while self.child.try_wait()?.is_none() {
+            if tokio::time::Instant::now() > deadline {
+                bail!("the server does not end");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(self.end())
+    }
+
+    /// Kills what is still there; what it said.
+    fn end(&mut self) -> String {
+        // It fails where the process has ended already, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        self.log.take().and_then(|log| log.join().ok()).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,104 @@
+//! The servers of a run: the baseline with the models that are asked of it, and a host over a new store.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use tempfile::TempDir;
+
+use crate::client::{Connection, Requests};
+use crate::functions::Function;
+use crate::models::Model;
+use crate::payload::{self, Form};
+use crate::server::{Server, Start};
+
+/// Where the programs are.
+#[derive(Clone)]
+pub(crate) struct Programs {
+    pub(crate) nocti: PathBuf,
+    pub(crate) baseline: PathBuf,
+}
+
+/// A baseline server; it ends with this.
+pub(crate) struct Baseline {
+    pub(crate) server: Server,
+    _models: TempDir,
+}
+
+/// A host; it ends with this, and its store too.
+pub(crate) struct Host {
+    pub(crate) server: Server,
+    nocti: PathBuf,
+    store: TempDir,
+}
+
+/// What is left of a host that has ended.
+pub(crate) struct Stopped {
+    nocti: PathBuf,
+    store: TempDir,
+}
+
+impl Baseline {
+    /// Starts it with these models. `before` are the words before the program's own.
+    pub(crate) fn start(programs: &Programs, models: &[Model], before: &[&str], start: &Start) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir().context("no temporary folder")?;
+        for model in models {
+            let path = model.path();
+            ensure!(path.is_file(), "{} is not there; `make bench` makes it", path.display());
+            std::os::unix::fs::symlink(path, folder.path().join(format!("{}.onnx", model.name())))?;
+        }
+        let mut words: Vec<OsString> = before.iter().map(OsString::from).collect();
+        words.extend([programs.baseline.clone().into(), "--models".into(), folder.path().into()]);
+        Ok(Self { server: Server::start(&words, start)?, _models: folder })
+    }
+}
+
+impl Host {
+    /// Starts a host over a new store and deploys the functions.
+    pub(crate) fn start(nocti: &Path, functions: &[Function], start: &Start) -> anyhow::Result<Self> {
+        let store = tempfile::tempdir().context("no temporary folder")?;
+        let server = serve(nocti, store.path(), &[], start)?;
+        for function in functions {
+            function.deploy(nocti, server.address)?;
+        }
+        Ok(Self { server, nocti: nocti.to_owned(), store })
+    }
+
+    /// Ends it as an operator would, and gives what it said; the store stays.
+    pub(crate) fn stop(self, patience: Duration) -> anyhow::Result<(Stopped, String)> {
+        Ok((Stopped { nocti: self.nocti, store: self.store }, self.server.stop(patience)?))
+    }
+}
+
+impl Stopped {
+    /// A process over the same store. `before` are the words before the program's own.
+    pub(crate) fn start(self, before: &[&str], start: &Start) -> anyhow::Result<Host> {
+        let server = serve(&self.nocti, self.store.path(), before, start)?;
+        Ok(Host { server, nocti: self.nocti, store: self.store })
+    }
+}
+
+fn serve(nocti: &Path, store: &Path, before: &[&str], start: &Start) -> anyhow::Result<Server> {
+    let mut words: Vec<OsString> = before.iter().map(OsString::from).collect();
+    words.push(nocti.into());
+    words.extend(["serve", "--listen", "127.0.0.1:0", "--store"].map(OsString::from));
+    words.push(store.into());
+    Server::start(&words, start)
+}
+
+/// The requests for a model at a path.
+pub(crate) fn requests(address: SocketAddr, path: &str, model: Model, form: Form) -> Requests {
+    Arc::new(model.payloads().iter().map(|inputs| payload::request(address, path, inputs, form)).collect())
+}
+
+/// Whether a host takes and gives binary tensors: it says so in its metadata.
+pub(crate) async fn speaks_binary(host: SocketAddr) -> anyhow::Result<bool> {
+    let mut connection = Connection::open(host).await?;
+    let reply = connection.ask(&payload::get(host, "/v2")).await?;
+    let metadata: serde_json::Value = serde_json::from_slice(reply.body)?;
+    let extensions = metadata["extensions"].as_array().into_iter().flatten();
+    Ok(extensions.into_iter().any(|extension| extension == "binary_tensor_data"))
+}

@@ -11,7 +11,7 @@ use ort::session::{RunOptions, Session as OrtSession};
 use super::device::{self, Target};
 use super::library::Library;
 use super::structure::{self, Structure};
-use super::weights::SharedWeights;
+use super::weights::{SharedWeights, WeightsError};
 use super::{NnError, batch, run, value};
 use crate::tensor::{Datatype, MAX_RANK, Signature, Tensor, TensorSpec};
 
@@ -104,10 +104,14 @@ fn commit(builder: SessionBuilder, source: &Source, target: Target, options: &Op
     };
     let count = options.sessions.max(1);
     if count > 1 && target == Target::Cpu {
-        match SharedWeights::write(&options.scratch, builder.clone(), commit) {
-            // The files are mapped when the sessions are there.
-            Ok(weights) => return (0..count).map(|_| weights.open(builder.clone())).collect(),
-            Err(error) => tracing::warn!(model = options.model, %error, "each session has weights of its own"),
+        // The files are mapped when the sessions are there.
+        let shared = SharedWeights::write(&options.scratch, builder.clone(), commit).and_then(|weights| {
+            let open = || weights.open(builder.clone()).map_err(WeightsError::Read);
+            (0..count).map(|_| open()).collect::<Result<Vec<_>, _>>()
+        });
+        match shared {
+            Ok(sessions) => return Ok(sessions),
+            Err(error) => tracing::warn!(model = options.model, ?error, "each session has weights of its own"),
         }
     }
     (0..count).map(|_| commit(&mut builder.clone())).collect()

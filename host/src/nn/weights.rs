@@ -32,6 +32,8 @@ pub(super) enum WeightsError {
     Folder(#[source] std::io::Error),
     #[error("ONNX Runtime does not write the weights")]
     Write(#[source] ort::Error),
+    #[error("ONNX Runtime does not read the weights that it wrote")]
+    Read(#[source] ort::Error),
 }
 
 impl SharedWeights {

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+mod binary;
 mod cancel;
 mod datatypes;
 mod deploy;

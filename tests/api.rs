@@ -16,6 +16,7 @@ mod isolation;
 mod lifecycle;
 mod limits;
 mod metadata;
+mod metrics;
 mod races;
 mod raw_http;
 mod requests;

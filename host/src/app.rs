@@ -20,6 +20,7 @@ use crate::registry::catalog::Catalog;
 use crate::registry::store::{Store, StoreError};
 use crate::runtime::engine;
 use crate::runtime::load::Loader;
+use crate::telemetry::Metrics;
 
 /// A host that has its address and waits to serve.
 pub struct App {
@@ -59,14 +60,23 @@ impl App {
         for (function, why) in catalog.damaged() {
             tracing::error!(%function, why, "cannot be used");
         }
+        let metrics = Metrics::default();
         let models = Arc::new(Models::new(library, &config.onnxruntime.devices));
         let lifecycle = Lifecycle::new(Arc::new(Parts { store, loader, models, cache_dir }), config.model_idle);
         let listener = server::listen(config.listen).await?;
         let address = listener.local_addr().map_err(AppError::Socket)?;
         let admit = Admit::new(config.held_requests);
         let (examining, draining) = (Arc::new(Semaphore::new(EXAMINED_AT_ONCE)), AtomicBool::new(false));
-        let host =
-            Arc::new(Host { config, catalog, admit, lifecycle, examining, started_at: Instant::now(), draining });
+        let host = Arc::new(Host {
+            config,
+            catalog,
+            admit,
+            lifecycle,
+            examining,
+            metrics,
+            started_at: Instant::now(),
+            draining,
+        });
         Ok(Self { host, listener, address })
     }
 

@@ -1,6 +1,6 @@
 //! Tensors as binary data behind the JSON, both ways: the protocol's extension `binary_tensor_data`.
 
-use nocti_tests::{Answer, TestHost, example};
+use nocti_tests::{Answer, TestHost, example, fixture_guest};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -171,12 +171,15 @@ async fn a_typed_function_takes_and_gives_binary_data() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn explanations_are_asked_for_in_binary_as_well() {
+async fn explanations_come_as_binary_data_as_well() {
     let host = TestHost::start().await;
-    host.deploy_model("float", "identity_float.onnx").await.expect(201);
-    let json = json!({"inputs": [input("input", "FP32", &[1, 1], 4)]}).to_string();
-    let answer = send(&host, "/v2/models/float/explain", &json.len().to_string(), &json, &[0; 4]).await;
-    answer.expect_error(501, "not_explainable", &["'float' does not explain"]);
+    host.deploy(&fixture_guest("misbehave")).await.expect(201);
+    let parameters = json!({"mode": "of my own", "binary_data_output": true});
+    let json = json!({"parameters": parameters, "inputs": [input("x", "INT64", &[1], 8)]}).to_string();
+    let answer = send(&host, "/v2/models/misbehave/explain", &json.len().to_string(), &json, &[0; 8]).await;
+    let (json, tail) = split(&answer);
+    assert_eq!(json["outputs"], json!([input("why", "BYTES", &[1], 18)]));
+    assert_eq!(tail, b"\x0e\0\0\0mode of my own");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 mod batching;
+mod binary;
 mod cancel;
 mod datatypes;
 mod deploy;
@@ -16,6 +17,7 @@ mod isolation;
 mod lifecycle;
 mod limits;
 mod metadata;
+mod metrics;
 mod races;
 mod raw_http;
 mod requests;

@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 mod commands;
+mod copies;
 mod examples;
 mod full_disk;
 mod kill;

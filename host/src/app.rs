@@ -20,6 +20,7 @@ use crate::registry::catalog::Catalog;
 use crate::registry::store::{Store, StoreError};
 use crate::runtime::engine;
 use crate::runtime::load::Loader;
+use crate::telemetry::Metrics;
 
 /// A host that has its address and waits to serve.
 pub struct App {
@@ -59,14 +60,25 @@ impl App {
         for (function, why) in catalog.damaged() {
             tracing::error!(%function, why, "cannot be used");
         }
-        let models = Arc::new(Models::new(library, &config.onnxruntime.devices, cache_dir.join("models")));
+        let metrics = Metrics::default();
+        let scratch = cache_dir.join("models");
+        let models = Models::new(library, &config.onnxruntime.devices, scratch, metrics.models.clone());
+        let models = Arc::new(models);
         let lifecycle = Lifecycle::new(Arc::new(Parts { store, loader, models, cache_dir }), config.model_idle);
         let listener = server::listen(config.listen).await?;
         let address = listener.local_addr().map_err(AppError::Socket)?;
         let admit = Admit::new(config.held_requests);
         let (examining, draining) = (Arc::new(Semaphore::new(EXAMINED_AT_ONCE)), AtomicBool::new(false));
-        let host =
-            Arc::new(Host { config, catalog, admit, lifecycle, examining, started_at: Instant::now(), draining });
+        let host = Arc::new(Host {
+            config,
+            catalog,
+            admit,
+            lifecycle,
+            examining,
+            metrics,
+            started_at: Instant::now(),
+            draining,
+        });
         Ok(Self { host, listener, address })
     }
 

@@ -6,6 +6,7 @@ use crate::admit::Admit;
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
 use crate::registry::catalog::Catalog;
+use crate::telemetry::Metrics;
 
 /// A running host.
 pub struct Host {
@@ -15,6 +16,7 @@ pub struct Host {
     pub lifecycle: Lifecycle,
     /// Turns at loading a bundle's content to see that it runs, which takes memory that no limit of a function bounds.
     pub examining: std::sync::Arc<tokio::sync::Semaphore>,
+    pub metrics: Metrics,
     pub started_at: Instant,
     /// Set once the host is told to stop: ready no more, though what is in flight goes on.
     pub draining: std::sync::atomic::AtomicBool,

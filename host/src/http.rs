@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod infer;
+mod metrics;
 pub mod raw;
 pub mod respond;
 pub mod route;

@@ -1,8 +1,12 @@
-//! Where the host's log goes: lines on standard error, coloured on a terminal.
+//! What the host says of itself: its log, lines on standard error, coloured on a terminal; and its metrics.
 
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+
+pub mod metrics;
+
+pub use metrics::{Metrics, ModelMetrics};
 
 /// Starts logging; `filter` is in the form `info` or `nocti=debug,wasmtime=warn`. A second call changes nothing.
 pub fn init(filter: &str) -> Result<(), String> {

@@ -10,6 +10,10 @@ use bytes::Bytes;
 use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::{Deserialize, Serialize};
 
+mod copies;
+
+pub use copies::{moved, moved_bytes};
+
 /// The element types of the Open Inference Protocol v2, which are the ONNX tensor types under other names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]

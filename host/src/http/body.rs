@@ -2,11 +2,17 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::Request;
 use http::header::EXPECT;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
+
+mod frames;
+mod receive;
+
+use frames::Frames;
+use receive::Received;
 
 /// What a response's body fails with: the connection is then cut, since the head is out.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -17,6 +23,11 @@ pub type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, BoxError>;
 /// A body that is there already.
 pub fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A body that is there already in several buffers, which are not put together.
+pub fn of_buffers(buffers: impl IntoIterator<Item = Bytes>) -> Body {
+    Frames::new(buffers).boxed_unsync()
 }
 
 /// Why a request's body could not be read.
@@ -36,23 +47,25 @@ const STALL: Duration = Duration::from_secs(30);
 /// How long a client may go on sending what was refused already.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// The whole body, if it keeps within `limit_bytes`; refused before reading when it says it does not.
-pub async fn collect(mut request: Request<Incoming>, limit_bytes: u64) -> Result<Bytes, BodyError> {
+/// The whole body, if it keeps within `limit_bytes`; refused before reading when it says it does not. The byte at
+/// `aligned_at` lies on a boundary that suits every element type.
+pub async fn collect(mut request: Request<Incoming>, limit_bytes: u64, aligned_at: usize) -> Result<Bytes, BodyError> {
     let too_large = BodyError::TooLarge { limit_bytes };
     if request.body().size_hint().lower() > limit_bytes {
         return refused(&mut request, Err(too_large)).await;
     }
     let mut body = request.into_body();
-    let mut bytes = BytesMut::with_capacity(usize::try_from(body.size_hint().lower().min(1 << 20)).unwrap_or(0));
+    // What it declares is within the limit.
+    let mut received = Received::new(usize::try_from(body.size_hint().lower()).unwrap_or(0), aligned_at);
     while let Some(frame) = tokio::time::timeout(STALL, body.frame()).await.map_err(|_| BodyError::Stalled)? {
         let Ok(data) = frame.map_err(|error| BodyError::Broken(error.into()))?.into_data() else { continue };
-        if (bytes.len() + data.len()) as u64 > limit_bytes {
+        if (received.len() + data.len()) as u64 > limit_bytes {
             linger(&mut body).await;
             return Err(too_large);
         }
-        bytes.extend_from_slice(&data);
+        received.put(&data);
     }
-    Ok(bytes.freeze())
+    Ok(received.finish())
 }
 
 /// What was found before the body was read; a refusal goes out only when the client has had time to send it.

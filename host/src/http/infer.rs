@@ -1,7 +1,8 @@
 //! Open Inference Protocol v2 over HTTP: health, metadata, infer.
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::header::CONTENT_ENCODING;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use std::sync::atomic::Ordering;
 
@@ -9,11 +10,15 @@ use super::body::{self, Body};
 use super::respond::{self, HttpError};
 use crate::host::Host;
 use crate::invoke::{self, Begun, InvokeError, Manner, Target};
+use crate::protocol::oip_json::{self, BinaryOutputs};
+use crate::protocol::oip_metadata;
 use crate::protocol::predict::PredictRequest;
-use crate::protocol::{oip_json, oip_metadata};
 use crate::registry::revision::FunctionKind;
 use crate::runtime::typed::Question;
 use crate::tensor::Signature;
+
+/// The length of the JSON of a body that has binary data behind it, both ways.
+static JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
 /// `POST …/infer`, `POST …/explain`
 pub(super) async fn ask(
@@ -23,45 +28,66 @@ pub(super) async fn ask(
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, HttpError> {
     let begun = begin(host, target, &request);
-    let begun = body::refused(&mut request, begun).await?;
+    let (begun, json_length) = body::refused(&mut request, begun).await?;
     // JSON whatever the content type says: `tritonclient` sends none.
-    let bytes = begun.due.bound(body::collect(request, host.config.body_bytes)).await.map_err(InvokeError::from)??;
-    let (begun, request) = parse(begun, bytes).await?;
+    let collected = body::collect(request, host.config.body_bytes, json_length.unwrap_or(0));
+    let bytes = begun.due.bound(collected).await.map_err(InvokeError::from)??;
+    let (begun, (request, binary)) = parse(begun, bytes, json_length).await?;
     let id = request.id.clone();
     let answer = invoke::ask(host, begun, question, request).await?;
     let (name, version) = (answer.version.function.as_str(), answer.version.name.as_str());
-    let json = oip_json::write_response(name, version, id.as_deref(), &answer.outputs)?;
-    Ok(respond::json_bytes(StatusCode::OK, json))
+    let body = oip_json::write_response(name, version, id.as_deref(), &answer.outputs, &binary)?;
+    if body.tail.is_empty() {
+        return Ok(respond::json_bytes(StatusCode::OK, body.json));
+    }
+    let json_length = HeaderValue::from(body.json.len());
+    let mut response = respond::octets(std::iter::once(Bytes::from(body.json)).chain(body.tail));
+    response.headers_mut().insert(JSON_LENGTH.clone(), json_length);
+    Ok(response)
 }
 
-/// What can be said before the body is read.
-fn begin(host: &Host, target: &Target, request: &Request<Incoming>) -> Result<Begun, HttpError> {
+/// What can be said before the body is read, and how much of the body is JSON if not all of it is.
+fn begin(host: &Host, target: &Target, request: &Request<Incoming>) -> Result<(Begun, Option<usize>), HttpError> {
     refuse_other_encodings(request)?;
-    Ok(invoke::begin(host, target, Manner::Tensors)?)
+    let json_length = json_length(request)?;
+    Ok((invoke::begin(host, target, Manner::Tensors)?, json_length))
 }
+
+type Parsed = (PredictRequest, BinaryOutputs);
 
 /// Large bodies take the processor for a while: not on the executor. The leave to be here goes with the body, which stays in
 /// memory when the caller goes away meanwhile.
-async fn parse(begun: Begun, body: Bytes) -> Result<(Begun, PredictRequest), HttpError> {
-    const LARGE_BYTES: usize = 256 << 10;
-    if body.len() < LARGE_BYTES {
-        return Ok((begun, oip_json::parse_request(&body)?));
+async fn parse(begun: Begun, body: Bytes, json_length: Option<usize>) -> Result<(Begun, Parsed), HttpError> {
+    const LARGE_JSON_BYTES: usize = 256 << 10;
+    // Of binary data at most its strings and booleans are looked at.
+    const LARGE_BYTES: usize = 4 << 20;
+    if json_length.unwrap_or(body.len()) < LARGE_JSON_BYTES && body.len() < LARGE_BYTES {
+        return Ok((begun, oip_json::parse_request(&body, json_length)?));
     }
-    match tokio::task::spawn_blocking(move || (begun, oip_json::parse_request(&body))).await {
-        Ok((begun, request)) => Ok((begun, request?)),
+    match tokio::task::spawn_blocking(move || (begun, oip_json::parse_request(&body, json_length))).await {
+        Ok((begun, parsed)) => Ok((begun, parsed?)),
         Err(error) => Err(HttpError::Internal(format!("parsing a request: {error}"))),
     }
 }
 
-/// Says which part of the protocol a body is in that is not plain JSON.
+/// Where the JSON of a body ends, if binary data follows it.
+fn json_length(request: &Request<Incoming>) -> Result<Option<usize>, HttpError> {
+    let mut values = request.headers().get_all(&JSON_LENGTH).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default();
+    let length =
+        text.parse().ok().filter(|_| values.next().is_none() && text.bytes().all(|byte| byte.is_ascii_digit()));
+    let wrong =
+        || HttpError::BadRequest(format!("header {JSON_LENGTH} must be one number: the length of the JSON in bytes"));
+    length.map(Some).ok_or_else(wrong)
+}
+
+/// Says which part of the protocol a body is in that is not understood.
 fn refuse_other_encodings(request: &Request<Incoming>) -> Result<(), HttpError> {
-    for (header, what) in [
-        ("inference-header-content-length", "binary tensors are not supported yet: send the tensors as JSON"),
-        ("content-encoding", "compressed bodies are not supported yet: send the body as it is"),
-    ] {
-        if request.headers().get(header).is_some_and(|value| value != "identity") {
-            return Err(HttpError::BadRequest(format!("{what} (header {header})")));
-        }
+    if request.headers().get(CONTENT_ENCODING).is_some_and(|value| value != "identity") {
+        return Err(HttpError::BadRequest(
+            "compressed bodies are not supported yet: send the body as it is (header content-encoding)".into(),
+        ));
     }
     Ok(())
 }

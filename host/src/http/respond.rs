@@ -103,6 +103,13 @@ pub fn json_bytes(status: StatusCode, json: impl Into<Bytes>) -> Response<Body> 
     response
 }
 
+/// A response of bytes, in the buffers that hold them.
+pub fn octets(buffers: impl IntoIterator<Item = Bytes>) -> Response<Body> {
+    let mut response = Response::new(body::of_buffers(buffers));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    response
+}
+
 type Class = (StatusCode, &'static str);
 
 const INTERNAL: Class = (StatusCode::INTERNAL_SERVER_ERROR, "internal");

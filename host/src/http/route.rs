@@ -36,6 +36,8 @@ pub enum Route {
     DeleteVersion(String, String),
     /// `GET /api/status`
     Status,
+    /// `GET /metrics`
+    Metrics,
 }
 
 /// Why a request means nothing.
@@ -72,6 +74,7 @@ pub fn route(method: &Method, path: &str) -> Result<Route, RouteError> {
             model_route(method, Target { function: (*model).into(), version: None }, rest)
         }
         ["api", "status"] => get(method, Route::Status),
+        ["metrics"] => get(method, Route::Metrics),
         ["api", "functions"] => match *method {
             Method::GET | Method::HEAD => Ok(Route::ListFunctions),
             Method::POST => Ok(Route::Deploy),

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::body::{self, Body};
 use super::respond::{self, HttpError};
 use super::route::{Route, route};
-use super::{infer, raw};
+use super::{infer, metrics, raw};
 use crate::api;
 use crate::host::Host;
 use crate::runtime::typed::Question;
@@ -137,6 +137,7 @@ async fn answer(host: &Arc<Host>, mut request: Request<Incoming>) -> Result<Resp
         Route::DeleteFunction(name) => api::functions::delete(Arc::clone(host), name).await,
         Route::DeleteVersion(name, version) => api::functions::delete_version(Arc::clone(host), name, version).await,
         Route::Status => Ok(api::status::status(host)),
+        Route::Metrics => Ok(metrics::metrics(host)),
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use super::job::{Inputs, Outputs};
 use super::queue::Sharing;
 use super::value;
-use crate::tensor::{Signature, Storage, Tensor, TensorSpec};
+use crate::tensor::{Signature, Storage, Tensor, TensorSpec, moved};
 
 /// Whether a model's signature lets requests share a run: every input and output has an open first dimension.
 pub fn possible(signature: &Signature) -> bool {
@@ -89,6 +89,7 @@ fn rows_of(tensor: &Tensor, start: usize, count: usize, total: usize) -> Tensor 
     let part = match tensor.storage() {
         Storage::Fixed(bytes) => {
             let row_bytes = bytes.len() / total;
+            moved(count * row_bytes);
             Tensor::fixed(
                 tensor.datatype(),
                 shape,

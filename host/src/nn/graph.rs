@@ -17,6 +17,7 @@ use super::session::{Policy, Session};
 use super::{NnError, device, weights};
 use crate::registry::device::Device;
 use crate::registry::digest::Digest;
+use crate::telemetry::ModelMetrics;
 
 /// What makes two users share a session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -36,6 +37,7 @@ pub struct Models {
     devices: Vec<String>,
     slots: DashMap<SessionKey, Slot>,
     scratch: PathBuf,
+    metrics: ModelMetrics,
 }
 
 /// A session as `status` shows it.
@@ -47,9 +49,9 @@ pub struct SessionInfo {
 impl Models {
     /// No sessions yet; `devices` is the order for `device = "auto"`, of which only those count that the library offers.
     /// `scratch` is a folder for what loading needs for a while.
-    pub fn new(library: Library, devices: &[String], scratch: PathBuf) -> Self {
+    pub fn new(library: Library, devices: &[String], scratch: PathBuf, metrics: ModelMetrics) -> Self {
         weights::sweep(&scratch);
-        Self { library, devices: device::offered(devices), slots: DashMap::new(), scratch }
+        Self { library, devices: device::offered(devices), slots: DashMap::new(), scratch, metrics }
     }
 
     /// The shared session of a bundle's model, loaded now if nobody has it loaded. A thousand callers load it once.
@@ -80,7 +82,7 @@ impl Models {
             warmup: false,
             scratch: self.scratch.clone(),
         };
-        let session = Session::open(self.library.clone(), Source::Memory(bytes), options).await?;
+        let session = Session::open(self.library.clone(), Source::Memory(bytes), options, self.metrics.clone()).await?;
         Ok(Model::new(name, session, Policy { max_rows: 1, max_delay: Duration::ZERO }))
     }
 
@@ -109,7 +111,7 @@ impl Models {
             scratch: self.scratch.clone(),
         };
         let started = tokio::time::Instant::now();
-        let session = Session::open(self.library.clone(), source, options).await?;
+        let session = Session::open(self.library.clone(), source, options, self.metrics.clone()).await?;
         tracing::debug!(model = name, device = %session.device(), ms = started.elapsed().as_millis(), "session loaded");
         Ok(session)
     }

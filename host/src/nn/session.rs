@@ -26,6 +26,7 @@ use super::queue::{JobId, LaneId, Queue, Waiting};
 use super::quick::{self, Quick};
 use super::run::RunError;
 use super::turn::Turn;
+use crate::telemetry::ModelMetrics;
 use crate::tensor::{Signature, TensorSpec};
 
 /// After this time from the start of loading a warm-up is ended.
@@ -38,6 +39,7 @@ pub struct Session {
     sessions: usize,
     runs: AtomicU64,
     requests: AtomicU64,
+    pub(super) metrics: ModelMetrics,
     state: Mutex<State>,
     /// A job came while a turn waits for company.
     pub(super) company: Condvar,
@@ -88,7 +90,12 @@ pub struct Policy {
 
 impl Session {
     /// Loads the model on a thread that may block.
-    pub async fn open(library: Library, source: Source, options: Options) -> Result<Arc<Self>, NnError> {
+    pub async fn open(
+        library: Library,
+        source: Source,
+        options: Options,
+        metrics: ModelMetrics,
+    ) -> Result<Arc<Self>, NnError> {
         let model = options.model.clone();
         let failed = |reason: String| NnError::Run { model: model.clone(), reason };
         let warm_up = RunOptions::new().map(Arc::new).map_err(|error| failed(error.to_string()))?;
@@ -101,7 +108,7 @@ impl Session {
                     load::warm_up(&options.model, session, &facts.signature, &warm_up);
                 }
             }
-            Ok(Arc::new(Self::new(options.model, sessions, facts)))
+            Ok(Arc::new(Self::new(options.model, sessions, facts, metrics)))
         });
         let result = match tokio::time::timeout(WARM_UP, &mut loading).await {
             Ok(result) => result,
@@ -113,7 +120,7 @@ impl Session {
         result.unwrap_or_else(|error| Err(failed(format!("loading it broke off: {error}"))))
     }
 
-    fn new(name: String, sessions: Vec<OrtSession>, facts: Facts) -> Self {
+    fn new(name: String, sessions: Vec<OrtSession>, facts: Facts, metrics: ModelMetrics) -> Self {
         let batching = if facts.batchable { Batching::Untried } else { Batching::Impossible };
         let state = State {
             queue: Queue::default(),
@@ -129,6 +136,7 @@ impl Session {
             sessions: state.idle.len(),
             runs: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            metrics,
             state: Mutex::new(state),
             company: Condvar::new(),
             hasher: RandomState::new(),
@@ -243,6 +251,8 @@ impl Session {
     pub(super) fn ran(&self, jobs: usize, shape: Option<u64>, took: Duration) {
         self.runs.fetch_add(1, Ordering::Relaxed);
         self.requests.fetch_add(jobs as u64, Ordering::Relaxed);
+        self.metrics.compute_seconds.observe(took.as_secs_f64());
+        self.metrics.batch_size.observe(jobs as f64);
         if let Some(shape) = shape {
             self.state().quick.saw(shape, took);
         }

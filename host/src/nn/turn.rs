@@ -45,7 +45,12 @@ impl Turn {
     fn work(mut self) {
         while let Ok(options) = RunOptions::new().map(Arc::new) {
             let Some(jobs) = self.next(&options) else { return };
-            self.serve(jobs, &options);
+            for (job, outputs) in self.serve(jobs, &options) {
+                job.answer(outputs);
+            }
+            if self.ort.is_none() {
+                return;
+            }
         }
         tracing::error!("ONNX Runtime has no memory for a run's options");
     }
@@ -59,6 +64,10 @@ impl Turn {
                 Next::Run(jobs) => {
                     // Under the lock that it left the queue with: a caller who goes finds it here or there.
                     state.flights.begin(ids(&jobs), options);
+                    drop(state);
+                    for Waiting { job, .. } in &jobs {
+                        self.session.metrics.queue_seconds.observe((now - job.queued_at).as_secs_f64());
+                    }
                     return Some(jobs);
                 }
                 Next::Wait(until) => {
@@ -71,20 +80,35 @@ impl Turn {
         }
     }
 
-    /// Runs the jobs together, or one by one where that is not to be or fails: one bad job never fails its neighbours.
-    fn serve(&mut self, jobs: Vec<Waiting<Job>>, options: &Arc<RunOptions>) {
-        if jobs.len() > 1 {
-            match self.run_together(&jobs, options) {
-                Some(outputs) => {
-                    self.session.state().flights.end(&ids(&jobs));
-                    jobs.into_iter().zip(outputs).for_each(|(waiting, outputs)| waiting.job.answer(Ok(outputs)));
-                }
-                None => jobs.into_iter().for_each(|waiting| self.run_alone(waiting)),
+    /// Runs the jobs together, or one by one where that is not to be or fails: one bad job never fails its neighbours. What
+    /// is returned is still to be answered.
+    fn serve(&mut self, jobs: Vec<Waiting<Job>>, options: &Arc<RunOptions>) -> Vec<Answered> {
+        let ids = ids(&jobs);
+        let answered = match jobs.as_slice() {
+            [Waiting { job, .. }] => {
+                let outputs = self.timed(1, self.session.shape(&job.inputs), &job.inputs, options);
+                jobs.into_iter().map(|waiting| waiting.job).zip([outputs]).collect()
             }
-        } else if let Some(Waiting { id, job, .. }) = jobs.into_iter().next() {
-            let outputs = self.timed(1, self.session.shape(&job.inputs), &job.inputs, options);
-            self.session.state().flights.end(&[id]);
-            job.answer(outputs);
+            several @ [_, _, ..] => match self.run_together(several, options) {
+                Some(outputs) => jobs.into_iter().map(|waiting| waiting.job).zip(outputs.into_iter().map(Ok)).collect(),
+                None => {
+                    jobs.into_iter().for_each(|waiting| self.run_alone(waiting));
+                    Vec::new()
+                }
+            },
+            [] => Vec::new(),
+        };
+        self.finish(&ids);
+        answered
+    }
+
+    /// The jobs were run. If nothing waits the session goes back, before they are answered: who has an answer often asks
+    /// again at once, and is to find it free.
+    fn finish(&mut self, ids: &[JobId]) {
+        let mut state = self.session.state();
+        state.flights.end(ids);
+        if state.queue.is_empty() {
+            state.idle.extend(self.ort.take());
         }
     }
 
@@ -148,7 +172,7 @@ impl Turn {
     }
 
     fn ort(&mut self) -> &mut OrtSession {
-        self.ort.as_mut().expect("it is there until the drop")
+        self.ort.as_mut().expect("it is there while something is run")
     }
 }
 
@@ -165,6 +189,9 @@ impl Drop for Turn {
         }
     }
 }
+
+/// A job and what it is to be answered.
+type Answered = (Job, Result<Outputs, RunError>);
 
 fn ids(jobs: &[Waiting<Job>]) -> Vec<JobId> {
     jobs.iter().map(|waiting| waiting.id).collect()

@@ -11,7 +11,7 @@ use ort::value::{
 };
 
 use super::NnError;
-use crate::tensor::{Datatype, Storage, Tensor, TensorSpec};
+use crate::tensor::{Datatype, Storage, Tensor, TensorSpec, moved};
 
 /// Calls `$then!(T)` with the Rust type of a fixed-size datatype.
 macro_rules! with_element {
@@ -50,6 +50,7 @@ pub(super) fn aligned(tensor: &Tensor) -> Tensor {
 /// The parts one after the other, on a boundary that suits every element type.
 pub(super) fn aligned_copy<'p>(parts: impl Iterator<Item = &'p [u8]> + Clone) -> Bytes {
     let length: usize = parts.clone().map(<[u8]>::len).sum();
+    moved(length);
     let mut words = vec![0u64; length.div_ceil(size_of::<u64>())];
     let mut rest = bytemuck::cast_slice_mut::<u64, u8>(&mut words);
     for part in parts {
@@ -91,6 +92,7 @@ pub(super) fn to_ort<'t>(name: &str, tensor: &'t Tensor) -> Result<SessionInputV
             }))
         }
         Storage::Variable(elements) => {
+            moved(tensor.size_bytes());
             let text = elements
                 .iter()
                 .map(|element| String::from_utf8(element.to_vec()))
@@ -123,11 +125,13 @@ pub(super) fn from_ort(name: &str, value: DynValue, lent: &[Tensor]) -> Result<T
     if datatype == Datatype::Bytes {
         let text = value.try_extract_strings();
         let (_, text) = text.map_err(|error| refused(format!("cannot be read: {error}")))?;
+        moved(text.iter().map(String::len).sum());
         let elements = text.into_iter().map(|element| Bytes::from(element.into_bytes())).collect();
         return Tensor::variable(shape, elements).map_err(|error| refused(error.to_string()));
     }
     let buffer = OutputBuffer::new(value, datatype, &shape).map_err(refused)?;
     let bytes = if lent.iter().any(|input| overlaps(input, buffer.as_ref())) {
+        moved(buffer.length);
         Bytes::copy_from_slice(buffer.as_ref())
     } else {
         Bytes::from_owner(buffer)

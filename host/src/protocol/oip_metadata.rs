@@ -10,6 +10,9 @@ use crate::tensor::{Signature, TensorSpec};
 /// The name the server goes by.
 const SERVER_NAME: &str = "nocti";
 
+/// Complete ones alone: clients rely on what is listed.
+const EXTENSIONS: &[&str] = &["binary_tensor_data"];
+
 /// What answers for a model, under the names of the protocol's `platform` field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Platform {
@@ -25,8 +28,7 @@ pub enum Platform {
 struct ServerMetadata {
     name: &'static str,
     version: &'static str,
-    /// None until one is complete: clients rely on what is listed.
-    extensions: [&'static str; 0],
+    extensions: &'static [&'static str],
 }
 
 #[derive(Serialize)]
@@ -52,7 +54,7 @@ struct ModelReady<'a> {
 
 /// The body of `GET /v2`.
 pub fn server_metadata() -> Vec<u8> {
-    body(&ServerMetadata { name: SERVER_NAME, version: env!("CARGO_PKG_VERSION"), extensions: [] })
+    body(&ServerMetadata { name: SERVER_NAME, version: env!("CARGO_PKG_VERSION"), extensions: EXTENSIONS })
 }
 
 /// The body of `GET /v2/models/M`.
@@ -84,8 +86,9 @@ mod tests {
     }
 
     #[test]
-    fn the_server_lists_no_extension() {
-        let expected = format!(r#"{{"name":"nocti","version":"{}","extensions":[]}}"#, env!("CARGO_PKG_VERSION"));
+    fn the_server_lists_the_extensions_that_are_complete() {
+        let version = env!("CARGO_PKG_VERSION");
+        let expected = format!(r#"{{"name":"nocti","version":"{version}","extensions":["binary_tensor_data"]}}"#);
         assert_eq!(text(server_metadata()), expected);
     }
 

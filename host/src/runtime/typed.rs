@@ -9,7 +9,7 @@ use super::state::State;
 use super::{Lease, RuntimeError};
 use crate::nn::wit::{GuestTensor, NnView, wasi_type};
 use crate::protocol::predict::{Parameter, PredictRequest};
-use crate::tensor::{Storage, Tensor};
+use crate::tensor::{Storage, Tensor, moved};
 
 /// What a typed function can be asked; both questions have the same form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,10 +79,14 @@ fn lower(state: &mut State, request: PredictRequest) -> Result<types::Request, R
     let mut inputs = Vec::with_capacity(request.inputs.len());
     for (name, tensor) in request.inputs {
         let value = match tensor.storage() {
-            Storage::Variable(elements) => types::Value::Bytes(types::ByteTensor {
-                dimensions: tensor.shape().iter().map(|&dim| u32::try_from(dim).unwrap_or(u32::MAX)).collect(),
-                elements: elements.iter().map(|element| element.to_vec()).collect(),
-            }),
+            Storage::Variable(elements) => {
+                // Into vectors here, and from them into the guest's memory by the call.
+                moved(2 * tensor.size_bytes());
+                types::Value::Bytes(types::ByteTensor {
+                    dimensions: tensor.shape().iter().map(|&dim| u32::try_from(dim).unwrap_or(u32::MAX)).collect(),
+                    elements: elements.iter().map(|element| element.to_vec()).collect(),
+                })
+            }
             // The request is larger than all the memory the function may have, or earlier ones left too much behind.
             Storage::Fixed(_) => {
                 let handle = state.nn().push(tensor);
@@ -117,10 +121,14 @@ fn lift(
         // Every handle leaves the table, also after the first mistake.
         let tensor = match value {
             types::Value::Tensor(handle) => take(table, handle)?.into_tensor(),
-            types::Value::Bytes(bytes) => Tensor::variable(
-                bytes.dimensions.iter().map(|&dim| dim as usize).collect(),
-                bytes.elements.into_iter().map(Bytes::from).collect(),
-            ),
+            types::Value::Bytes(bytes) => {
+                // Out of the guest's memory, by the call.
+                moved(bytes.elements.iter().map(Vec::len).sum());
+                Tensor::variable(
+                    bytes.dimensions.iter().map(|&dim| dim as usize).collect(),
+                    bytes.elements.into_iter().map(Bytes::from).collect(),
+                )
+            }
         };
         match tensor {
             Ok(tensor) => tensors.push((name, tensor)),

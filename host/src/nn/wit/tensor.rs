@@ -8,7 +8,7 @@ use wasmtime::component::Resource;
 
 use super::NnCtx;
 use super::bindings::tensor;
-use crate::tensor::{Datatype, Storage, Tensor, TensorError};
+use crate::tensor::{Datatype, Storage, Tensor, TensorError, moved};
 
 /// What a guest's tensor handle stands for. Clones share the bytes, and are charged once.
 #[derive(Clone)]
@@ -120,6 +120,7 @@ impl tensor::HostTensor for NnCtx<'_> {
         data: Vec<u8>,
     ) -> wasmtime::Result<Resource<GuestTensor>> {
         let shape = dimensions.iter().map(|&dim| dim as usize).collect();
+        moved(data.len());
         let bytes = Bytes::from(data);
         // The list of dimensions may be as long as a guest's memory: it counts as well.
         let size = bytes.len().saturating_add(size_of_val(dimensions.as_slice()));
@@ -152,7 +153,11 @@ impl tensor::HostTensor for NnCtx<'_> {
     fn data(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<Vec<u8>> {
         Ok(match &self.table.get(&handle)?.content {
             Content::Whole(tensor) => match tensor.storage() {
-                Storage::Fixed(bytes) => bytes.to_vec(),
+                Storage::Fixed(bytes) => {
+                    // Here, and into the guest's memory.
+                    moved(2 * bytes.len());
+                    bytes.to_vec()
+                }
                 Storage::Variable(_) => wasmtime::bail!("a BYTES tensor was handed to a guest as a wasi:nn tensor"),
             },
             Content::Malformed { data, .. } => data.to_vec(),

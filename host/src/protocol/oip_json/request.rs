@@ -1,7 +1,8 @@
-//! A JSON inference request to a [`PredictRequest`].
+//! An inference request to a [`PredictRequest`].
 //!
 //! Owns the outer form: keys, parameters, names, shapes. The elements themselves are left as text on the first pass
-//! and read by `data` once datatype and shape are known. Keys it does not know are skipped, so that newer clients work.
+//! and read by `data` once datatype and shape are known; those that are no JSON, `binary` takes from behind it. Keys it
+//! does not know are skipped, so that newer clients work.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -12,18 +13,21 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::binary::{BinaryOutputs, Tail};
 use super::data::{self, Strings};
 use crate::protocol::ProtocolError;
 use crate::protocol::predict::{Parameter, PredictRequest};
 use crate::tensor::{Datatype, Tensor};
 
-/// Parameters that ask for tensors outside the JSON. They are refused rather than ignored, because a client that sets
+/// Parameters that ask for tensors outside the body. They are refused rather than ignored, because a client that sets
 /// them looks for its answer where it asked for it.
-const NOT_JSON: [&str; 5] =
-    ["binary_data_size", "shared_memory_region", "shared_memory_offset", "shared_memory_byte_size", "classification"];
-/// Asks for one output in binary form when it is true. Its like for a whole request, `binary_data_output`, is a wish that
-/// clients make by themselves and go without: they read JSON where the answer is JSON.
-const BINARY_SWITCH: &str = "binary_data";
+const NOT_IN_THE_BODY: [&str; 4] =
+    ["shared_memory_region", "shared_memory_offset", "shared_memory_byte_size", "classification"];
+/// The bytes of an input that lies behind the JSON.
+const BINARY_SIZE: &str = "binary_data_size";
+/// Whether a requested output goes out as binary data; where it says nothing, its like for a whole request counts.
+const BINARY_OUTPUT: &str = "binary_data";
+const BINARY_OUTPUTS: &str = "binary_data_output";
 /// An input with this parameter at this value has base64 in place of text: the way to send bytes that are no text, the
 /// same as in other servers of the protocol.
 const CONTENT_TYPE: &str = "content_type";
@@ -63,43 +67,86 @@ struct WireOutput<'a> {
 #[derive(Default)]
 struct WireParameters<'a>(Vec<(String, &'a RawValue)>);
 
-/// The request that `body` holds.
+/// The request that `body` holds, and which outputs it wants as binary data. `json_length` is where the JSON ends and
+/// binary data begins, as the header `Inference-Header-Content-Length` has it; `None` where all is JSON.
 ///
-/// BYTES elements share the body's storage; everything else is copied out of it.
-pub fn parse_request(body: &Bytes) -> Result<PredictRequest, ProtocolError> {
-    let wire: WireRequest<'_> = serde_json::from_slice(body).map_err(|error| malformed(body, &error))?;
-    let parameters = read_parameters(&wire.parameters)?;
+/// Binary data and elements of BYTES share the body's storage; numbers are read out of the JSON.
+pub fn parse_request(
+    body: &Bytes,
+    json_length: Option<usize>,
+) -> Result<(PredictRequest, BinaryOutputs), ProtocolError> {
+    let (json, mut tail) = split(body, json_length)?;
+    let wire: WireRequest<'_> = serde_json::from_slice(json).map_err(|error| malformed(json, &error))?;
+    let mut parameters = read_parameters(&wire.parameters)?;
+    let mut binary =
+        BinaryOutputs { others: take_switch(&mut parameters, BINARY_OUTPUTS)?.unwrap_or(false), named: vec![] };
     let mut inputs: Vec<(String, Tensor)> = Vec::with_capacity(wire.inputs.len());
     let mut names = HashSet::with_capacity(wire.inputs.len());
     for input in wire.inputs {
         if !names.insert(input.name.clone()) {
             return Err(ProtocolError::Input { input: input.name, reason: "is given more than once".to_owned() });
         }
-        inputs.push(read_input(body, input)?);
+        inputs.push(read_input(body, tail.as_mut(), input)?);
     }
+    tail.map_or(Ok(()), Tail::finish)?;
     let outputs = match wire.outputs {
         None => None,
-        Some(outputs) => Some(read_outputs(outputs)?),
+        Some(outputs) => Some(read_outputs(outputs, &mut binary)?),
     };
-    Ok(PredictRequest { id: wire.id, parameters, inputs, outputs })
+    Ok((PredictRequest { id: wire.id, parameters, inputs, outputs }, binary))
 }
 
-fn read_input(body: &Bytes, input: WireInput<'_>) -> Result<(String, Tensor), ProtocolError> {
+/// The JSON and what is behind it.
+fn split(body: &Bytes, json_length: Option<usize>) -> Result<(&[u8], Option<Tail>), ProtocolError> {
+    let Some(length) = json_length else { return Ok((body, None)) };
+    if length == 0 {
+        return Err(ProtocolError::Unsupported(
+            "a body of binary data alone (Inference-Header-Content-Length: 0) is not supported: put JSON before it that \
+             says which inputs it holds"
+                .to_owned(),
+        ));
+    }
+    let json = body.get(..length).ok_or_else(|| {
+        let got = body.len();
+        ProtocolError::Malformed(format!(
+            "its JSON has {length} bytes (Inference-Header-Content-Length), but all of it has {got}"
+        ))
+    })?;
+    Ok((json, Some(Tail::new(body.slice(length..)))))
+}
+
+fn read_input(body: &Bytes, tail: Option<&mut Tail>, input: WireInput<'_>) -> Result<(String, Tensor), ProtocolError> {
     let parameters = read_parameters(&input.parameters)?;
-    match read_tensor(body, &input, &parameters) {
+    match read_tensor(body, tail, &input, &parameters) {
         Ok(tensor) => Ok((input.name, tensor)),
         Err(reason) => Err(ProtocolError::Input { input: input.name, reason }),
     }
 }
 
-fn read_tensor(body: &Bytes, input: &WireInput<'_>, parameters: &[(String, Parameter)]) -> Result<Tensor, String> {
+fn read_tensor(
+    body: &Bytes,
+    tail: Option<&mut Tail>,
+    input: &WireInput<'_>,
+    parameters: &[(String, Parameter)],
+) -> Result<Tensor, String> {
     let datatype: Datatype = (input.datatype.parse())
         .map_err(|_| format!("'{}' is not a datatype of the Open Inference Protocol", input.datatype))?;
     let shape = (input.shape.iter())
         .map(|&dim| usize::try_from(dim).map_err(|_| format!("its shape {:?} has a negative dimension", input.shape)))
         .collect::<Result<Vec<usize>, String>>()?;
-    let Some(text) = input.data else {
-        return Err("it has no data".to_owned());
+    let size = parameters.iter().find(|(name, _)| name == BINARY_SIZE).map(|(_, value)| value);
+    let text = match (input.data, size) {
+        (Some(text), None) => text,
+        (None, Some(size)) => {
+            let size = binary_size(size)?;
+            let tail = tail.ok_or(
+                "it has a binary_data_size, which needs the header Inference-Header-Content-Length: the length of the \
+                 JSON, behind which the binary data begins",
+            )?;
+            return tail.take(size, datatype, shape);
+        }
+        (Some(_), Some(_)) => return Err("it has both data and a binary_data_size".to_owned()),
+        (None, None) => return Err("it has no data".to_owned()),
     };
     let base64 =
         (parameters.iter()).any(|(name, value)| name == CONTENT_TYPE && *value == Parameter::Text(BASE64.to_owned()));
@@ -110,13 +157,32 @@ fn read_tensor(body: &Bytes, input: &WireInput<'_>, parameters: &[(String, Param
     data::read(body, text.get(), datatype, shape, strings)
 }
 
-fn read_outputs(outputs: Vec<WireOutput<'_>>) -> Result<Vec<String>, ProtocolError> {
+fn binary_size(value: &Parameter) -> Result<usize, &'static str> {
+    match value {
+        Parameter::Int(size) => usize::try_from(*size).ok(),
+        Parameter::Bool(_) | Parameter::Double(_) | Parameter::Text(_) => None,
+    }
+    .ok_or("its binary_data_size must be a number of bytes")
+}
+
+fn read_outputs(outputs: Vec<WireOutput<'_>>, binary: &mut BinaryOutputs) -> Result<Vec<String>, ProtocolError> {
     (outputs.into_iter())
         .map(|output| {
-            read_parameters(&output.parameters)?;
+            if let Some(wish) = take_switch(&mut read_parameters(&output.parameters)?, BINARY_OUTPUT)? {
+                binary.named.push((output.name.clone(), wish));
+            }
             Ok(output.name)
         })
         .collect()
+}
+
+/// Takes a parameter that speaks to the protocol and not to the function.
+fn take_switch(parameters: &mut Vec<(String, Parameter)>, name: &str) -> Result<Option<bool>, ProtocolError> {
+    let Some(index) = parameters.iter().position(|(other, _)| other == name) else { return Ok(None) };
+    match parameters.remove(index) {
+        (_, Parameter::Bool(value)) => Ok(Some(value)),
+        (name, _) => Err(ProtocolError::Parameter { name, reason: "must be true or false".to_owned() }),
+    }
 }
 
 fn read_parameters(parameters: &WireParameters<'_>) -> Result<Vec<(String, Parameter)>, ProtocolError> {
@@ -124,11 +190,10 @@ fn read_parameters(parameters: &WireParameters<'_>) -> Result<Vec<(String, Param
         .map(|(name, text)| {
             let value = read_parameter(text.get())
                 .map_err(|reason| ProtocolError::Parameter { name: name.clone(), reason: reason.to_owned() })?;
-            let wants_binary = name == BINARY_SWITCH && value == Parameter::Bool(true);
-            if wants_binary || NOT_JSON.contains(&name.as_str()) {
+            if NOT_IN_THE_BODY.contains(&name.as_str()) {
                 return Err(ProtocolError::Unsupported(format!(
-                    "parameter '{name}' is not supported: this server takes and gives tensors as JSON only; \
-                     turn binary data, shared memory and classification off in the client"
+                    "parameter '{name}' is not supported: this server takes and gives tensors in the body only, as JSON or \
+                     binary data; turn shared memory and classification off in the client"
                 )));
             }
             Ok((name.clone(), value))

@@ -1,4 +1,4 @@
-//! Tensors to a JSON inference response.
+//! Tensors to an inference response: JSON, and behind it the outputs that are wanted as binary data.
 //!
 //! Data is written flat and row-major, numbers in the shortest form that reads back as the same value. The body is
 //! always valid JSON, whatever the function computed.
@@ -7,8 +7,17 @@ use bytes::Bytes;
 use half::{bf16, f16};
 use serde::Serialize;
 
+use super::binary::{self, BinaryOutputs};
 use crate::protocol::ProtocolError;
 use crate::tensor::{Datatype, Storage, Tensor};
+
+/// The body of an answer, in its order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ResponseBody {
+    pub json: Vec<u8>,
+    /// Binary data, never copied together; empty where all is JSON.
+    pub tail: Vec<Bytes>,
+}
 
 /// The body of an answer. `id` is the request's own, echoed.
 pub fn write_response(
@@ -16,8 +25,10 @@ pub fn write_response(
     model_version: &str,
     id: Option<&str>,
     outputs: &[(String, Tensor)],
-) -> Result<Vec<u8>, ProtocolError> {
-    let mut body = Vec::with_capacity(room(outputs));
+    binary: &BinaryOutputs,
+) -> Result<ResponseBody, ProtocolError> {
+    let mut body = Vec::with_capacity(room(outputs, binary));
+    let mut tail = Vec::new();
     body.extend_from_slice(b"{\"model_name\":");
     json(&mut body, model_name);
     body.extend_from_slice(b",\"model_version\":");
@@ -27,18 +38,31 @@ pub fn write_response(
         json(&mut body, id);
     }
     body.extend_from_slice(b",\"outputs\":[");
-    separated(&mut body, outputs, |body, (name, tensor)| write_output(body, name, tensor))?;
+    separated(&mut body, outputs, |body, (name, tensor)| {
+        write_head(body, name, tensor);
+        if binary.contains(name) {
+            body.extend_from_slice(b",\"parameters\":{\"binary_data_size\":");
+            json(body, &binary::size(tensor));
+            body.extend_from_slice(b"}}");
+            return binary::write(&mut tail, name, tensor);
+        }
+        write_elements(body, name, tensor)
+    })?;
     body.extend_from_slice(b"]}");
-    Ok(body)
+    Ok(ResponseBody { json: body, tail })
 }
 
-fn write_output(body: &mut Vec<u8>, name: &str, tensor: &Tensor) -> Result<(), ProtocolError> {
+/// An output up to its elements.
+fn write_head(body: &mut Vec<u8>, name: &str, tensor: &Tensor) {
     body.extend_from_slice(b"{\"name\":");
     json(body, name);
     body.extend_from_slice(b",\"datatype\":");
     json(body, tensor.datatype().name());
     body.extend_from_slice(b",\"shape\":");
     json(body, tensor.shape());
+}
+
+fn write_elements(body: &mut Vec<u8>, name: &str, tensor: &Tensor) -> Result<(), ProtocolError> {
     body.extend_from_slice(b",\"data\":[");
     match tensor.storage() {
         Storage::Fixed(bytes) => write_fixed(body, tensor.datatype(), bytes),
@@ -72,8 +96,8 @@ fn write_strings(body: &mut Vec<u8>, name: &str, elements: &[Bytes]) -> Result<(
     separated(body, elements, |body, element| {
         let text = std::str::from_utf8(element).map_err(|_| ProtocolError::Unwritable {
             output: name.to_owned(),
-            reason: "it holds bytes that are not UTF-8 text; ask for it as binary data or let the function answer \
-                     with text, such as base64"
+            reason: "it holds bytes that are not UTF-8 text; ask for it as binary data (parameter binary_data) or \
+                     let the function answer with text, such as base64"
                 .to_owned(),
         })?;
         json(body, text);
@@ -134,8 +158,9 @@ fn json<T: Serialize + ?Sized>(body: &mut Vec<u8>, value: &T) {
     serde_json::to_writer(body, value).expect("strings and numbers always serialise, and a Vec takes every byte");
 }
 
-/// A guess at the body's length that spares most growing: text is longer than the bytes it stands for.
-fn room(outputs: &[(String, Tensor)]) -> usize {
-    let data: usize = outputs.iter().map(|(name, tensor)| name.len() + 96 + tensor.size_bytes() * 3).sum();
-    256 + data
+/// A guess at the JSON's length that spares most growing: text is longer than the bytes it stands for.
+fn room(outputs: &[(String, Tensor)], binary: &BinaryOutputs) -> usize {
+    let data = |name: &str, tensor: &Tensor| if binary.contains(name) { 0 } else { tensor.size_bytes() * 3 };
+    let outputs: usize = outputs.iter().map(|(name, tensor)| name.len() + 128 + data(name, tensor)).sum();
+    256 + outputs
 }

@@ -1,3 +1,4 @@
+mod binary;
 mod properties;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use crate::protocol::predict::{Parameter, PredictRequest};
 use crate::tensor::{Datatype, Storage, Tensor};
 
 fn parse(text: &str) -> Result<PredictRequest, ProtocolError> {
-    parse_request(&Bytes::copy_from_slice(text.as_bytes()))
+    parse_request(&Bytes::copy_from_slice(text.as_bytes()), None).map(|(request, _)| request)
 }
 
 /// The request whose only input is `x`.
@@ -30,8 +31,8 @@ fn fixed(tensor: &Tensor) -> &[u8] {
 }
 
 fn written(tensor: Tensor) -> Result<String, ProtocolError> {
-    let body = write_response("m", "1", None, &[("x".into(), tensor)])?;
-    let value: serde_json::Value = serde_json::from_slice(&body).expect("a response is valid JSON");
+    let body = write_response("m", "1", None, &[("x".into(), tensor)], &BinaryOutputs::default())?;
+    let value: serde_json::Value = serde_json::from_slice(&body.json).expect("a response is valid JSON");
     Ok(value["outputs"][0]["data"].to_string())
 }
 
@@ -64,7 +65,11 @@ fn a_whole_request() {
 fn a_whole_response() {
     let tensor = Tensor::fixed(Datatype::Uint16, vec![2, 1], Bytes::from_static(&[1, 0, 0, 1])).expect("4 bytes");
     let outputs = [("a\"b".to_owned(), tensor)];
-    let body = |id, outputs| String::from_utf8(write_response("m", "1.0", id, outputs).expect("writable")).unwrap();
+    let body = |id, outputs| {
+        let body = write_response("m", "1.0", id, outputs, &BinaryOutputs::default()).expect("writable");
+        assert!(body.tail.is_empty());
+        String::from_utf8(body.json).unwrap()
+    };
     assert_eq!(
         body(Some("7"), &outputs[..]),
         r#"{"model_name":"m","model_version":"1.0","id":"7","outputs":[{"name":"a\"b","datatype":"UINT16","shape":[2,1],"data":[1,256]}]}"#
@@ -183,7 +188,7 @@ fn strings_share_the_body_unless_they_have_escapes() {
     let body = Bytes::from_static(
         br#"{"inputs":[{"name":"x","shape":[3],"datatype":"BYTES","data":["plain, ]","a\"\\\n\u00e4\ud83d\ude00",""]}]}"#,
     );
-    let request = parse_request(&body).expect("valid");
+    let (request, _) = parse_request(&body, None).expect("valid");
     let Storage::Variable(elements) = request.inputs[0].1.storage() else { panic!("BYTES") };
     assert_eq!(elements.as_slice(), ["plain, ]", "a\"\\\nä😀", ""].map(Bytes::from));
     assert!(body.as_ptr_range().contains(&elements[0].as_ptr()));
@@ -217,19 +222,15 @@ fn bytes_that_are_no_text_cannot_be_sent_as_json() {
 }
 
 #[test]
-fn what_is_not_json_only_is_refused() {
+fn tensors_outside_the_body_are_refused() {
     for request in [
-        r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","parameters":{"binary_data_size":4}}]}"#,
         r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","parameters":{"shared_memory_region":"r"}}]}"#,
-        r#"{"inputs":[],"outputs":[{"name":"y","parameters":{"binary_data":true}}]}"#,
         r#"{"inputs":[],"outputs":[{"name":"y","parameters":{"classification":3}}]}"#,
     ] {
         let error = parse(request).expect_err("must be refused");
         assert!(matches!(error, ProtocolError::Unsupported(_)), "{request}: {error}");
-        assert!(error.to_string().contains("JSON only"));
+        assert!(error.to_string().contains("in the body only"));
     }
-    let wish = r#"{"inputs":[],"parameters":{"binary_data_output":true}}"#;
-    assert!(parse(wish).is_ok(), "clients send it by themselves and read JSON as well");
 }
 
 #[test]

@@ -1,0 +1,29 @@
+//! `GET /metrics`: what was counted, and the state of the host as it is now. Looking wakes nothing.
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response};
+
+use super::body::{self, Body};
+use crate::host::Host;
+use crate::telemetry::metrics::{MEDIA_TYPE, Observed, ObservedFunction, ObservedSession};
+use crate::tensor;
+
+pub(super) fn metrics(host: &Host) -> Response<Body> {
+    let mut response = Response::new(body::full(host.metrics.text(&observe(host))));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+    response
+}
+
+fn observe(host: &Host) -> Observed {
+    let sessions = host.lifecycle.parts.models.loaded().into_iter().map(|info| ObservedSession {
+        device: info.session.device().to_string(),
+        size_bytes: info.session.size_bytes(),
+    });
+    let functions = host.lifecycle.statuses().into_iter().map(|status| ObservedFunction {
+        function: status.version.function.to_string(),
+        idle: status.instances.0,
+        busy: status.instances.1,
+        cold_starts: status.cold_starts,
+    });
+    Observed { sessions: sessions.collect(), functions: functions.collect(), moved_bytes: tensor::moved_bytes() }
+}

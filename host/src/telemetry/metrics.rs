@@ -1,0 +1,163 @@
+//! The host's metrics: every name and label that `GET /metrics` shows.
+//!
+//! Two kinds. What happens at a moment is recorded where it happens, by whoever was handed the [`ModelMetrics`]. What is the
+//! case is asked for when somebody looks, as [`Observed`]: it costs nothing in between.
+
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+/// The media type of [`Metrics::text`].
+pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The metrics of one host.
+pub struct Metrics {
+    registry: Registry,
+    pub models: ModelMetrics,
+}
+
+/// What sessions record; clones share the numbers.
+#[derive(Debug, Clone)]
+pub struct ModelMetrics {
+    /// From a job's arrival to the start of its run, in seconds.
+    pub queue_seconds: Histogram,
+    /// Of one run of ONNX Runtime, in seconds.
+    pub compute_seconds: Histogram,
+    /// Jobs in one run.
+    pub batch_size: Histogram,
+}
+
+/// The state of the host as it is now.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observed {
+    pub sessions: Vec<ObservedSession>,
+    pub functions: Vec<ObservedFunction>,
+    /// Bytes of tensors copied, in a build that counts them.
+    pub moved_bytes: Option<u64>,
+}
+
+/// A session that is loaded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObservedSession {
+    pub device: String,
+    pub size_bytes: u64,
+}
+
+/// A version of a function that was asked for since the host started; versions of one function are added up.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ObservedFunction {
+    pub function: String,
+    pub idle: usize,
+    pub busy: usize,
+    pub cold_starts: u64,
+}
+
+type Labels<const N: usize> = [(&'static str, String); N];
+
+/// 10 µs to 30 s, in steps that a reader can divide by.
+const SECONDS: [f64; 20] =
+    [1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
+
+const BATCH_SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let models = ModelMetrics {
+            queue_seconds: Histogram::new(SECONDS),
+            compute_seconds: Histogram::new(SECONDS),
+            batch_size: Histogram::new(BATCH_SIZES),
+        };
+        let mut register = |name, help, histogram: &Histogram| registry.register(name, help, histogram.clone());
+        register("nocti_queue_seconds", "Time jobs waited for their model's session", &models.queue_seconds);
+        register("nocti_compute_seconds", "Time of runs of ONNX Runtime", &models.compute_seconds);
+        register("nocti_batch_size", "Jobs that ran together", &models.batch_size);
+        Self { registry, models }
+    }
+}
+
+impl Metrics {
+    /// Everything in the text form of OpenMetrics 1.0, which Prometheus reads.
+    pub fn text(&self, observed: &Observed) -> String {
+        let mut text = String::new();
+        let written = encode_registry(&mut text, &self.registry)
+            .and_then(|()| encode_registry(&mut text, &observed.registry()))
+            .and_then(|()| encode_eof(&mut text));
+        written.expect("a String takes everything");
+        text
+    }
+}
+
+impl Observed {
+    fn registry(&self) -> Registry {
+        let mut registry = Registry::default();
+        let (sessions, session_bytes) = (Family::<Labels<1>, Gauge>::default(), Family::<Labels<1>, Gauge>::default());
+        for session in &self.sessions {
+            let labels = [("device", session.device.clone())];
+            sessions.get_or_create(&labels).inc();
+            session_bytes.get_or_create(&labels).inc_by(signed(session.size_bytes));
+        }
+        registry.register("nocti_sessions", "Loaded sessions of ONNX Runtime", sessions);
+        registry.register("nocti_session_bytes", "Model files of the loaded sessions, in bytes", session_bytes);
+
+        let (instances, cold_starts) = (Family::<Labels<2>, Gauge>::default(), Family::<Labels<1>, Counter>::default());
+        for seen in &self.functions {
+            for (state, count) in [("idle", seen.idle), ("busy", seen.busy)] {
+                let labels = [("function", seen.function.clone()), ("state", state.to_owned())];
+                instances.get_or_create(&labels).inc_by(signed(count as u64));
+            }
+            cold_starts.get_or_create(&[("function", seen.function.clone())]).inc_by(seen.cold_starts);
+        }
+        registry.register("nocti_instances", "Instances of functions", instances);
+        registry.register("nocti_cold_starts", "Times a version was brought from disk into memory", cold_starts);
+
+        if let Some(bytes) = self.moved_bytes {
+            let moved = Counter::<u64>::default();
+            moved.inc_by(bytes);
+            registry.register("nocti_moved_bytes", "Bytes of tensors that were copied", moved);
+        }
+        registry
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_recorded_and_what_is_seen_come_together() {
+        let metrics = Metrics::default();
+        metrics.models.clone().compute_seconds.observe(0.0004);
+        metrics.models.batch_size.observe(3.0);
+        let session = || ObservedSession { device: "cpu".into(), size_bytes: 5 };
+        let version = |busy| ObservedFunction { function: "f".into(), idle: 1, busy, cold_starts: 2 };
+        let observed = Observed {
+            sessions: vec![session(), session()],
+            functions: vec![version(0), version(1)],
+            moved_bytes: None,
+        };
+        let text = metrics.text(&observed);
+        for line in [
+            "# TYPE nocti_compute_seconds histogram",
+            "nocti_compute_seconds_bucket{le=\"0.0002\"} 0",
+            "nocti_compute_seconds_bucket{le=\"0.0005\"} 1",
+            "nocti_batch_size_bucket{le=\"4.0\"} 1",
+            "nocti_queue_seconds_count 0",
+            "nocti_sessions{device=\"cpu\"} 2",
+            "nocti_session_bytes{device=\"cpu\"} 10",
+            "nocti_instances{function=\"f\",state=\"idle\"} 2",
+            "nocti_instances{function=\"f\",state=\"busy\"} 1",
+            "nocti_cold_starts_total{function=\"f\"} 4",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}: not in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n") && !text.contains("nocti_moved_bytes"), "{text}");
+    }
+}

@@ -1,0 +1,71 @@
+//! `GET /metrics`: what a scraper reads.
+
+use nocti_tests::{TestHost, example, fixture_model, model_bundle};
+use serde_json::json;
+
+use super::tensor;
+
+/// The value of a metric with its labels, as it is written.
+async fn value(host: &TestHost, metric: &str) -> Option<f64> {
+    let answer = host.get("/metrics").await;
+    assert_eq!(answer.status, 200);
+    let text = answer.text();
+    let line = text.lines().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
+    line.map(|value| value.parse().unwrap_or_else(|error| panic!("{metric} {value}: {error}")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_metric_has_its_type() {
+    let host = TestHost::start().await;
+    host.deploy_model("float", "identity_float.onnx").await.expect(201);
+    let request = json!({"inputs": [tensor("input", "FP32", &[1, 1], json!([1]))]});
+    host.infer("float", &request).await.expect(200);
+    let answer = host.get("/metrics").await;
+    assert_eq!(answer.headers["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let text = answer.text();
+    for (name, kind) in [
+        ("nocti_queue_seconds", "histogram"),
+        ("nocti_compute_seconds", "histogram"),
+        ("nocti_batch_size", "histogram"),
+        ("nocti_sessions", "gauge"),
+        ("nocti_session_bytes", "gauge"),
+        ("nocti_instances", "gauge"),
+        ("nocti_cold_starts", "counter"),
+    ] {
+        assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name}: not in\n{text}");
+    }
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    host.post("/metrics", "").await.expect_error(405, "method_not_allowed", &["GET"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn looking_wakes_nothing_and_shows_what_a_request_woke() {
+    let host = TestHost::start().await;
+    let file = fixture_model("identity_float.onnx");
+    host.deployed(model_bundle("one", "1.0.0", &file)).await;
+    host.deployed(model_bundle("two", "1.0.0", &file)).await;
+    assert_eq!(value(&host, "nocti_sessions{device=\"cpu\"}").await, None);
+    assert_eq!(host.status("one").await["state"], "stored");
+
+    let request = json!({"inputs": [tensor("input", "FP32", &[1, 1], json!([1]))]});
+    host.infer("one", &request).await.expect(200);
+    host.infer("one", &request).await.expect(200);
+    host.infer("two", &request).await.expect(200);
+    // The same model serves both.
+    assert_eq!(value(&host, "nocti_sessions{device=\"cpu\"}").await, Some(1.0));
+    let size = std::fs::metadata(&file).expect("it is there").len();
+    assert_eq!(value(&host, "nocti_session_bytes{device=\"cpu\"}").await, Some(size as f64));
+    assert_eq!(value(&host, "nocti_cold_starts_total{function=\"one\"}").await, Some(1.0));
+    assert_eq!(value(&host, "nocti_cold_starts_total{function=\"two\"}").await, Some(1.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn instances_are_counted_by_function_and_state() {
+    let host = TestHost::start().await;
+    host.deploy(&example("digits")).await.expect(201);
+    let request = json!({"inputs": [tensor("image", "UINT8", &[1, 8, 8], json!(vec![0; 64]))]});
+    host.infer("digits", &request).await.expect(200);
+    let idle = "nocti_instances{function=\"digits\",state=\"idle\"}";
+    nocti_tests::eventually("an idle instance", async || (value(&host, idle).await == Some(1.0)).then_some(())).await;
+    assert_eq!(value(&host, "nocti_instances{function=\"digits\",state=\"busy\"}").await, Some(0.0));
+}

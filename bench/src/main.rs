@@ -3,6 +3,7 @@
 //! A slow figure is a result, never a failure; a wrong answer or a server that does not start is a failure.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -66,8 +67,18 @@ fn repository() -> PathBuf {
 
 /// One thread: the client has a core to itself.
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
-    let options = Options::parse();
+#[expect(clippy::print_stderr, reason = "where programs say why they failed")]
+async fn main() -> ExitCode {
+    match measure(&Options::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("nocti-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn measure(options: &Options) -> anyhow::Result<()> {
     ensure!(options.seconds > 0.0 && options.seconds <= 600.0, "--seconds must be more than 0 and at most 600");
     let own = std::env::current_exe().context("where is this program?")?;
     let programs = Programs { nocti: options.server.clone(), baseline: own.with_file_name("nocti-baseline") };
@@ -101,11 +112,12 @@ async fn main() -> anyhow::Result<()> {
     let counts: Vec<Count> = Count::ALL.into_iter().filter(|count| wanted(count.case())).collect();
     if options.quick && options.only.is_none() {
         for count in counts {
-            Report::not_measured(count.case(), "not measured: it takes minutes, which --quick has not");
+            report.not_measured(count.case(), "not measured: it takes minutes, which --quick has not");
         }
     } else {
         count::measure(&mut report, &counts, &programs, &start).await?;
     }
+    ensure!(report.has_lines(), "no case's name contains '{}'", options.only.as_deref().unwrap_or_default());
     report.finish(&options.output)
 }
 
@@ -140,7 +152,7 @@ async fn compare_all(
         let Comparison { id, baseline: subject, nocti, form, metrics } = comparison;
         if *form == Form::Binary && !binary {
             for (metric, _) in metrics {
-                Report::not_measured(&format!("{id}/{}", metric.name()), copies::NO_BINARY);
+                report.not_measured(&format!("{id}/{}", metric.name()), copies::NO_BINARY);
             }
             continue;
         }

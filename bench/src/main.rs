@@ -85,6 +85,8 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     for program in [&programs.nocti, &programs.baseline] {
         ensure!(program.is_file(), "{} is not there; `make bench` builds it", program.display());
     }
+    // A place for temporary files that does not take the lock is no reason not to measure.
+    let _turn = cpu::turn(|| Report::note("waiting: another benchmark runs on this machine"));
     let cores = cpu::cores();
     Report::note(&match cores {
         Ok(cores) => format!("servers on core {}, the client on core {}", cores.server, cores.client),

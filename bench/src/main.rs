@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::cases::{Comparison, Subject};
 use self::client::Span;
@@ -69,12 +70,31 @@ fn repository() -> PathBuf {
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::print_stderr, reason = "where programs say why they failed")]
 async fn main() -> ExitCode {
-    match measure(&Options::parse()).await {
+    let options = Options::parse();
+    // Dropping what is going on ends the servers, which would outlive a program that was ended by a signal.
+    let measured = tokio::select! {
+        measured = measure(&options) => measured,
+        () = asked_to_end() => Err(anyhow::anyhow!("asked to end")),
+    };
+    match measured {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("nocti-bench: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+async fn asked_to_end() {
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        }
+        // Then signals end the program, as they do by default.
+        Err(_) => std::future::pending().await,
     }
 }
 

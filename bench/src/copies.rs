@@ -28,14 +28,14 @@ pub(crate) async fn measure(
     start: &Start,
 ) -> anyhow::Result<()> {
     if !counting.is_file() {
-        Report::not_measured(CASE, "not measured: no build that counts: `make build` makes one");
+        report.not_measured(CASE, "not measured: no build that counts: `make build` makes one");
         return Ok(());
     }
     let function = Function { kind: Kind::ModelOnly, model: Model::Identity, max_batch: None };
     let host = Host::start(counting, &[function], start)?;
     let address = host.server.address;
     if !stage::speaks_binary(address).await? {
-        Report::not_measured(CASE, NO_BINARY);
+        report.not_measured(CASE, NO_BINARY);
         return Ok(());
     }
     let baseline = Baseline::start(programs, &[Model::Identity], &[], start)?;
@@ -47,7 +47,7 @@ pub(crate) async fn measure(
     compare::check(&beside, &target, 1).await?;
 
     let Some(before) = moved_bytes(address).await else {
-        Report::not_measured(CASE, "not measured: this build does not count: it lacks the feature count-copies");
+        report.not_measured(CASE, "not measured: this build does not count: it lacks the feature count-copies");
         return Ok(());
     };
     let mut connection = Connection::open(address).await?;

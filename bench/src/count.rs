@@ -71,7 +71,7 @@ pub(crate) async fn measure(
     }
     if std::process::Command::new("valgrind").arg("--version").output().is_err() {
         for count in counts {
-            Report::not_measured(count.case(), "not measured: valgrind is not here");
+            report.not_measured(count.case(), "not measured: valgrind is not here");
         }
         return Ok(());
     }

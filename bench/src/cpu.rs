@@ -1,5 +1,6 @@
 //! Which core runs what: servers on one, the client on another, so that neither takes the other's time.
 
+use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -9,6 +10,16 @@ use std::time::Duration;
 pub(crate) struct Cores {
     pub(crate) server: u32,
     pub(crate) client: u32,
+}
+
+/// Waits until no other benchmark runs on this machine; `wait` is called if one does. The turn ends with the file.
+pub(crate) fn turn(wait: impl FnOnce()) -> std::io::Result<File> {
+    let file = File::create(std::env::temp_dir().join("nocti-bench.lock"))?;
+    if file.try_lock().is_err() {
+        wait();
+        file.lock()?;
+    }
+    Ok(file)
 }
 
 /// Two cores of those that this process may use; why not, where there are none to give out.

@@ -3,10 +3,12 @@
 //! A slow figure is a result, never a failure; a wrong answer or a server that does not start is a failure.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::cases::{Comparison, Subject};
 use self::client::Span;
@@ -66,14 +68,45 @@ fn repository() -> PathBuf {
 
 /// One thread: the client has a core to itself.
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
+#[expect(clippy::print_stderr, reason = "where programs say why they failed")]
+async fn main() -> ExitCode {
     let options = Options::parse();
+    // Dropping what is going on ends the servers, which would outlive a program that was ended by a signal.
+    let measured = tokio::select! {
+        measured = measure(&options) => measured,
+        () = asked_to_end() => Err(anyhow::anyhow!("asked to end")),
+    };
+    match measured {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("nocti-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn asked_to_end() {
+    match signal(SignalKind::terminate()) {
+        Ok(mut terminate) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+        }
+        // Then signals end the program, as they do by default.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+async fn measure(options: &Options) -> anyhow::Result<()> {
     ensure!(options.seconds > 0.0 && options.seconds <= 600.0, "--seconds must be more than 0 and at most 600");
     let own = std::env::current_exe().context("where is this program?")?;
     let programs = Programs { nocti: options.server.clone(), baseline: own.with_file_name("nocti-baseline") };
     for program in [&programs.nocti, &programs.baseline] {
         ensure!(program.is_file(), "{} is not there; `make bench` builds it", program.display());
     }
+    // A place for temporary files that does not take the lock is no reason not to measure.
+    let _turn = cpu::turn(|| Report::note("waiting: another benchmark runs on this machine"));
     let cores = cpu::cores();
     Report::note(&match cores {
         Ok(cores) => format!("servers on core {}, the client on core {}", cores.server, cores.client),
@@ -99,7 +132,14 @@ async fn main() -> anyhow::Result<()> {
         copies::measure(&mut report, &programs, &options.counting_server, &start).await?;
     }
     let counts: Vec<Count> = Count::ALL.into_iter().filter(|count| wanted(count.case())).collect();
-    count::measure(&mut report, &counts, &programs, &start).await?;
+    if options.quick && options.only.is_none() {
+        for count in counts {
+            report.not_measured(count.case(), "not measured: it takes minutes, which --quick has not");
+        }
+    } else {
+        count::measure(&mut report, &counts, &programs, &start).await?;
+    }
+    ensure!(report.has_lines(), "no case's name contains '{}'", options.only.as_deref().unwrap_or_default());
     report.finish(&options.output)
 }
 
@@ -134,7 +174,7 @@ async fn compare_all(
         let Comparison { id, baseline: subject, nocti, form, metrics } = comparison;
         if *form == Form::Binary && !binary {
             for (metric, _) in metrics {
-                Report::not_measured(&format!("{id}/{}", metric.name()), copies::NO_BINARY);
+                report.not_measured(&format!("{id}/{}", metric.name()), copies::NO_BINARY);
             }
             continue;
         }

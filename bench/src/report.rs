@@ -13,6 +13,7 @@ use crate::compare::Cpu;
 pub(crate) struct Report {
     results: Vec<Case>,
     missed: usize,
+    left_out: usize,
 }
 
 /// One measured case, as the file has it.
@@ -79,8 +80,14 @@ impl Report {
         self.results.push(Case { case: case.to_owned(), value: round(value), unit, goal, baseline, nocti });
     }
 
-    pub(crate) fn not_measured(case: &str, why: &str) {
+    pub(crate) fn not_measured(&mut self, case: &str, why: &str) {
+        self.left_out += 1;
         println!("{case:<34} {:>8}  {why}", "-");
+    }
+
+    /// Whether any case was asked for.
+    pub(crate) fn has_lines(&self) -> bool {
+        self.left_out > 0 || !self.results.is_empty()
     }
 
     /// Writes the file and says how it went.
@@ -92,7 +99,13 @@ impl Report {
         let mut json = serde_json::to_string_pretty(&self.results)?;
         json.push('\n');
         std::fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))?;
-        println!("{} cases, {} missed their goal; {}", self.results.len(), self.missed, path.display());
+        println!(
+            "{} cases, {} missed their goal, {} not measured; {}",
+            self.results.len(),
+            self.missed,
+            self.left_out,
+            path.display()
+        );
         Ok(())
     }
 }

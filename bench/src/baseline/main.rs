@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -46,8 +47,14 @@ struct Options {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let options = Options::parse();
+#[expect(clippy::print_stderr, reason = "where programs say why they failed")]
+async fn main() -> ExitCode {
+    let Err(error) = listen(&Options::parse()).await else { return ExitCode::SUCCESS };
+    eprintln!("nocti-baseline: {error:#}");
+    ExitCode::FAILURE
+}
+
+async fn listen(options: &Options) -> anyhow::Result<()> {
     let models = Arc::new(model::load_all(&options.library, &options.models)?);
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("cannot listen")?;
     say_address(&listener)?;

@@ -18,7 +18,7 @@ test: setup examples fixtures models build ## Run all tests
 	cargo test --workspace --locked
 
 bench: setup fixtures models resnet50 build ## Measure beside a server written by hand, see bench/README.md; BENCH="--only cnn" for some
-	cargo build --release --workspace --locked
+	cargo build --release --locked -p nocti -p nocti-bench
 	target/release/nocti-bench $(BENCH)
 
 lint: ## Check format, scripts, WIT, dependencies, clippy and docs

@@ -18,8 +18,8 @@ pub struct Admit {
     /// Requests that may be there for one function beside those inside it: a quarter of all, so that a stuck function, or
     /// one whose callers send slowly, leaves room for others.
     max_outside: usize,
-    /// One gate per version with requests; a gate nobody uses is removed.
-    gates: Arc<DashMap<Digest, Arc<Gate>>>,
+    /// One gate per version that was asked for, until it is forgotten.
+    gates: DashMap<Digest, Arc<Gate>>,
 }
 
 /// The way into one function.
@@ -31,9 +31,7 @@ struct Gate {
 
 /// Leave to be in the host: to read the request's body, then to go inside. Ends when it is dropped.
 pub struct Held {
-    version: Digest,
-    gates: Arc<DashMap<Digest, Arc<Gate>>>,
-    gate: Option<Arc<Gate>>,
+    gate: Arc<Gate>,
     _host: OwnedSemaphorePermit,
 }
 
@@ -59,29 +57,35 @@ impl Admit {
     pub fn new(held_requests: usize) -> Self {
         let held_requests = held_requests.min(Semaphore::MAX_PERMITS);
         let max_outside = held_requests.div_ceil(4);
-        Self { host: Arc::new(Semaphore::new(held_requests)), max_outside, gates: Arc::default() }
+        Self { host: Arc::new(Semaphore::new(held_requests)), max_outside, gates: DashMap::new() }
     }
 
     /// Lets a request into the host that asks for a version, whose function may serve `concurrency` at once.
     pub fn hold(&self, version: Digest, concurrency: u32) -> Result<Held, AdmitError> {
         let host = Arc::clone(&self.host).try_acquire_owned().map_err(|_| AdmitError::HostFull)?;
-        let gate = Arc::clone(&self.gates.entry(version).or_insert_with(|| Arc::new(Gate::new(concurrency))));
+        let known = self.gates.get(&version).map(|gate| Arc::clone(&gate));
+        let gate = known.unwrap_or_else(|| {
+            Arc::clone(&self.gates.entry(version).or_insert_with(|| Arc::new(Gate::new(concurrency))))
+        });
         let before = gate.present.fetch_add(1, Ordering::Relaxed);
-        // From here on `held` alone keeps the gate, and whatever ends it early leaves the map as it was.
-        let held = Held { version, gates: Arc::clone(&self.gates), gate: Some(gate), _host: host };
+        let held = Held { gate, _host: host };
         if before < self.max_outside.saturating_add(concurrency as usize) {
             Ok(held)
         } else {
             Err(AdmitError::FunctionFull)
         }
     }
+
+    /// A version is deployed no more. Requests that are there go on.
+    pub fn forget(&self, version: &Digest) {
+        self.gates.remove(version);
+    }
 }
 
 impl Held {
     /// Goes inside, now or when another request leaves.
     pub async fn enter(self, due: Deadline) -> Result<Permit, AdmitError> {
-        let gate = self.gate.as_ref().expect("it is there until the drop");
-        match due.bound(Arc::clone(&gate.permits).acquire_owned()).await {
+        match due.bound(Arc::clone(&self.gate.permits).acquire_owned()).await {
             Ok(Ok(_function)) => Ok(Permit { _function, _held: self }),
             Ok(Err(_)) | Err(_) => Err(AdmitError::FunctionFull),
         }
@@ -90,11 +94,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if let Some(gate) = self.gate.take() {
-            gate.present.fetch_sub(1, Ordering::Relaxed);
-        }
-        // Under the entry's lock nobody else can take the gate: a count of one is the map's own.
-        self.gates.remove_if(&self.version, |_, gate| Arc::strong_count(gate) == 1);
+        self.gate.present.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -125,7 +125,6 @@ mod tests {
         let other = enter(&admit, b"w", soon()).await.expect("another function has room");
         assert_eq!(enter(&admit, b"x", soon()).await.err(), Some(AdmitError::HostFull));
         drop((first, other));
-        assert!(admit.gates.is_empty());
         assert!(enter(&admit, b"v", soon()).await.is_ok());
     }
 
@@ -141,7 +140,7 @@ mod tests {
         assert_eq!(enter(&admit, b"v", later).await.err(), Some(AdmitError::FunctionFull));
         assert!(enter(&admit, b"w", later).await.is_ok());
         drop((inside, waiting));
-        assert!(admit.gates.is_empty());
+        assert!(admit.gates.iter().all(|gate| gate.present.load(Ordering::Relaxed) == 0));
     }
 
     #[tokio::test(start_paused = true)]

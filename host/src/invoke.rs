@@ -153,6 +153,9 @@ impl Begun {
     async fn enter(self, host: &Host) -> Result<Inside, InvokeError> {
         let Self { version, due, held } = self;
         let permit = held.enter(due).await?;
+        if let Some(live) = host.lifecycle.awake(&version) {
+            return Ok(Inside { version, due, live, permit });
+        }
         let put_away = PutAway { host, version: &version };
         let live = due.bound(host.lifecycle.wake(&version)).await?;
         drop(put_away);
@@ -171,6 +174,7 @@ impl Drop for PutAway<'_> {
     fn drop(&mut self) {
         if !self.host.catalog.has(self.version) {
             self.host.lifecycle.forget(&self.version.digest);
+            self.host.admit.forget(&self.version.digest);
         }
     }
 }

@@ -122,14 +122,19 @@ impl Lifecycle {
         Self { parts, slots: DashMap::new(), model_idle }
     }
 
+    /// The version, if it is in memory.
+    pub fn awake(&self, version: &Version) -> Option<Arc<Live>> {
+        let slot = self.slots.get(&version.digest)?;
+        let live = slot.live.load_full()?;
+        slot.requests.fetch_add(1, Ordering::Relaxed);
+        live.touch();
+        Some(live)
+    }
+
     /// The version in memory, made now if it is not there.
     pub async fn wake(&self, version: &Arc<Version>) -> Result<Arc<Live>, WakeError> {
         let slot = self.slot(version);
         slot.requests.fetch_add(1, Ordering::Relaxed);
-        if let Some(live) = slot.live.load_full() {
-            live.touch();
-            return Ok(live);
-        }
         let loading = {
             let mut loading = slot.loading.lock().unwrap_or_else(PoisonError::into_inner);
             // Who loaded first has stored the result before clearing `loading`.

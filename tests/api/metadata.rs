@@ -38,6 +38,12 @@ async fn a_model_shows_what_onnx_runtime_found_in_it() {
     for path in ["/v2/models/simple", "/v2/models/simple/", "/v2/models/simple/versions/1.0.0"] {
         assert_eq!(host.get(path).await.expect(200), expected, "{path}");
     }
+    // What it runs on is known while it is in memory.
+    let zeros = json!(vec![0; 16]);
+    let input = |name: &str| json!({"name": name, "datatype": "INT32", "shape": [1, 16], "data": zeros});
+    host.infer("simple", &json!({"inputs": [input("INPUT0"), input("INPUT1")]})).await.expect(200);
+    let awake = host.get("/v2/models/simple").await.expect(200);
+    assert_eq!(awake["properties"], json!({"simple.device": "cpu"}));
     host.deploy_model("scalar", "scalar.onnx").await.expect(201);
     let answer = host.get("/v2/models/scalar").await.expect(200);
     assert_eq!(answer["outputs"], json!([{"name": "sum", "datatype": "FP32", "shape": []}]));

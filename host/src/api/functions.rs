@@ -157,6 +157,7 @@ pub(crate) async fn delete(host: Arc<Host>, name: String) -> Result<Response<Bod
         host.catalog.delete_function(&name).await?;
         for version in function.versions.values() {
             host.lifecycle.forget(&version.digest);
+            host.admit.forget(&version.digest);
         }
         Ok(deleted(&name))
     })
@@ -174,6 +175,7 @@ pub(crate) async fn delete_version(
         host.catalog.delete_version(&name, &version).await?;
         if let Some(digest) = digest {
             host.lifecycle.forget(&digest);
+            host.admit.forget(&digest);
         }
         Ok(deleted(&format!("{name}@{version}")))
     })

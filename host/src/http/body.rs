@@ -1,12 +1,13 @@
 //! Bodies of requests and responses.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
 use http::header::EXPECT;
 use http_body_util::{BodyExt, Full};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::{Body as _, Frame, Incoming};
 
 mod frames;
 mod receive;
@@ -57,7 +58,7 @@ pub async fn collect(mut request: Request<Incoming>, limit_bytes: u64, aligned_a
     let mut body = request.into_body();
     // What it declares is within the limit.
     let mut received = Received::new(usize::try_from(body.size_hint().lower()).unwrap_or(0), aligned_at);
-    while let Some(frame) = tokio::time::timeout(STALL, body.frame()).await.map_err(|_| BodyError::Stalled)? {
+    while let Some(frame) = next(&mut body).await? {
         let Ok(data) = frame.map_err(|error| BodyError::Broken(error.into()))?.into_data() else { continue };
         if (received.len() + data.len()) as u64 > limit_bytes {
             linger(&mut body).await;
@@ -66,6 +67,15 @@ pub async fn collect(mut request: Request<Incoming>, limit_bytes: u64, aligned_a
         received.put(&data);
     }
     Ok(received.finish())
+}
+
+/// The next frame. One that is there already needs no timer.
+async fn next(body: &mut Incoming) -> Result<Option<Result<Frame<Bytes>, hyper::Error>>, BodyError> {
+    let mut frame = body.frame();
+    match futures::poll!(&mut frame) {
+        Poll::Ready(frame) => Ok(frame),
+        Poll::Pending => tokio::time::timeout(STALL, frame).await.map_err(|_| BodyError::Stalled),
+    }
 }
 
 /// What was found before the body was read; a refusal goes out only when the client has had time to send it.

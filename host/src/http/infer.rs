@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use super::body::{self, Body};
@@ -13,6 +14,7 @@ use crate::invoke::{self, Begun, InvokeError, Manner, Target};
 use crate::protocol::oip_json::{self, BinaryOutputs};
 use crate::protocol::oip_metadata;
 use crate::protocol::predict::PredictRequest;
+use crate::registry::digest::Digest;
 use crate::registry::revision::FunctionKind;
 use crate::runtime::typed::Question;
 use crate::tensor::Signature;
@@ -114,8 +116,15 @@ pub(super) fn model_metadata(host: &Host, target: &Target) -> Result<Response<Bo
     let function = host.catalog.function(&target.function)?;
     let versions: Vec<String> = function.versions.keys().map(ToString::to_string).collect();
     let signature = version.record.signature.clone().unwrap_or(Signature::default());
-    let json = oip_metadata::model_metadata(version.function.as_str(), &versions, platform, &signature);
+    let name = version.function.as_str();
+    let json = oip_metadata::model_metadata(name, &versions, platform, &signature, &properties(host, &version.digest));
     Ok(respond::json_bytes(StatusCode::OK, json))
+}
+
+/// What a version's models really run on, while they are in memory.
+fn properties(host: &Host, version: &Digest) -> BTreeMap<String, String> {
+    let models = host.lifecycle.models(version).unwrap_or_default();
+    models.iter().map(|(name, model)| (format!("{name}.device"), model.session().device().to_string())).collect()
 }
 
 /// `GET /v2/models/M/ready`: a stored version is ready, since a request wakes it.

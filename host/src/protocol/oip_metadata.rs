@@ -3,6 +3,8 @@
 //! Knows which fields the protocol wants; what is deployed and what is ready, the caller says. Health bodies carry
 //! `live` and `ready` both, because the protocol's prose and the clients disagree on the key.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::tensor::{Signature, TensorSpec};
@@ -38,6 +40,8 @@ struct ModelMetadata<'a> {
     platform: Platform,
     inputs: &'a [TensorSpec],
     outputs: &'a [TensorSpec],
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    properties: &'a BTreeMap<String, String>,
 }
 
 #[derive(Serialize)]
@@ -58,8 +62,17 @@ pub fn server_metadata() -> Vec<u8> {
 }
 
 /// The body of `GET /v2/models/M`.
-pub fn model_metadata(name: &str, versions: &[String], platform: Platform, signature: &Signature) -> Vec<u8> {
-    body(&ModelMetadata { name, versions, platform, inputs: &signature.inputs, outputs: &signature.outputs })
+///
+/// `properties` are free text by name, as in the protocol's gRPC form (`ModelMetadataResponse.properties`).
+pub fn model_metadata(
+    name: &str,
+    versions: &[String],
+    platform: Platform,
+    signature: &Signature,
+    properties: &BTreeMap<String, String>,
+) -> Vec<u8> {
+    let Signature { inputs, outputs } = signature;
+    body(&ModelMetadata { name, versions, platform, inputs, outputs, properties })
 }
 
 /// The body of `GET /v2/health/live` and `/v2/health/ready`.
@@ -99,7 +112,7 @@ mod tests {
             outputs: vec![TensorSpec { name: "y".into(), datatype: Datatype::Bytes, shape: vec![] }],
         };
         assert_eq!(
-            text(model_metadata("iris", &["1.0.0".into()], Platform::Onnx, &signature)),
+            text(model_metadata("iris", &["1.0.0".into()], Platform::Onnx, &signature, &BTreeMap::new())),
             r#"{"name":"iris","versions":["1.0.0"],"platform":"onnxruntime_onnx","inputs":[{"name":"x","datatype":"FP32","shape":[-1,4]}],"outputs":[{"name":"y","datatype":"BYTES","shape":[]}]}"#
         );
     }

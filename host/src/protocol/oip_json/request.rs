@@ -81,11 +81,10 @@ pub fn parse_request(
     let mut binary =
         BinaryOutputs { others: take_switch(&mut parameters, BINARY_OUTPUTS)?.unwrap_or(false), named: vec![] };
     let mut inputs: Vec<(String, Tensor)> = Vec::with_capacity(wire.inputs.len());
-    let mut names = HashSet::with_capacity(wire.inputs.len());
+    if let Some(name) = repeated(&wire.inputs) {
+        return Err(ProtocolError::Input { input: name.to_owned(), reason: "is given more than once".to_owned() });
+    }
     for input in wire.inputs {
-        if !names.insert(input.name.clone()) {
-            return Err(ProtocolError::Input { input: input.name, reason: "is given more than once".to_owned() });
-        }
         inputs.push(read_input(body, tail.as_mut(), input)?);
     }
     tail.map_or(Ok(()), Tail::finish)?;
@@ -94,6 +93,18 @@ pub fn parse_request(
         Some(outputs) => Some(read_outputs(outputs, &mut binary)?),
     };
     Ok((PredictRequest { id: wire.id, parameters, inputs, outputs }, binary))
+}
+
+/// A name that more than one input has.
+fn repeated<'a>(inputs: &'a [WireInput<'_>]) -> Option<&'a str> {
+    /// So few are compared sooner than hashed.
+    const FEW: usize = 8;
+    let mut names = inputs.iter().map(|input| input.name.as_str()).enumerate();
+    if inputs.len() <= FEW {
+        return names.find(|(at, name)| inputs[..*at].iter().any(|other| other.name == *name)).map(|(_, name)| name);
+    }
+    let mut seen = HashSet::with_capacity(inputs.len());
+    names.find(|(_, name)| !seen.insert(*name)).map(|(_, name)| name)
 }
 
 /// The JSON and what is behind it.

@@ -6,13 +6,12 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
-use futures::future::{BoxFuture, FutureExt, Shared};
+use futures::future::FutureExt;
 use tokio::time::Instant;
 
 use crate::nn::load::Source;
@@ -29,6 +28,11 @@ use crate::runtime::pool::{Lease, Policy, Pool};
 use crate::runtime::state::Grants;
 
 mod assets;
+mod slot;
+
+pub use slot::{State, VersionStatus};
+
+use slot::{Loading, Slot};
 
 /// A version in memory.
 pub struct Live {
@@ -55,50 +59,6 @@ pub enum WakeError {
     Component(Arc<RuntimeError>),
     #[error("{0}")]
     Host(String),
-}
-
-/// How much of a version is in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// Nothing: it is on disk.
-    Stored,
-    /// Nothing yet.
-    Loading,
-    /// Its component and sessions.
-    Loaded,
-    /// Instances as well.
-    Warm,
-}
-
-/// A version as `status` shows it.
-pub struct VersionStatus {
-    pub version: Arc<Version>,
-    pub state: State,
-    /// Idle and busy instances.
-    pub instances: (usize, usize),
-    pub requests: u64,
-    pub cold_starts: u64,
-    pub last_cold_start: Option<Duration>,
-}
-
-impl VersionStatus {
-    /// True when it takes memory.
-    pub fn is_live(&self) -> bool {
-        matches!(self.state, State::Warm | State::Loaded)
-    }
-}
-
-type Loading = Shared<BoxFuture<'static, Result<Arc<Live>, WakeError>>>;
-
-/// One version's place, kept while the version is deployed.
-struct Slot {
-    version: Arc<Version>,
-    live: ArcSwapOption<Live>,
-    loading: Mutex<Option<Loading>>,
-    requests: AtomicU64,
-    cold_starts: AtomicU64,
-    last_cold_start_us: AtomicU64,
 }
 
 /// All live versions and what it takes to make one.
@@ -363,41 +323,5 @@ impl Live {
 
     fn busy(&self) -> bool {
         self.instances().1 > 0
-    }
-}
-
-// === impl Slot ===
-
-impl Slot {
-    fn new(version: &Arc<Version>) -> Self {
-        Self {
-            version: Arc::clone(version),
-            live: ArcSwapOption::empty(),
-            loading: Mutex::new(None),
-            requests: AtomicU64::new(0),
-            cold_starts: AtomicU64::new(0),
-            last_cold_start_us: AtomicU64::new(0),
-        }
-    }
-
-    fn status(&self) -> VersionStatus {
-        let live = self.live.load_full();
-        let instances = live.as_ref().map_or((0, 0), |live| live.instances());
-        let state = match &live {
-            Some(_) if instances.0 + instances.1 > 0 => State::Warm,
-            Some(_) => State::Loaded,
-            None if self.loading.lock().unwrap_or_else(PoisonError::into_inner).is_some() => State::Loading,
-            None => State::Stored,
-        };
-        let cold_starts = self.cold_starts.load(Ordering::Relaxed);
-        let last = Duration::from_micros(self.last_cold_start_us.load(Ordering::Relaxed));
-        VersionStatus {
-            version: Arc::clone(&self.version),
-            state,
-            instances,
-            requests: self.requests.load(Ordering::Relaxed),
-            cold_starts,
-            last_cold_start: (cold_starts > 0).then_some(last),
-        }
     }
 }

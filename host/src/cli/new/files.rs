@@ -131,6 +131,8 @@ mod tests {
         assert_eq!(embedded("src/"), below("../guest-sdk/src"));
         let mut wit = below("../wit");
         wit.remove("README.md");
+        // Components of that dialect bring their own bindings; only the host needs it.
+        wit.retain(|path| !path.starts_with("wasi-nn-2024-08-19/"));
         assert_eq!(embedded("wit/"), wit);
     }
 

@@ -87,7 +87,7 @@ pub(super) fn load(library: &Library, source: &Source, options: &Options) -> Res
                 continue;
             }
         };
-        let sessions = commit(builder, source, target, options);
+        let sessions = commit(&builder, source, target, options);
         let sessions = sessions.map_err(|error| invalid(without_paths(&error.to_string(), source)))?;
         let first = sessions.first().expect("at least one");
         let facts = facts(first, target, size_bytes(source).map_err(invalid)?, structure).map_err(invalid)?;
@@ -97,7 +97,12 @@ pub(super) fn load(library: &Library, source: &Source, options: &Options) -> Res
 }
 
 /// The sessions, of which those on the CPU share one copy of the weights.
-fn commit(builder: SessionBuilder, source: &Source, target: Target, options: &Options) -> ort::Result<Vec<OrtSession>> {
+fn commit(
+    builder: &SessionBuilder,
+    source: &Source,
+    target: Target,
+    options: &Options,
+) -> ort::Result<Vec<OrtSession>> {
     let commit = |builder: &mut SessionBuilder| match source {
         Source::File(path) => builder.commit_from_file(path),
         Source::Memory(bytes) => builder.commit_from_memory(bytes),

@@ -76,10 +76,15 @@ pub(super) fn load(library: &Library, source: &Source, options: &Options) -> Res
     let mut no_device = None;
     for &target in &options.targets {
         let builder = builder(library, options).map_err(|error| invalid(error.to_string()))?;
-        let builder = match device::register(builder, target) {
-            Ok(builder) => builder,
-            Err(reason) => {
-                let error = NnError::Device { model: options.model.clone(), device: target.to_string(), reason };
+        let reason = |error: ort::Error| without_paths(&error.to_string(), source);
+        // A device may turn out not to be there, or to be full, only when the model comes.
+        let sessions = match device::register(builder, target).map(|builder| commit(&builder, source, target, options))
+        {
+            Ok(Ok(sessions)) => sessions,
+            Ok(Err(error)) if !target.has_own_memory() => return Err(invalid(reason(error))),
+            Ok(Err(error)) | Err(error) => {
+                let (model, device) = (options.model.clone(), target.to_string());
+                let error = NnError::Device { model, device, reason: reason(error) };
                 if options.targets.len() > 1 {
                     tracing::info!(%error, "trying the next device");
                 }
@@ -87,8 +92,6 @@ pub(super) fn load(library: &Library, source: &Source, options: &Options) -> Res
                 continue;
             }
         };
-        let sessions = commit(&builder, source, target, options);
-        let sessions = sessions.map_err(|error| invalid(without_paths(&error.to_string(), source)))?;
         let first = sessions.first().expect("at least one");
         let facts = facts(first, target, size_bytes(source).map_err(invalid)?, structure).map_err(invalid)?;
         return Ok((sessions, facts));

@@ -6,9 +6,9 @@ use ort::session::{RunOptions, Session as OrtSession};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::job::{Inputs, Job, Outputs};
+use super::job::{Inputs, Job, Outputs, Wish};
 use super::queue::{JobId, Next, Waiting};
-use super::run::{RunError, run};
+use super::run::{self, RunError, run};
 use super::session::{Batching, Session};
 use super::{batch, trial};
 
@@ -82,9 +82,28 @@ impl Turn {
                 None => jobs.into_iter().for_each(|waiting| self.run_alone(waiting)),
             }
         } else if let Some(Waiting { id, job, .. }) = jobs.into_iter().next() {
-            let outputs = self.timed(1, self.session.shape(&job.inputs), &job.inputs, options);
-            self.session.state().flights.end(&[id]);
-            job.answer(outputs);
+            self.serve_one(id, job, options);
+        }
+    }
+
+    /// One job in a run of its own.
+    fn serve_one(&mut self, id: JobId, job: Job, options: &RunOptions) {
+        let Job { inputs, wish, .. } = job;
+        match wish {
+            Wish::Host(answer) => {
+                let outputs = self.timed(1, self.session.shape(&inputs), &inputs, options);
+                self.session.state().flights.end(&[id]);
+                // The caller may have gone in the meantime; then nobody misses the answer.
+                drop(answer.send(outputs));
+            }
+            Wish::Kept { held, answer } => {
+                let started = Instant::now();
+                let session = Arc::clone(&self.session);
+                let outputs = run::run_keeping(self.ort(), &inputs, &held, &session, options);
+                session.ran(1, None, started.elapsed());
+                session.state().flights.end(&[id]);
+                drop(answer.send(outputs));
+            }
         }
     }
 
@@ -124,14 +143,15 @@ impl Turn {
 
     /// One job of a batch, in a run of its own.
     fn run_alone(&mut self, Waiting { id, job, .. }: Waiting<Job>) {
-        let outputs = match RunOptions::new().map(Arc::new) {
+        match RunOptions::new().map(Arc::new) {
             // Its caller has gone.
-            Ok(options) if !self.session.state().flights.alone(id, &options) => return,
-            Ok(options) => self.timed(1, self.session.shape(&job.inputs), &job.inputs, &options),
-            Err(error) => Err(RunError::Failed(error.to_string())),
-        };
-        self.session.state().flights.end(&[id]);
-        job.answer(outputs);
+            Ok(options) if !self.session.state().flights.alone(id, &options) => {}
+            Ok(options) => self.serve_one(id, job, &options),
+            Err(error) => {
+                self.session.state().flights.end(&[id]);
+                job.answer(Err(RunError::Failed(error.to_string())));
+            }
+        }
     }
 
     fn timed(

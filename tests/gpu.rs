@@ -27,7 +27,7 @@ async fn host() -> TestHost {
 /// Deploys what must be good, if there is a GPU.
 async fn deploy(host: &TestHost, bundle: Vec<u8>) {
     let answer = host.post("/api/functions", bundle).await;
-    assert_eq!(answer.status, 201, "there is no GPU that ONNX Runtime can use: {}", answer.text());
+    assert!(answer.status == 201, "not deployed; is there a GPU? {}", answer.text());
 }
 
 /// All its models on a device, and time enough.

@@ -87,6 +87,12 @@ impl Library {
         Ok(opened.insert(Self { environment, path: absolute, threads: config.threads }).clone())
     }
 
+    /// A message that may name the files beside the library, without their folder.
+    pub(super) fn without_folder(&self, message: &str) -> String {
+        let folder = self.path.parent().map(|folder| format!("{}/", folder.display()));
+        folder.map_or_else(|| message.to_owned(), |folder| message.replace(&folder, ""))
+    }
+
     /// The library where `config.rs`, which this room does not know, finds it.
     #[cfg(test)]
     pub(super) fn installed() -> Self {

@@ -76,7 +76,7 @@ pub(super) fn load(library: &Library, source: &Source, options: &Options) -> Res
     let mut no_device = None;
     for &target in &options.targets {
         let builder = builder(library, options).map_err(|error| invalid(error.to_string()))?;
-        let reason = |error: ort::Error| without_paths(&error.to_string(), source);
+        let reason = |error: ort::Error| library.without_folder(&without_paths(&error.to_string(), source));
         // A device may turn out not to be there, or to be full, only when the model comes.
         let sessions = match device::register(builder, target).map(|builder| commit(&builder, source, target, options))
         {

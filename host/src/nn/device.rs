@@ -1,5 +1,7 @@
 //! Which device a model runs on: the manifest's wish, resolved in the server's order, and never silently another one.
 
+use std::sync::{Mutex, PoisonError};
+
 use ort::ep::{self, ExecutionProvider};
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::builder::SessionBuilder;
@@ -62,6 +64,23 @@ pub(super) fn offered(configured: &[String]) -> Vec<String> {
         here
     });
     offered
+}
+
+/// Says why a model goes on to the next device; once for each reason, as most are the same for all models.
+pub(super) fn passed_over(model: &str, target: Target, reason: &str) {
+    /// Reasons that are remembered.
+    const MAX_REASONS: usize = 32;
+    static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    let told = format!("{target}: {reason}");
+    if said.contains(&told) {
+        return;
+    }
+    tracing::info!(model, "{told}; this model and others like it run on the next device of onnxruntime.devices");
+    if said.len() >= MAX_REASONS {
+        said.clear();
+    }
+    said.push(told);
 }
 
 /// Registers the execution provider; one that cannot be had is an error, not a silent fall-back to the CPU.

@@ -83,12 +83,11 @@ pub(super) fn load(library: &Library, source: &Source, options: &Options) -> Res
             Ok(Ok(sessions)) => sessions,
             Ok(Err(error)) if !target.has_own_memory() => return Err(invalid(reason(error))),
             Ok(Err(error)) | Err(error) => {
-                let (model, device) = (options.model.clone(), target.to_string());
-                let error = NnError::Device { model, device, reason: reason(error) };
+                let (model, device, reason) = (options.model.clone(), target.to_string(), reason(error));
                 if options.targets.len() > 1 {
-                    tracing::info!(%error, "trying the next device");
+                    device::passed_over(&model, target, &reason);
                 }
-                no_device = Some(error);
+                no_device = Some(NnError::Device { model, device, reason });
                 continue;
             }
         };

@@ -1,14 +1,15 @@
 # Everything sets itself up: `make demo` and `make test` work on a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench lint build examples fixtures models resnet50 setup clean
+.PHONY: help demo test test-gpu bench lint build examples fixtures models resnet50 setup clean
 
 examples := examples/wasm-models
 fixtures := tests/fixtures/guests
 minilm := $(examples)/sentences/model
+gpu_libraries = "$${NOCTI_HOME:-$${XDG_CACHE_HOME:-$$HOME/.cache}/nocti}"/onnxruntime-gpu/*/libonnxruntime.so
 python = "$${NOCTI_HOME:-$${XDG_CACHE_HOME:-$$HOME/.cache}/nocti}/python/bin/python"
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: setup examples models build ## Start a host, deploy the examples, call them, stop it; KEEP=1 leaves it up
 	KEEP=$(KEEP) scripts/demo
@@ -16,6 +17,11 @@ demo: setup examples models build ## Start a host, deploy the examples, call the
 test: setup examples fixtures models build ## Run all tests
 	cargo test --workspace --locked --manifest-path $(examples)/Cargo.toml
 	cargo test --workspace --locked
+
+test-gpu: setup examples fixtures models ## Run the tests that need an NVIDIA GPU (CUDA 13, cuDNN 9); they fail where there is none
+	scripts/setup onnxruntime_gpu
+	NOCTI_ONNXRUNTIME_LIBRARY=$${NOCTI_ONNXRUNTIME_LIBRARY:-$$(ls -v $(gpu_libraries) | tail -1)} \
+	    cargo test --workspace --locked --features nocti-tests/gpu --test gpu
 
 bench: setup fixtures models resnet50 build ## Measure beside a server written by hand, see bench/README.md; BENCH="--only cnn" for some
 	cargo build --release --locked -p nocti -p nocti-bench

@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod device;
 pub mod graph;
+pub mod held;
 pub mod job;
 pub mod library;
 pub mod load;

@@ -203,6 +203,7 @@ async fn the_status_shows_what_is_in_memory_and_how_it_came_there() {
         json!({
             "function": function, "version": "1.0.0", "kind": kind, "state": "stored",
             "instances": {"idle": 0, "busy": 0}, "requests": 0, "cold_starts": 0, "last_cold_start_ms": null,
+            "models": [],
         })
     };
     assert_eq!(before["functions"], json!([stored("misbehave", "typed"), stored("scalar", "model-only")]));
@@ -219,6 +220,9 @@ async fn the_status_shows_what_is_in_memory_and_how_it_came_there() {
     assert_eq!((&typed["requests"], &typed["cold_starts"]), (&json!(1), &json!(1)));
     assert!(typed["last_cold_start_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{typed}");
     assert_eq!((&model["state"], &model["requests"]), (&json!("loaded"), &json!(2)));
+    let device = &after["sessions"][0]["device"];
+    assert_eq!(model["models"], json!([{"name": "scalar", "device": device, "batching": "impossible"}]));
+    assert_eq!(typed["models"], json!([]), "it has none");
     let size = std::fs::metadata(fixture_model("scalar.onnx")).expect("it is there").len();
     let session = &after["sessions"][0];
     let expected = [

@@ -1,4 +1,6 @@
-//! `GET /api/status`: which versions are in memory, with how many instances, and which sessions.
+//! `GET /api/status`: which versions are in memory, with how many instances, on which devices, and which sessions.
+
+use std::sync::Arc;
 
 use http::{Response, StatusCode};
 use serde::Serialize;
@@ -7,8 +9,8 @@ use crate::host::Host;
 use crate::http::body::Body;
 use crate::http::respond;
 use crate::lifecycle::{self, State, VersionStatus};
-use crate::nn::graph::SessionInfo;
 use crate::nn::session::Batching;
+use crate::nn::{self, graph::SessionInfo};
 use crate::registry::catalog::Version;
 use crate::registry::revision::FunctionKind;
 
@@ -30,6 +32,17 @@ struct FunctionStatus {
     requests: u64,
     cold_starts: u64,
     last_cold_start_ms: Option<f64>,
+    /// While the version is in memory.
+    models: Vec<ModelStatus>,
+}
+
+/// Where a version's model really runs.
+#[derive(Serialize)]
+struct ModelStatus {
+    name: String,
+    device: String,
+    /// Whether requests share runs.
+    batching: Batching,
 }
 
 #[derive(Serialize)]
@@ -86,6 +99,7 @@ pub(crate) fn status(host: &Host) -> Response<Body> {
                 last_cold_start_ms: status
                     .and_then(|status| status.last_cold_start)
                     .map(|took| took.as_micros() as f64 / 1000.0),
+                models: models(host, version),
             });
         }
     }
@@ -97,6 +111,17 @@ pub(crate) fn status(host: &Host) -> Response<Body> {
     };
     let uptime_s = host.started_at.elapsed().as_secs();
     respond::json(StatusCode::OK, &StatusBody { uptime_s, functions, sessions, memory })
+}
+
+fn models(host: &Host, version: &Version) -> Vec<ModelStatus> {
+    let Some(live) = host.lifecycle.models(&version.digest) else { return Vec::new() };
+    let named = version.manifest.models.iter().filter_map(|model| live.get_key_value(model.name.as_str()));
+    let status = |(name, model): (&String, &Arc<nn::Model>)| ModelStatus {
+        name: name.clone(),
+        device: model.session().device().to_string(),
+        batching: model.session().batching(),
+    };
+    named.map(status).collect()
 }
 
 fn session_status(info: &SessionInfo, known: &[VersionStatus]) -> SessionStatus {

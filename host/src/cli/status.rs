@@ -27,6 +27,13 @@ struct Function {
     requests: Option<u64>,
     cold_starts: Option<u64>,
     last_cold_start_ms: Option<f64>,
+    models: Vec<Model>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Model {
+    device: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -76,8 +83,18 @@ fn text(status: &Status) -> String {
     if status.functions.is_empty() {
         return text + "\nnothing is deployed\n";
     }
-    let headings =
-        ["FUNCTION", "VERSION", "KIND", "STATE", "IDLE", "BUSY", "REQUESTS", "COLD STARTS", "LAST COLD START"];
+    let headings = [
+        "FUNCTION",
+        "VERSION",
+        "KIND",
+        "STATE",
+        "DEVICE",
+        "IDLE",
+        "BUSY",
+        "REQUESTS",
+        "COLD STARTS",
+        "LAST COLD START",
+    ];
     let mut functions = Table::new(headings);
     for function in &status.functions {
         let instances = function.instances.as_ref();
@@ -87,6 +104,7 @@ fn text(status: &Status) -> String {
             function.version.clone(),
             function.kind.clone(),
             function.state.clone(),
+            devices(&function.models),
             number(instances.map(|instances| instances.idle)),
             number(instances.map(|instances| instances.busy)),
             number(function.requests),
@@ -117,6 +135,14 @@ fn text(status: &Status) -> String {
     text + "\n" + &sessions.text(0)
 }
 
+/// Each device that a model runs on; none while nothing is in memory.
+fn devices(models: &[Model]) -> String {
+    let mut devices: Vec<&str> = models.iter().map(|model| model.device.as_str()).collect();
+    devices.sort_unstable();
+    devices.dedup();
+    or_dash((!devices.is_empty()).then(|| devices.join(", ")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -125,7 +151,8 @@ mod tests {
     fn a_whole_status() {
         let status = r#"{"uptime_s":65,"functions":[
             {"function":"digits","version":"1.0.0","kind":"typed","state":"warm","instances":{"idle":2,"busy":0},
-             "requests":7,"cold_starts":1,"last_cold_start_ms":12.345},
+             "requests":7,"cold_starts":1,"last_cold_start_ms":12.345,
+             "models":[{"name":"b","device":"cuda:0"},{"name":"a","device":"cpu"},{"name":"c","device":"cpu"}]},
             {"function":"iris","version":"1","kind":"model-only","state":"stored"}],
             "sessions":[{"model":"digits","sha256":"0123456789abcdef","device":"cpu","batching":"rows_interact",
              "runs":5,"requests":7,"queued":0,"size_bytes":40842,"refs":1}],
@@ -133,9 +160,9 @@ mod tests {
         let expected = "\
 up 1m 05s, memory 50.0 MiB, models 39.9 KiB
 
-FUNCTION  VERSION  KIND        STATE   IDLE  BUSY  REQUESTS  COLD STARTS  LAST COLD START
-digits    1.0.0    typed       warm    2     0     7         1            12.3 ms
-iris      1        model-only  stored  -     -     -         -            -
+FUNCTION  VERSION  KIND        STATE   DEVICE       IDLE  BUSY  REQUESTS  COLD STARTS  LAST COLD START
+digits    1.0.0    typed       warm    cpu, cuda:0  2     0     7         1            12.3 ms
+iris      1        model-only  stored  -            -     -     -         -            -
 
 SESSION  SHA256        DEVICE  BATCHING       RUNS  REQUESTS  QUEUED  SIZE      USED BY
 digits   0123456789ab  cpu     rows interact  5     7         0       39.9 KiB  1

@@ -1,6 +1,9 @@
 //! Which device a model runs on: the manifest's wish, resolved in the server's order, and never silently another one.
 
+use std::sync::{Mutex, PoisonError};
+
 use ort::ep::{self, ExecutionProvider};
+use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 use ort::session::builder::SessionBuilder;
 
 use crate::registry::device::Device;
@@ -18,6 +21,22 @@ impl std::fmt::Display for Target {
             Self::Cpu => f.write_str("cpu"),
             Self::Cuda { index } => write!(f, "cuda:{index}"),
         }
+    }
+}
+
+impl Target {
+    /// Whether its memory is apart from the host's, so that it pays to leave outputs there.
+    pub(super) fn has_own_memory(self) -> bool {
+        matches!(self, Self::Cuda { .. })
+    }
+
+    /// The memory that outputs which stay on the device are written to.
+    pub(super) fn memory(self) -> ort::Result<MemoryInfo<'static>> {
+        let (device, index) = match self {
+            Self::Cpu => (AllocationDevice::CPU, 0),
+            Self::Cuda { index } => (AllocationDevice::CUDA, index),
+        };
+        MemoryInfo::new(device, index, AllocatorType::Device, MemoryType::Default)
     }
 }
 
@@ -47,13 +66,31 @@ pub(super) fn offered(configured: &[String]) -> Vec<String> {
     offered
 }
 
+/// Says why a model goes on to the next device; once for each reason, as most are the same for all models.
+pub(super) fn passed_over(model: &str, target: Target, reason: &str) {
+    /// Reasons that are remembered.
+    const MAX_REASONS: usize = 32;
+    static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    let told = format!("{target}: {reason}");
+    if said.contains(&told) {
+        return;
+    }
+    tracing::info!(model, "{told}; this model and others like it run on the next device of onnxruntime.devices");
+    if said.len() >= MAX_REASONS {
+        said.clear();
+    }
+    said.push(told);
+}
+
 /// Registers the execution provider; one that cannot be had is an error, not a silent fall-back to the CPU.
-pub(super) fn register(builder: SessionBuilder, target: Target) -> Result<SessionBuilder, String> {
+pub(super) fn register(builder: SessionBuilder, target: Target) -> ort::Result<SessionBuilder> {
     match target {
         Target::Cpu => Ok(builder),
-        Target::Cuda { index } => builder
-            .with_execution_providers([ep::CUDA::default().with_device_id(index).build().error_on_failure()])
-            .map_err(|error| error.to_string()),
+        Target::Cuda { index } => {
+            let cuda = ep::CUDA::default().with_device_id(index).build().error_on_failure();
+            Ok(builder.with_execution_providers([cuda])?)
+        }
     }
 }
 

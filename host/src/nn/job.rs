@@ -10,6 +10,7 @@ use ort::session::RunOptions;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::held::{AnyTensor, Held};
 use super::queue::{JobId, LaneId};
 use super::run::RunError;
 use super::session::Session;
@@ -27,12 +28,30 @@ pub(super) struct Job {
     /// They were checked against the model.
     pub(super) inputs: Inputs,
     pub(super) queued_at: Instant,
-    answer: oneshot::Sender<Result<Outputs, RunError>>,
+    pub(super) wish: Wish,
 }
 
+/// Where the caller wants the outputs.
+#[derive(Debug)]
+pub(super) enum Wish {
+    /// In the host's memory.
+    Host(Answer<Outputs>),
+    /// On the device, if the job has a run of its own.
+    Kept {
+        /// Inputs beside [`Job::inputs`], which lie there already.
+        held: Vec<(String, Held)>,
+        answer: Answer<KeptOutputs>,
+    },
+}
+
+/// Outputs of which some lie on a device.
+pub type KeptOutputs = Vec<(String, AnyTensor)>;
+
+pub(super) type Answer<T> = oneshot::Sender<Result<T, RunError>>;
+
 /// What the caller waits with.
-pub(super) struct Ticket {
-    answer: oneshot::Receiver<Result<Outputs, RunError>>,
+pub(super) struct Ticket<T> {
+    answer: oneshot::Receiver<Result<T, RunError>>,
     session: Arc<Session>,
     lane: LaneId,
     id: JobId,
@@ -40,27 +59,49 @@ pub(super) struct Ticket {
 }
 
 impl Job {
-    pub(super) fn new(session: &Arc<Session>, lane: LaneId, id: JobId, inputs: Inputs, now: Instant) -> (Self, Ticket) {
-        let (sender, receiver) = oneshot::channel();
-        let ticket = Ticket { answer: receiver, session: Arc::clone(session), lane, id, answered: false };
-        (Self { inputs, queued_at: now, answer: sender }, ticket)
+    pub(super) fn new(inputs: Inputs, wish: Wish, now: Instant) -> Self {
+        Self { inputs, queued_at: now, wish }
     }
 
-    /// The caller may have gone in the meantime; then nobody misses the answer.
+    /// Whether others may be in its run: what they would put together lies in the host's memory.
+    pub(super) fn may_share(&self) -> bool {
+        match &self.wish {
+            Wish::Host(_) => true,
+            Wish::Kept { held, .. } => held.is_empty(),
+        }
+    }
+
+    /// Outputs in the host's memory, or why there are none. The caller may have gone in the meantime; then nobody misses
+    /// the answer.
     pub(super) fn answer(self, outputs: Result<Outputs, RunError>) {
-        let _ = self.answer.send(outputs);
+        match self.wish {
+            Wish::Host(answer) => drop(answer.send(outputs)),
+            Wish::Kept { answer, .. } => {
+                let kept = |outputs: Outputs| outputs.into_iter().map(|(name, output)| (name, output.into())).collect();
+                drop(answer.send(outputs.map(kept)));
+            }
+        }
     }
 }
 
-impl Ticket {
-    pub(super) async fn outputs(mut self) -> Result<Outputs, RunError> {
+impl<T> Ticket<T> {
+    pub(super) fn new(
+        session: &Arc<Session>,
+        lane: LaneId,
+        id: JobId,
+        answer: oneshot::Receiver<Result<T, RunError>>,
+    ) -> Self {
+        Self { answer, session: Arc::clone(session), lane, id, answered: false }
+    }
+
+    pub(super) async fn outputs(mut self) -> Result<T, RunError> {
         let answer = (&mut self.answer).await;
         self.answered = true;
         answer.unwrap_or(Err(RunError::Ended))
     }
 }
 
-impl Drop for Ticket {
+impl<T> Drop for Ticket<T> {
     fn drop(&mut self) {
         if !self.answered {
             self.session.give_up(self.lane, self.id);

@@ -87,6 +87,25 @@ impl Library {
         Ok(opened.insert(Self { environment, path: absolute, threads: config.threads }).clone())
     }
 
+    /// A message that may name the files beside the library, without their folder.
+    pub(super) fn without_folder(&self, message: &str) -> String {
+        let folder = self.path.parent().map(|folder| format!("{}/", folder.display()));
+        folder.map_or_else(|| message.to_owned(), |folder| message.replace(&folder, ""))
+    }
+
+    /// The library where `config.rs`, which this room does not know, finds it.
+    #[cfg(test)]
+    pub(super) fn installed() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "a test has no configuration")]
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let folder = variable("NOCTI_HOME")
+            .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache + "/nocti"))
+            .or_else(|| variable("HOME").map(|home| home + "/.cache/nocti"));
+        let library = variable("NOCTI_ONNXRUNTIME_LIBRARY").unwrap_or_default();
+        let config = Config { library, ..Config::default() };
+        Self::open(&config, folder.as_deref().map(Path::new)).unwrap_or_else(|error| panic!("{error}"))
+    }
+
     /// Whether all sessions use the same threads.
     pub(super) fn shares_threads(&self) -> bool {
         self.threads > 0

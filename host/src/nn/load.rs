@@ -76,19 +76,21 @@ pub(super) fn load(library: &Library, source: &Source, options: &Options) -> Res
     let mut no_device = None;
     for &target in &options.targets {
         let builder = builder(library, options).map_err(|error| invalid(error.to_string()))?;
-        let builder = match device::register(builder, target) {
-            Ok(builder) => builder,
-            Err(reason) => {
-                let error = NnError::Device { model: options.model.clone(), device: target.to_string(), reason };
+        let reason = |error: ort::Error| library.without_folder(&without_paths(&error.to_string(), source));
+        // A device may turn out not to be there, or to be full, only when the model comes.
+        let sessions = match device::register(builder, target).map(|builder| commit(&builder, source, target, options))
+        {
+            Ok(Ok(sessions)) => sessions,
+            Ok(Err(error)) if !target.has_own_memory() => return Err(invalid(reason(error))),
+            Ok(Err(error)) | Err(error) => {
+                let (model, device, reason) = (options.model.clone(), target.to_string(), reason(error));
                 if options.targets.len() > 1 {
-                    tracing::info!(%error, "trying the next device");
+                    device::passed_over(&model, target, &reason);
                 }
-                no_device = Some(error);
+                no_device = Some(NnError::Device { model, device, reason });
                 continue;
             }
         };
-        let sessions = commit(builder, source, target, options);
-        let sessions = sessions.map_err(|error| invalid(without_paths(&error.to_string(), source)))?;
         let first = sessions.first().expect("at least one");
         let facts = facts(first, target, size_bytes(source).map_err(invalid)?, structure).map_err(invalid)?;
         return Ok((sessions, facts));
@@ -97,7 +99,12 @@ pub(super) fn load(library: &Library, source: &Source, options: &Options) -> Res
 }
 
 /// The sessions, of which those on the CPU share one copy of the weights.
-fn commit(builder: SessionBuilder, source: &Source, target: Target, options: &Options) -> ort::Result<Vec<OrtSession>> {
+fn commit(
+    builder: &SessionBuilder,
+    source: &Source,
+    target: Target,
+    options: &Options,
+) -> ort::Result<Vec<OrtSession>> {
     let commit = |builder: &mut SessionBuilder| match source {
         Source::File(path) => builder.commit_from_file(path),
         Source::Memory(bytes) => builder.commit_from_memory(bytes),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::NnError;
-use super::job::{Inputs, Outputs};
+use super::held::{AnyTensor, Shaped};
+use super::job::{Inputs, KeptOutputs, Outputs};
 use super::queue::LaneId;
 use super::session::{Policy, Session};
 use crate::tensor::{Signature, TensorSpec};
@@ -30,6 +31,27 @@ impl Model {
         self.session.compute(self.lane, self.policy, inputs).await.map_err(|error| error.of(&self.name))
     }
 
+    /// The same for inputs that may lie on a device, and with outputs that stay on the model's until they are read.
+    /// Inputs that lie there as well go in as they are; from any other device they come through the host's memory.
+    pub async fn compute_keeping(&self, mut inputs: Vec<(String, AnyTensor)>) -> Result<KeptOutputs, NnError> {
+        let device = self.session.device();
+        for (_, input) in &mut inputs {
+            if let AnyTensor::Held(held) = input
+                && (held.device() != device || !device.has_own_memory())
+            {
+                *input = AnyTensor::Host(held.fetch().await?);
+            }
+        }
+        if device.has_own_memory() {
+            let inputs = self.fit(inputs)?;
+            let outputs = self.session.compute_keeping(self.lane, self.policy, inputs).await;
+            return outputs.map_err(|error| error.of(&self.name));
+        }
+        let on_host = |(name, input): (String, AnyTensor)| (name, input.on_host().expect("all others were fetched"));
+        let outputs = self.compute(inputs.into_iter().map(on_host).collect()).await?;
+        Ok(outputs.into_iter().map(|(name, output)| (name, output.into())).collect())
+    }
+
     /// Inputs and outputs as the model declares them.
     pub fn signature(&self) -> &Signature {
         self.session.signature()
@@ -41,7 +63,7 @@ impl Model {
     }
 
     /// The inputs in the model's order, if they are the model's.
-    fn fit(&self, mut inputs: Inputs) -> Result<Inputs, NnError> {
+    fn fit<T: Shaped>(&self, mut inputs: Vec<(String, T)>) -> Result<Vec<(String, T)>, NnError> {
         let required = &self.signature().inputs;
         for (at, (name, _)) in inputs.iter().enumerate() {
             if inputs[..at].iter().any(|(earlier, _)| earlier == name) {

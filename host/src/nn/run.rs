@@ -1,11 +1,15 @@
 //! One run of a model on the thread that asks for it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use ort::ErrorCode;
 use ort::session::{RunOptions, Session as OrtSession};
 
-use super::job::{Inputs, Outputs};
+use super::device::Target;
+use super::held::{AnyTensor, Held};
+use super::job::{Inputs, KeptOutputs, Outputs};
+use super::session::Session;
 use super::{NnError, value};
 use crate::tensor::Tensor;
 
@@ -28,7 +32,22 @@ pub(super) fn run(
     inputs: &Inputs,
     options: Option<&RunOptions>,
 ) -> Result<Outputs, RunError> {
-    catch_unwind(AssertUnwindSafe(|| run_unguarded(session, inputs, options))).unwrap_or_else(|_| {
+    guarded(|| run_unguarded(session, inputs, options))
+}
+
+/// The same, but outputs stay on the device of `owner`, whose ONNX Runtime session this is, and so may `held` inputs.
+pub(super) fn run_keeping(
+    session: &mut OrtSession,
+    inputs: &Inputs,
+    held: &[(String, Held)],
+    owner: &Arc<Session>,
+    options: &RunOptions,
+) -> Result<KeptOutputs, RunError> {
+    guarded(|| run_bound(session, inputs, held, owner, options))
+}
+
+fn guarded<T>(run: impl FnOnce() -> Result<T, RunError>) -> Result<T, RunError> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
         tracing::error!("a run panicked");
         Err(RunError::Failed("the run broke off; the host's log says more".into()))
     })
@@ -52,6 +71,43 @@ fn run_unguarded(session: &mut OrtSession, inputs: &Inputs, options: Option<&Run
         .map(take)
         .collect::<Result<_, _>>()
         .map_err(RunError::Tensor)
+}
+
+fn run_bound(
+    session: &mut OrtSession,
+    inputs: &Inputs,
+    held: &[(String, Held)],
+    owner: &Arc<Session>,
+    options: &RunOptions,
+) -> Result<KeptOutputs, RunError> {
+    let failed = |error: ort::Error| run_error(&error);
+    // A binding of its own for each run: one that is used again writes where the last run's outputs are.
+    let mut binding = session.create_binding().map_err(failed)?;
+    for (name, tensor) in inputs {
+        let value = value::copied_to_ort(name, tensor).map_err(RunError::Tensor)?;
+        binding.bind_input(name, &value).map_err(failed)?;
+    }
+    for (name, tensor) in held {
+        binding.bind_input(name, tensor.value()).map_err(failed)?;
+    }
+    let (device, host) = (owner.device().memory().map_err(failed)?, Target::Cpu.memory().map_err(failed)?);
+    for spec in &owner.signature().outputs {
+        let memory = if Held::can_be(spec.datatype) { &device } else { &host };
+        binding.bind_output_to_device(&spec.name, memory).map_err(failed)?;
+    }
+    binding.synchronize_inputs().map_err(failed)?;
+    let outputs = session.run_binding_with_options(&binding, options).map_err(failed)?;
+    let keep = |(name, output): (&str, _)| {
+        let refused = |reason| RunError::Tensor(NnError::Unsupported(format!("output '{name}' {reason}")));
+        let (datatype, _) = value::kind(&output).map_err(refused)?;
+        let output = if Held::can_be(datatype) {
+            AnyTensor::Held(Held::new(output, owner).map_err(refused)?)
+        } else {
+            AnyTensor::Host(value::from_ort(name, output, &[]).map_err(RunError::Tensor)?)
+        };
+        Ok((name.to_owned(), output))
+    };
+    outputs.into_iter().map(keep).collect()
 }
 
 /// ONNX Runtime finds some mistakes of the caller's only on the way, and says so by its code.

@@ -14,12 +14,14 @@ use std::time::Duration;
 
 use ort::session::{RunOptions, Session as OrtSession};
 use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::NnError;
 use super::batch;
 use super::device::Target;
-use super::job::{Flights, Inputs, Job, Outputs, Ticket};
+use super::held::AnyTensor;
+use super::job::{Flights, Inputs, Job, KeptOutputs, Outputs, Ticket, Wish};
 use super::library::Library;
 use super::load::{self, Facts, Options, Source};
 use super::queue::{JobId, LaneId, Queue, Waiting};
@@ -76,7 +78,7 @@ pub enum Batching {
 enum Entered {
     /// It runs here and now.
     Here(Turn, Inputs),
-    Queued(Ticket),
+    Queued(Ticket<Outputs>),
 }
 
 /// How a caller wants its jobs to be run.
@@ -157,6 +159,27 @@ impl Session {
         }
     }
 
+    /// The same, with outputs that stay on the device if the run is nobody else's. Inputs that lie on a device lie on this
+    /// session's.
+    pub(super) async fn compute_keeping(
+        self: &Arc<Self>,
+        lane: LaneId,
+        policy: Policy,
+        inputs: Vec<(String, AnyTensor)>,
+    ) -> Result<KeptOutputs, RunError> {
+        let (mut lent, mut held) = (Vec::new(), Vec::new());
+        for (name, input) in inputs {
+            match input {
+                AnyTensor::Host(tensor) => lent.push((name, tensor)),
+                AnyTensor::Held(tensor) => held.push((name, tensor)),
+            }
+        }
+        let (answer, receiver) = oneshot::channel();
+        let job = Job::new(lent, Wish::Kept { held, answer }, Instant::now());
+        let id = self.queue(self.state(), lane, policy, job);
+        Ticket::new(self, lane, id, receiver).outputs().await
+    }
+
     fn enter(self: &Arc<Self>, lane: LaneId, policy: Policy, shape: Option<u64>, inputs: Inputs) -> Entered {
         let mut state = self.state();
         let at_once =
@@ -164,13 +187,19 @@ impl Session {
         if at_once && let Some(ort) = state.idle.pop() {
             return Entered::Here(Turn::new(self, ort), inputs);
         }
-        let shared = matches!(state.batching, Batching::Untried | Batching::On) && policy.max_rows > 1;
-        let sharing = if shared { batch::sharing(&inputs, policy.max_rows, &self.hasher) } else { None };
-        let now = Instant::now();
-        let ripe_at = if sharing.is_some() { now + policy.max_delay } else { now };
+        let (answer, receiver) = oneshot::channel();
+        let id = self.queue(state, lane, policy, Job::new(inputs, Wish::Host(answer), Instant::now()));
+        Entered::Queued(Ticket::new(self, lane, id, receiver))
+    }
+
+    /// Whoever gets the id answers for it: it is to be [given up](Self::give_up) if nobody waits any more.
+    fn queue(self: &Arc<Self>, mut state: MutexGuard<'_, State>, lane: LaneId, policy: Policy, job: Job) -> JobId {
+        let shared =
+            matches!(state.batching, Batching::Untried | Batching::On) && policy.max_rows > 1 && job.may_share();
+        let sharing = if shared { batch::sharing(&job.inputs, policy.max_rows, &self.hasher) } else { None };
+        let ripe_at = if sharing.is_some() { job.queued_at + policy.max_delay } else { job.queued_at };
         let id = JobId(state.next_job);
         state.next_job += 1;
-        let (job, ticket) = Job::new(self, lane, id, inputs, now);
         state.queue.push(lane, Waiting { id, sharing, ripe_at, job });
         let turn = state.idle.pop().map(|ort| Turn::new(self, ort));
         drop(state);
@@ -178,7 +207,7 @@ impl Session {
             Some(turn) => turn.work_elsewhere(),
             None => self.company.notify_all(),
         }
-        Entered::Queued(ticket)
+        id
     }
 
     /// A caller has gone: its job leaves the queue, or ends with the others of its run.

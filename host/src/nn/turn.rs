@@ -6,9 +6,9 @@ use ort::session::{RunOptions, Session as OrtSession};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use super::job::{Inputs, Job, Outputs};
+use super::job::{Answer, Inputs, Job, KeptOutputs, Outputs, Wish};
 use super::queue::{JobId, Next, Waiting};
-use super::run::{RunError, run};
+use super::run::{self, RunError, run};
 use super::session::{Batching, Session};
 use super::{batch, trial};
 
@@ -45,9 +45,7 @@ impl Turn {
     fn work(mut self) {
         while let Ok(options) = RunOptions::new().map(Arc::new) {
             let Some(jobs) = self.next(&options) else { return };
-            for (job, outputs) in self.serve(jobs, &options) {
-                job.answer(outputs);
-            }
+            self.serve(jobs, &options).into_iter().for_each(Reply::send);
             if self.ort.is_none() {
                 return;
             }
@@ -81,25 +79,23 @@ impl Turn {
     }
 
     /// Runs the jobs together, or one by one where that is not to be or fails: one bad job never fails its neighbours. What
-    /// is returned is still to be answered.
-    fn serve(&mut self, jobs: Vec<Waiting<Job>>, options: &Arc<RunOptions>) -> Vec<Answered> {
+    /// is returned is still to be sent.
+    fn serve(&mut self, jobs: Vec<Waiting<Job>>, options: &Arc<RunOptions>) -> Vec<Reply> {
         let ids = ids(&jobs);
-        let answered = match jobs.as_slice() {
-            [Waiting { job, .. }] => {
-                let outputs = self.timed(1, self.session.shape(&job.inputs), &job.inputs, options);
-                jobs.into_iter().map(|waiting| waiting.job).zip([outputs]).collect()
+        let together = if jobs.len() > 1 { self.run_together(&jobs, options) } else { None };
+        let replies = match together {
+            Some(outputs) => {
+                let jobs = jobs.into_iter().map(|waiting| waiting.job);
+                jobs.zip(outputs).map(|(job, outputs)| Reply::Host(job, Ok(outputs))).collect()
             }
-            several @ [_, _, ..] => match self.run_together(several, options) {
-                Some(outputs) => jobs.into_iter().map(|waiting| waiting.job).zip(outputs.into_iter().map(Ok)).collect(),
-                None => {
-                    jobs.into_iter().for_each(|waiting| self.run_alone(waiting));
-                    Vec::new()
-                }
-            },
-            [] => Vec::new(),
+            None if jobs.len() > 1 => {
+                jobs.into_iter().for_each(|waiting| self.run_alone(waiting));
+                Vec::new()
+            }
+            None => jobs.into_iter().map(|waiting| self.run_one(waiting.job, options)).collect(),
         };
         self.finish(&ids);
-        answered
+        replies
     }
 
     /// The jobs were run. If nothing waits the session goes back, before they are answered: who has an answer often asks
@@ -109,6 +105,22 @@ impl Turn {
         state.flights.end(ids);
         if state.queue.is_empty() {
             state.idle.extend(self.ort.take());
+        }
+    }
+
+    /// One job in a run of its own.
+    fn run_one(&mut self, job: Job, options: &RunOptions) -> Reply {
+        match job.wish {
+            Wish::Kept { held, answer } => {
+                let (started, session) = (Instant::now(), Arc::clone(&self.session));
+                let outputs = run::run_keeping(self.ort(), &job.inputs, &held, &session, options);
+                session.ran(1, None, started.elapsed());
+                Reply::Kept(answer, outputs)
+            }
+            Wish::Host(_) => {
+                let outputs = self.timed(1, self.session.shape(&job.inputs), &job.inputs, options);
+                Reply::Host(job, outputs)
+            }
         }
     }
 
@@ -148,14 +160,19 @@ impl Turn {
 
     /// One job of a batch, in a run of its own.
     fn run_alone(&mut self, Waiting { id, job, .. }: Waiting<Job>) {
-        let outputs = match RunOptions::new().map(Arc::new) {
+        match RunOptions::new().map(Arc::new) {
             // Its caller has gone.
-            Ok(options) if !self.session.state().flights.alone(id, &options) => return,
-            Ok(options) => self.timed(1, self.session.shape(&job.inputs), &job.inputs, &options),
-            Err(error) => Err(RunError::Failed(error.to_string())),
-        };
-        self.session.state().flights.end(&[id]);
-        job.answer(outputs);
+            Ok(options) if !self.session.state().flights.alone(id, &options) => {}
+            Ok(options) => {
+                let reply = self.run_one(job, &options);
+                self.session.state().flights.end(&[id]);
+                reply.send();
+            }
+            Err(error) => {
+                self.session.state().flights.end(&[id]);
+                job.answer(Err(RunError::Failed(error.to_string())));
+            }
+        }
     }
 
     fn timed(
@@ -190,8 +207,21 @@ impl Drop for Turn {
     }
 }
 
-/// A job and what it is to be answered.
-type Answered = (Job, Result<Outputs, RunError>);
+/// What a job is to be answered.
+enum Reply {
+    Host(Job, Result<Outputs, RunError>),
+    Kept(Answer<KeptOutputs>, Result<KeptOutputs, RunError>),
+}
+
+impl Reply {
+    fn send(self) {
+        match self {
+            Self::Host(job, outputs) => job.answer(outputs),
+            // The caller may have gone in the meantime; then nobody misses the answer.
+            Self::Kept(answer, outputs) => drop(answer.send(outputs)),
+        }
+    }
+}
 
 fn ids(jobs: &[Waiting<Job>]) -> Vec<JobId> {
     jobs.iter().map(|waiting| waiting.id).collect()

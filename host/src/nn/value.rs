@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use half::{bf16, f16};
+use ort::memory::Allocator;
 use ort::session::SessionInputValue;
 use ort::value::{
     DynTensor, DynTensorValueType, DynValue, Tensor as OrtTensor, TensorElementType, TensorRef, ValueType,
@@ -107,21 +108,38 @@ pub(super) fn to_ort<'t>(name: &str, tensor: &'t Tensor) -> Result<SessionInputV
     }
 }
 
+/// The tensor as an input value with memory of its own, which an output may go on using. A binding takes nothing that is
+/// lent: `ort` 2.0.0-rc.15 would copy it under a lock that it holds already.
+pub(super) fn copied_to_ort(name: &str, tensor: &Tensor) -> Result<DynValue, NnError> {
+    let tensor = aligned(tensor);
+    let refused = |why: String| NnError::InvalidInput(format!("input '{name}': the tensor was refused: {why}"));
+    let Storage::Fixed(bytes) = tensor.storage() else {
+        return match to_ort(name, &tensor)? {
+            SessionInputValue::Owned(text) => Ok(text),
+            SessionInputValue::View(_) | SessionInputValue::ViewMut(_) => Err(refused("it is only lent".into())),
+        };
+    };
+    macro_rules! copy {
+        ($element:ty) => {{
+            let elements = bytemuck::checked::try_cast_slice::<u8, $element>(bytes);
+            let elements = elements.map_err(|error| refused(error.to_string()))?;
+            let copy = OrtTensor::<$element>::new(&Allocator::default(), tensor.shape());
+            let mut copy = copy.map_err(|error| refused(error.to_string()))?;
+            moved(bytes.len());
+            copy.extract_tensor_mut().1.copy_from_slice(elements);
+            copy.into_dyn()
+        }};
+    }
+    Ok(with_element!(tensor.datatype(), copy, {
+        return Err(refused("a BYTES tensor has elements of fixed size".into()));
+    }))
+}
+
 /// An output value as a tensor that keeps the value's buffer alive. An output that is one of the inputs has that input's
 /// memory, which was only `lent` and must be copied.
 pub(super) fn from_ort(name: &str, value: DynValue, lent: &[Tensor]) -> Result<Tensor, NnError> {
     let refused = |reason: String| NnError::Unsupported(format!("output '{name}' {reason}"));
-    if !value.is_tensor() {
-        return Err(refused("is not a dense tensor".into()));
-    }
-    let (datatype, shape) = match value.dtype() {
-        ValueType::Tensor { ty, shape, .. } => {
-            let datatype = datatype(*ty).ok_or_else(|| refused(format!("has element type {ty}")))?;
-            let shape: Option<Vec<usize>> = shape.iter().map(|&dim| usize::try_from(dim).ok()).collect();
-            (datatype, shape.ok_or_else(|| refused("has a negative dimension".into()))?)
-        }
-        other => return Err(refused(format!("is no tensor but {other}"))),
-    };
+    let (datatype, shape) = kind(&value).map_err(refused)?;
     if datatype == Datatype::Bytes {
         let text = value.try_extract_strings();
         let (_, text) = text.map_err(|error| refused(format!("cannot be read: {error}")))?;
@@ -137,6 +155,26 @@ pub(super) fn from_ort(name: &str, value: DynValue, lent: &[Tensor]) -> Result<T
         Bytes::from_owner(buffer)
     };
     Tensor::fixed(datatype, shape, bytes).map_err(|error| refused(error.to_string()))
+}
+
+/// An output's element type and shape, or why it is no tensor.
+pub(super) fn kind(value: &DynValue) -> Result<(Datatype, Vec<usize>), String> {
+    if !value.is_tensor() {
+        return Err("is not a dense tensor".into());
+    }
+    match value.dtype() {
+        ValueType::Tensor { ty, shape, .. } => {
+            let datatype = datatype(*ty).ok_or_else(|| format!("has element type {ty}"))?;
+            let shape: Option<Vec<usize>> = shape.iter().map(|&dim| usize::try_from(dim).ok()).collect();
+            Ok((datatype, shape.ok_or("has a negative dimension")?))
+        }
+        other => Err(format!("is no tensor but {other}")),
+    }
+}
+
+/// Bytes of a tensor with elements of fixed size.
+pub(super) fn size_bytes(datatype: Datatype, shape: &[usize]) -> Option<usize> {
+    datatype.size_bytes()?.checked_mul(crate::tensor::element_count(shape)?)
 }
 
 fn overlaps(input: &Tensor, output: &[u8]) -> bool {
@@ -157,8 +195,7 @@ impl OutputBuffer {
         if !tensor.memory_info().is_cpu_accessible() {
             return Err("lies on a device".into());
         }
-        let length = datatype.size_bytes().zip(crate::tensor::element_count(shape));
-        let length = length.and_then(|(size, count)| count.checked_mul(size)).ok_or("has no size")?;
+        let length = size_bytes(datatype, shape).ok_or("has no size")?;
         Ok(Self { tensor, length })
     }
 }

@@ -13,9 +13,9 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
+use super::held::AnyTensor;
 use super::{Model, Models, NnError};
 use crate::registry::device::Device;
-use crate::tensor::Tensor;
 
 mod latest;
 mod older;
@@ -181,9 +181,9 @@ impl NnCtx<'_> {
 }
 
 impl Graph {
-    /// Runs the model; inputs go by their full names. All outputs are of types that `wasi:nn` has.
-    async fn compute(&self, inputs: Vec<(String, Tensor)>) -> Result<Vec<(String, Tensor)>, Fault> {
-        let outputs = self.0.compute(inputs).await?;
+    /// Runs the model; inputs go by their full names. Outputs stay on the model's device until they are read. All outputs are of types that `wasi:nn` has.
+    async fn compute(&self, inputs: Vec<(String, AnyTensor)>) -> Result<Vec<(String, AnyTensor)>, Fault> {
+        let outputs = self.0.compute_keeping(inputs).await?;
         match outputs.iter().find(|(_, output)| wasi_type(output.datatype()).is_none()) {
             Some((name, output)) => Err(NnError::Unsupported(format!(
                 "output '{name}' is of type {}, for which wasi:nn has no tensor type",

@@ -7,6 +7,7 @@ use super::exports::types;
 use super::instance::Bound;
 use super::state::State;
 use super::{Lease, RuntimeError};
+use crate::nn::held::{AnyTensor, Held};
 use crate::nn::wit::{GuestTensor, NnView, wasi_type};
 use crate::protocol::predict::{Parameter, PredictRequest};
 use crate::tensor::{Storage, Tensor, moved};
@@ -51,7 +52,10 @@ pub async fn ask(
         Ok(Err(types::Error::Internal(text))) => Err(RuntimeError::Internal(cut(text))),
     };
     lease.finish();
-    result
+    match result {
+        Ok(outputs) => outputs.fetched().await,
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether all inputs are of types that `wasi:nn` or the function's world has.
@@ -111,31 +115,47 @@ fn lower(state: &mut State, request: PredictRequest) -> Result<types::Request, R
     Ok(types::Request { id: request.id, inputs, parameters })
 }
 
-fn lift(
-    table: &mut ResourceTable,
-    outputs: Vec<(String, types::Value)>,
-) -> Result<Vec<(String, Tensor)>, RuntimeError> {
+/// A guest's answer.
+struct Lifted {
+    tensors: Vec<(String, Tensor)>,
+    /// Those that lie on a device, with their places among the others, in order.
+    held: Vec<(usize, String, Held)>,
+}
+
+impl Lifted {
+    /// All of it in the host's memory.
+    async fn fetched(self) -> Result<Vec<(String, Tensor)>, RuntimeError> {
+        let mut tensors = self.tensors;
+        for (place, name, held) in self.held {
+            let tensor = held.fetch().await.map_err(|error| RuntimeError::Host(error.to_string()))?;
+            tensors.insert(place, (name, tensor));
+        }
+        Ok(tensors)
+    }
+}
+
+fn lift(table: &mut ResourceTable, outputs: Vec<(String, types::Value)>) -> Result<Lifted, RuntimeError> {
     let mut tensors = Vec::with_capacity(outputs.len());
+    let mut held = Vec::new();
     let mut wrong = None;
-    for (name, value) in outputs {
+    for (place, (name, value)) in outputs.into_iter().enumerate() {
         // Every handle leaves the table, also after the first mistake.
         let tensor = match value {
             types::Value::Tensor(handle) => take(table, handle)?.into_tensor(),
             types::Value::Bytes(bytes) => {
                 // Out of the guest's memory, by the call.
                 moved(bytes.elements.iter().map(Vec::len).sum());
-                Tensor::variable(
-                    bytes.dimensions.iter().map(|&dim| dim as usize).collect(),
-                    bytes.elements.into_iter().map(Bytes::from).collect(),
-                )
+                let dimensions = bytes.dimensions.iter().map(|&dim| dim as usize).collect();
+                Tensor::variable(dimensions, bytes.elements.into_iter().map(Bytes::from).collect()).map(AnyTensor::from)
             }
         };
         match tensor {
-            Ok(tensor) => tensors.push((name, tensor)),
+            Ok(AnyTensor::Host(tensor)) => tensors.push((name, tensor)),
+            Ok(AnyTensor::Held(tensor)) => held.push((place, name, tensor)),
             Err(error) => wrong = Some(RuntimeError::BadAnswer(format!("output '{name}': {error}"))),
         }
     }
-    wrong.map_or(Ok(tensors), Err)
+    wrong.map_or(Ok(Lifted { tensors, held }), Err)
 }
 
 fn take(table: &mut ResourceTable, handle: Resource<GuestTensor>) -> Result<GuestTensor, RuntimeError> {

@@ -1,16 +1,6 @@
 use super::*;
-use crate::nn::library::{Config, Library};
+use crate::nn::library::Library;
 use ort::value::{Tensor, ValueType};
-
-/// Where `config.rs` finds the downloaded library, which this room does not know.
-fn library() -> Library {
-    #[expect(clippy::disallowed_methods, reason = "a test has no configuration")]
-    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let folder = variable("NOCTI_HOME")
-        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| cache.join("nocti")))
-        .or_else(|| variable("HOME").map(|home| home.join(".cache/nocti")));
-    Library::open(&Config::default(), folder.as_deref()).unwrap_or_else(|error| panic!("{error}"))
-}
 
 fn builder(library: &Library) -> SessionBuilder {
     let builder = Session::builder(&library.environment).unwrap();
@@ -34,7 +24,7 @@ fn scores(session: &mut Session) -> Vec<f32> {
 
 #[test]
 fn several_sessions_answer_as_a_plain_one_from_one_mapped_file_that_is_gone() {
-    let (library, parent) = (library(), tempfile::tempdir().unwrap());
+    let (library, parent) = (Library::installed(), tempfile::tempdir().unwrap());
     let model = repository("examples/wasm-models/digits/model/digits.onnx");
     let expected = scores(&mut builder(&library).commit_from_file(&model).unwrap());
     let weights = shared(&library, parent.path(), &model);
@@ -59,7 +49,7 @@ fn several_sessions_answer_as_a_plain_one_from_one_mapped_file_that_is_gone() {
 
 #[test]
 fn a_model_from_memory_shares_them_too() {
-    let (library, parent) = (library(), tempfile::tempdir().unwrap());
+    let (library, parent) = (Library::installed(), tempfile::tempdir().unwrap());
     let model = std::fs::read(repository("examples/wasm-models/digits/model/digits.onnx")).unwrap();
     let expected = scores(&mut builder(&library).commit_from_memory(&model).unwrap());
     let commit = |builder: &mut SessionBuilder| builder.commit_from_memory(&model);
@@ -69,7 +59,7 @@ fn a_model_from_memory_shares_them_too() {
 
 #[test]
 fn models_take_and_give_the_same_afterwards() {
-    let (library, parent) = (library(), tempfile::tempdir().unwrap());
+    let (library, parent) = (Library::installed(), tempfile::tempdir().unwrap());
     let shown = |outlets: &[ort::value::Outlet]| -> Vec<(String, ValueType)> {
         outlets.iter().map(|outlet| (outlet.name().to_owned(), outlet.dtype().clone())).collect()
     };
@@ -93,7 +83,7 @@ fn models_take_and_give_the_same_afterwards() {
 
 #[test]
 fn a_model_that_cannot_be_loaded_leaves_nothing_behind() {
-    let (library, parent) = (library(), tempfile::tempdir().unwrap());
+    let (library, parent) = (Library::installed(), tempfile::tempdir().unwrap());
     let corrupt = repository("tests/fixtures/models/corrupt.onnx");
     let refused = SharedWeights::write(parent.path(), builder(&library), |builder| builder.commit_from_file(&corrupt));
     assert!(matches!(refused, Err(WeightsError::Write(_))));

@@ -15,6 +15,7 @@ mod generated {
         imports: {
             "wasi:nn/inference@0.2.0-rc-2024-10-28.[method]graph-execution-context.compute": async | trappable,
             "wasi:nn/graph@0.2.0-rc-2024-10-28.load": async | trappable,
+            "wasi:nn/tensor@0.2.0-rc-2024-10-28.[method]tensor.data": async | trappable,
             default: trappable,
         },
         with: {

@@ -19,6 +19,7 @@ mod generated {
         imports: {
             "wasi:nn/inference@0.2.0-rc-2024-08-19.[method]graph-execution-context.compute": async | trappable,
             "wasi:nn/graph@0.2.0-rc-2024-08-19.load": async | trappable,
+            "wasi:nn/tensor@0.2.0-rc-2024-08-19.[method]tensor.data": async | trappable,
             default: trappable,
         },
         with: {
@@ -172,8 +173,8 @@ impl tensor::HostTensor for NnCtx<'_> {
         latest::tensor::HostTensor::ty(self, handle).map(Into::into)
     }
 
-    fn data(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<Vec<u8>> {
-        latest::tensor::HostTensor::data(self, handle)
+    async fn data(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<Vec<u8>> {
+        latest::tensor::HostTensor::data(self, handle).await
     }
 
     fn drop(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<()> {

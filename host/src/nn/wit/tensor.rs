@@ -8,6 +8,7 @@ use wasmtime::component::Resource;
 
 use super::NnCtx;
 use super::bindings::tensor;
+use crate::nn::held::AnyTensor;
 use crate::tensor::{Datatype, Storage, Tensor, TensorError, moved};
 
 /// What a guest's tensor handle stands for. Clones share the bytes, and are charged once.
@@ -22,7 +23,7 @@ pub struct GuestTensor {
 /// used.
 #[derive(Clone)]
 enum Content {
-    Whole(Tensor),
+    Whole(AnyTensor),
     Malformed { dimensions: Vec<u32>, ty: tensor::TensorType, data: Bytes, error: TensorError },
 }
 
@@ -40,7 +41,7 @@ impl Drop for Charge {
 
 impl GuestTensor {
     /// The tensor, or what is wrong with it.
-    pub fn into_tensor(self) -> Result<Tensor, TensorError> {
+    pub fn into_tensor(self) -> Result<AnyTensor, TensorError> {
         match self.content {
             Content::Whole(tensor) => Ok(tensor),
             Content::Malformed { error, .. } => Err(error),
@@ -48,7 +49,7 @@ impl GuestTensor {
     }
 
     /// The same while the handle stays.
-    pub fn tensor(&self) -> Result<&Tensor, TensorError> {
+    pub fn tensor(&self) -> Result<&AnyTensor, TensorError> {
         match &self.content {
             Content::Whole(tensor) => Ok(tensor),
             Content::Malformed { error, .. } => Err(error.clone()),
@@ -58,13 +59,14 @@ impl GuestTensor {
 
 impl NnCtx<'_> {
     /// A handle for a tensor; a guest that hoards them is stopped before the host's memory is full.
-    pub fn push(&mut self, tensor: Tensor) -> wasmtime::Result<Resource<GuestTensor>> {
+    pub fn push(&mut self, tensor: impl Into<AnyTensor>) -> wasmtime::Result<Resource<GuestTensor>> {
         let tensor = self.charged(tensor)?;
         Ok(self.table.push(tensor)?)
     }
 
     /// A tensor that the host keeps for the guest, charged as if the guest had a handle.
-    pub fn charged(&self, tensor: Tensor) -> wasmtime::Result<GuestTensor> {
+    pub fn charged(&self, tensor: impl Into<AnyTensor>) -> wasmtime::Result<GuestTensor> {
+        let tensor = tensor.into();
         let bytes = tensor.size_bytes();
         self.charge(Content::Whole(tensor), bytes)
     }
@@ -110,6 +112,17 @@ fn datatype(ty: tensor::TensorType) -> Datatype {
     }
 }
 
+fn bytes_of(tensor: &Tensor) -> wasmtime::Result<Vec<u8>> {
+    match tensor.storage() {
+        Storage::Fixed(bytes) => {
+            // Here, and into the guest's memory.
+            moved(2 * bytes.len());
+            Ok(bytes.to_vec())
+        }
+        Storage::Variable(_) => wasmtime::bail!("a BYTES tensor was handed to a guest as a wasi:nn tensor"),
+    }
+}
+
 impl tensor::Host for NnCtx<'_> {}
 
 impl tensor::HostTensor for NnCtx<'_> {
@@ -125,7 +138,7 @@ impl tensor::HostTensor for NnCtx<'_> {
         // The list of dimensions may be as long as a guest's memory: it counts as well.
         let size = bytes.len().saturating_add(size_of_val(dimensions.as_slice()));
         let content = match Tensor::fixed(datatype(ty), shape, bytes.clone()) {
-            Ok(tensor) => Content::Whole(tensor),
+            Ok(tensor) => Content::Whole(tensor.into()),
             Err(error) => Content::Malformed { dimensions, ty, data: bytes, error },
         };
         let tensor = self.charge(content, size)?;
@@ -150,18 +163,13 @@ impl tensor::HostTensor for NnCtx<'_> {
         }
     }
 
-    fn data(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<Vec<u8>> {
-        Ok(match &self.table.get(&handle)?.content {
-            Content::Whole(tensor) => match tensor.storage() {
-                Storage::Fixed(bytes) => {
-                    // Here, and into the guest's memory.
-                    moved(2 * bytes.len());
-                    bytes.to_vec()
-                }
-                Storage::Variable(_) => wasmtime::bail!("a BYTES tensor was handed to a guest as a wasi:nn tensor"),
-            },
-            Content::Malformed { data, .. } => data.to_vec(),
-        })
+    async fn data(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<Vec<u8>> {
+        match &self.table.get(&handle)?.content {
+            Content::Whole(AnyTensor::Host(tensor)) => bytes_of(tensor),
+            // The interface has no way to say that it failed.
+            Content::Whole(AnyTensor::Held(held)) => bytes_of(&held.fetch().await.map_err(wasmtime::Error::from)?),
+            Content::Malformed { data, .. } => Ok(data.to_vec()),
+        }
     }
 
     fn drop(&mut self, handle: Resource<GuestTensor>) -> wasmtime::Result<()> {

@@ -184,10 +184,14 @@ async fn a_function_may_wait_for_company() {
     let host = host_with(delayed).await;
     let alone = host.infer("rows", &row([1, 2, 3], 2, 0)).await;
     assert_eq!(answered(&alone), json!([2.0, 4.0, 6.0]), "nobody came, and it ran all the same");
-    let (one, two) = (row([1, 2, 3], 2, 0), row([4, 5, 6], 3, 0));
-    let (one, two) = tokio::join!(host.infer("rows", &one), host.infer("rows", &two));
-    assert_eq!((answered(&one), answered(&two)), (json!([2.0, 4.0, 6.0]), json!([12.0, 15.0, 18.0])));
-    assert_eq!(session(&host).await["batching"], "on", "nothing was busy: they waited for each other");
+    // Nothing is busy: they wait for each other, if both come within the delay.
+    eventually("they meet", async || {
+        let (one, two) = (row([1, 2, 3], 2, 0), row([4, 5, 6], 3, 0));
+        let (one, two) = tokio::join!(host.infer("rows", &one), host.infer("rows", &two));
+        assert_eq!((answered(&one), answered(&two)), (json!([2.0, 4.0, 6.0]), json!([12.0, 15.0, 18.0])));
+        (session(&host).await["batching"] == "on").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,5 +43,6 @@ async fn models_share_one_group_of_threads_where_the_host_says_so() {
     let own = gained(&[]).await;
     assert!(own >= 3 * MODELS.len(), "{own}");
     let shared = gained(&[("NOCTI_ONNXRUNTIME_THREADS", "2")]).await;
-    assert!(shared < MODELS.len(), "{shared}");
+    // Other threads come and go with what the host reads and loads, in both alike.
+    assert!(shared + 2 * MODELS.len() < own, "{shared} and {own}");
 }

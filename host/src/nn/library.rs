@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ort::environment::{Environment, GlobalThreadPoolOptions};
+use ort::logging::LogLevel;
 
 /// The `[onnxruntime]` part of the configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,6 +85,9 @@ impl Library {
             }))
             .build()
             .map_err(|error| unusable(error.to_string()))?;
+        // With a logger of one's own it begins at the most verbose level, and writing lines that nobody reads takes a tenth of
+        // a run's time.
+        environment.set_log_level(LogLevel::Warning);
         Ok(opened.insert(Self { environment, path: absolute, threads: config.threads }).clone())
     }
 

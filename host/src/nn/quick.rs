@@ -15,8 +15,11 @@ use crate::tensor::Storage;
 const QUICK: Duration = Duration::from_micros(100);
 
 /// A shape that takes longer than this so often in a row was quick by mistake.
-const LATE: Duration = Duration::from_millis(1);
+const LATE: Duration = Duration::from_micros(300);
 const LATE_RUNS: u8 = 3;
+
+/// One run that takes longer than this is enough, whatever the reason: the next will be seen from another thread.
+const FAR_TOO_LATE: Duration = Duration::from_millis(5);
 
 /// Shapes that are remembered; a model's users rarely send more.
 const MAX_SHAPES: usize = 64;
@@ -55,7 +58,7 @@ impl Quick {
             && let Some(late) = self.late_runs.get_mut(&shape)
         {
             *late += 1;
-            if *late >= LATE_RUNS {
+            if *late >= LATE_RUNS || took > FAR_TOO_LATE {
                 self.late_runs.remove(&shape);
             }
         }
@@ -76,12 +79,15 @@ mod tests {
         assert!(quick.has(1) && !quick.has(2));
         // A thread that lost its processor for a while says nothing about the model.
         for _ in 0..9 {
-            quick.saw(1, Duration::from_millis(20));
+            quick.saw(1, Duration::from_millis(2));
             quick.saw(1, Duration::from_micros(20));
         }
         assert!(quick.has(1));
         (0..3).for_each(|_| quick.saw(1, Duration::from_millis(2)));
         assert!(!quick.has(1));
+        quick.saw(1, Duration::from_micros(20));
+        quick.saw(1, Duration::from_millis(20));
+        assert!(!quick.has(1), "once was enough");
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub(super) struct State {
     pub(super) flights: Flights,
     pub(super) quick: Quick,
     pub(super) batching: Batching,
+    /// Trials of batching that showed nothing.
+    failed_trials: u32,
     next_job: u64,
 }
 
@@ -72,6 +74,8 @@ pub enum Batching {
     On,
     /// The model's answers depend on who else is in the run: every request has its own.
     RowsInteract,
+    /// It was tried often enough, and nothing showed that they do not: every request has its own.
+    Undecided,
 }
 
 /// How a job's caller goes on.
@@ -129,6 +133,7 @@ impl Session {
             flights: Flights::default(),
             quick: Quick::default(),
             batching,
+            failed_trials: 0,
             next_job: 0,
             idle: sessions,
         };
@@ -196,6 +201,8 @@ impl Session {
     fn queue(self: &Arc<Self>, mut state: MutexGuard<'_, State>, lane: LaneId, policy: Policy, job: Job) -> JobId {
         let shared =
             matches!(state.batching, Batching::Untried | Batching::On) && policy.max_rows > 1 && job.may_share();
+        // An input that may be left out need not be as long as the others: the signature says nothing of its rows.
+        let shared = shared && job.inputs.len() == self.facts.signature.inputs.len();
         let sharing = if shared { batch::sharing(&job.inputs, policy.max_rows, &self.hasher) } else { None };
         let ripe_at = if sharing.is_some() { job.queued_at + policy.max_delay } else { job.queued_at };
         let id = JobId(state.next_job);
@@ -256,9 +263,22 @@ impl Session {
     }
 
     /// Requests share no run of this model any more.
-    pub(super) fn refuse_batching(&self, why: &str) {
+    pub(super) fn refuse_batching(&self, batching: Batching, why: &str) {
         tracing::warn!(model = self.name, why, "requests do not share runs of this model");
-        self.state().batching = Batching::RowsInteract;
+        self.state().batching = batching;
+    }
+
+    /// What waited together could not show whether the model keeps rows apart. A trial costs three runs: not for ever.
+    pub(super) fn trial_failed(&self) {
+        const MAX_TRIALS: u32 = 16;
+        let failed = {
+            let mut state = self.state();
+            state.failed_trials += 1;
+            state.failed_trials
+        };
+        if failed == MAX_TRIALS {
+            self.refuse_batching(Batching::Undecided, "no trial showed that it keeps rows apart");
+        }
     }
 
     /// The device the model really runs on.

@@ -32,7 +32,12 @@ pub(super) fn read(model: &mut (impl Read + Seek)) -> io::Result<Structure> {
 
 /// Operators whose work or output can depend on values: those that repeat or choose sub-graphs, and those that are told
 /// sizes by an input (onnx.ai/onnx/operators).
-const OPEN_ENDED: [&str; 26] = [
+const OPEN_ENDED: [&str; 31] = [
+    "NonZero",
+    "Unique",
+    "Compress",
+    "TopK",
+    "RoiAlign",
     "Loop",
     "Scan",
     "If",

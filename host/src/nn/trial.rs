@@ -12,10 +12,18 @@ use super::job::{Inputs, Outputs};
 use super::run::run;
 use crate::tensor::{Datatype, Storage, Tensor};
 
-/// True when the model answers for two rows together as it does for each alone. `None`: these inputs cannot show it. `jobs`
-/// are of one kind, at least one.
-pub(super) fn keeps_rows_apart(session: &mut OrtSession, jobs: &[&Inputs], options: &RunOptions) -> Option<bool> {
-    let (&first, others) = jobs.split_first()?;
+/// What a trial showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Apart,
+    Interact,
+    /// Nothing: it was broken off, or the answers would be the same either way.
+    Unknown,
+}
+
+/// Whether the model answers for two rows together as it does for each alone. `jobs` are of one kind, at least one.
+pub(super) fn keeps_rows_apart(session: &mut OrtSession, jobs: &[&Inputs], options: &RunOptions) -> Verdict {
+    let Some((&first, others)) = jobs.split_first() else { return Verdict::Unknown };
     let reversed;
     let second = match others.iter().find(|other| **other != first) {
         Some(other) => *other,
@@ -24,16 +32,26 @@ pub(super) fn keeps_rows_apart(session: &mut OrtSession, jobs: &[&Inputs], optio
             &reversed
         }
     };
-    // Rows that are all the same agree with each other whatever the model does with them.
-    if second == first {
-        return None;
-    }
     let rows: Vec<usize> =
         [first, second].iter().filter_map(|inputs| inputs.first()?.1.shape().first().copied()).collect();
-    let apart = [run(session, first, Some(options)).ok()?, run(session, second, Some(options)).ok()?];
-    let together = run(session, &batch::join(&[first, second]), Some(options)).ok();
-    let parts = together.and_then(|outputs| batch::part(&outputs, &rows));
-    Some(parts.is_some_and(|parts| parts.iter().zip(&apart).all(|(part, alone)| agree(part, alone))))
+    let mut apart = [first, second].into_iter().map_while(|inputs| run(session, inputs, Some(options)).ok());
+    let (Some(one), Some(other)) = (apart.next(), apart.next()) else { return Verdict::Unknown };
+    // Answers that are the same, or no numbers, agree with each other whatever the model does with rows.
+    if agree(&one, &other) || ![&one, &other].into_iter().flatten().all(|(_, tensor)| is_finite(tensor)) {
+        return Verdict::Unknown;
+    }
+    match run(session, &batch::join(&[first, second]), Some(options)) {
+        Ok(together) => match batch::part(&together, &rows) {
+            Some(parts) if agree(&parts[0], &one) && agree(&parts[1], &other) => Verdict::Apart,
+            Some(_) | None => Verdict::Interact,
+        },
+        // The model does not take two rows, or the callers have gone.
+        Err(_) => Verdict::Unknown,
+    }
+}
+
+fn is_finite(tensor: &Tensor) -> bool {
+    floats(tensor).iter().all(|value| value.is_finite())
 }
 
 fn agree(some: &Outputs, others: &Outputs) -> bool {
@@ -56,11 +74,15 @@ fn same(some: &Tensor, other: &Tensor) -> bool {
         _ => return some.storage() == other.storage(),
     };
     let (some, other) = (floats(some), floats(other));
-    // Relative to the largest: small elements are often differences of large ones.
-    let largest =
-        some.iter().copied().filter(|value| value.is_finite()).fold(0.0, |most: f64, value| most.max(value.abs()));
+    // Small elements are often differences of large ones, so all are held to the size of the larger among them; but not to
+    // that of a few which are out of all proportion.
+    let mut sizes: Vec<f64> = some.iter().map(|value| value.abs()).filter(|size| size.is_finite()).collect();
+    sizes.sort_by(f64::total_cmp);
+    let most = sizes.get(sizes.len() * 9 / 10).copied().unwrap_or(0.0);
+    let usual = if most > 0.0 { most } else { sizes.last().copied().unwrap_or(0.0) };
     some.iter().zip(&other).all(|(a, b)| {
-        (a - b).abs() <= tolerance * largest + f64::from(f32::MIN_POSITIVE) || a == b || a.is_nan() && b.is_nan()
+        let size = usual.max(a.abs().max(b.abs()));
+        (a - b).abs() <= tolerance * size + f64::from(f32::MIN_POSITIVE) || a == b || a.is_nan() && b.is_nan()
     })
 }
 
@@ -98,6 +120,11 @@ mod tests {
         let label = |value: i64| {
             Tensor::fixed(Datatype::Int64, vec![1], Bytes::from(value.to_le_bytes().to_vec())).expect("it fits")
         };
+        let hidden = [[1.0; 9].as_slice(), &[1e30]].concat();
+        assert!(
+            !same(&fp32(&hidden), &fp32(&[[1.5; 9].as_slice(), &[1e30]].concat())),
+            "one large element hides nothing"
+        );
         assert!(same(&label(7), &label(7)) && !same(&label(1_000_000), &label(1_000_001)));
     }
 }

@@ -1,19 +1,20 @@
 //! A turn with one of a model's sessions: leave to run it, until nothing waits for it any more.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 
 use ort::session::{RunOptions, Session as OrtSession};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use super::batch;
 use super::job::{Answer, Inputs, Job, KeptOutputs, Outputs, Wish};
 use super::queue::{JobId, Next, Waiting};
 use super::run::{self, RunError, run};
 use super::session::{Batching, Session};
-use super::{batch, trial};
+use super::trial::{self, Verdict};
 
-/// Whoever has it has the session of ONNX Runtime to itself. That goes back when this is dropped, or on to those who
-/// queued meanwhile.
+/// Whoever has it has the session of ONNX Runtime to itself.
 pub(super) struct Turn {
     session: Arc<Session>,
     /// Taken out when it goes back.
@@ -29,8 +30,21 @@ impl Turn {
     pub(super) fn run_here(mut self, inputs: &Inputs, shape: Option<u64>) -> Result<Outputs, RunError> {
         let started = Instant::now();
         let outputs = run(self.ort(), inputs, None);
-        self.session.ran(1, shape, started.elapsed());
+        self.session.ran(1, shape.filter(|_| outputs.is_ok()), started.elapsed());
+        self.hand_on();
         outputs
+    }
+
+    /// Gives the session back, or on to those who queued while this turn had it.
+    fn hand_on(mut self) {
+        let Some(ort) = self.ort.take() else { return };
+        let mut state = self.session.state();
+        if state.queue.is_empty() {
+            state.idle.push(ort);
+        } else {
+            drop(state);
+            Self::new(&self.session, ort).work_elsewhere();
+        }
     }
 
     /// Serves what is queued, on a thread that may block.
@@ -45,7 +59,15 @@ impl Turn {
     fn work(mut self) {
         while let Ok(options) = RunOptions::new().map(Arc::new) {
             let Some(jobs) = self.next(&options) else { return };
-            self.serve(jobs, &options).into_iter().for_each(Reply::send);
+            let ids = ids(&jobs);
+            match catch_unwind(AssertUnwindSafe(|| self.serve(jobs, &options))) {
+                Ok(replies) => {
+                    self.finish(&ids);
+                    replies.into_iter().for_each(Reply::send);
+                }
+                // The jobs are gone, and their callers know.
+                Err(_) => self.finish(&ids),
+            }
             if self.ort.is_none() {
                 return;
             }
@@ -54,7 +76,7 @@ impl Turn {
     }
 
     /// What to run next; waits while jobs wait for company. `None`: nothing is queued.
-    fn next(&self, options: &Arc<RunOptions>) -> Option<Vec<Waiting<Job>>> {
+    fn next(&mut self, options: &Arc<RunOptions>) -> Option<Vec<Waiting<Job>>> {
         let mut state = self.session.state();
         loop {
             let now = Instant::now();
@@ -73,7 +95,11 @@ impl Turn {
                     let woken = self.session.company.wait_timeout(state, wait);
                     state = woken.unwrap_or_else(PoisonError::into_inner).0;
                 }
-                Next::Empty => return None,
+                Next::Empty => {
+                    // Under the same lock: who comes now finds it.
+                    state.idle.extend(self.ort.take());
+                    return None;
+                }
             }
         }
     }
@@ -81,9 +107,8 @@ impl Turn {
     /// Runs the jobs together, or one by one where that is not to be or fails: one bad job never fails its neighbours. What
     /// is returned is still to be sent.
     fn serve(&mut self, jobs: Vec<Waiting<Job>>, options: &Arc<RunOptions>) -> Vec<Reply> {
-        let ids = ids(&jobs);
         let together = if jobs.len() > 1 { self.run_together(&jobs, options) } else { None };
-        let replies = match together {
+        match together {
             Some(outputs) => {
                 let jobs = jobs.into_iter().map(|waiting| waiting.job);
                 jobs.zip(outputs).map(|(job, outputs)| Reply::Host(job, Ok(outputs))).collect()
@@ -93,9 +118,7 @@ impl Turn {
                 Vec::new()
             }
             None => jobs.into_iter().map(|waiting| self.run_one(waiting.job, options)).collect(),
-        };
-        self.finish(&ids);
-        replies
+        }
     }
 
     /// The jobs were run. If nothing waits the session goes back, before they are answered: who has an answer often asks
@@ -134,7 +157,7 @@ impl Turn {
         let rows: Vec<usize> = jobs.iter().filter_map(|waiting| waiting.sharing).map(|sharing| sharing.rows).collect();
         let parts = batch::part(&outputs, &rows);
         if parts.is_none() {
-            self.session.refuse_batching("it gave other numbers of rows than it was given");
+            self.session.refuse_batching(Batching::RowsInteract, "it gave other numbers of rows than it was given");
         }
         parts
     }
@@ -143,17 +166,21 @@ impl Turn {
     fn may_share(&mut self, inputs: &[&Inputs], options: &RunOptions) -> bool {
         match self.session.batching() {
             Batching::On => true,
-            Batching::Impossible | Batching::RowsInteract => false,
+            Batching::Impossible | Batching::RowsInteract | Batching::Undecided => false,
             Batching::Untried => match trial::keeps_rows_apart(self.ort(), inputs, options) {
-                Some(true) => {
+                Verdict::Apart => {
                     self.session.state().batching = Batching::On;
                     true
                 }
-                Some(false) => {
-                    self.session.refuse_batching("its answers depend on the other rows of a run");
+                Verdict::Interact => {
+                    self.session
+                        .refuse_batching(Batching::RowsInteract, "its answers depend on the other rows of a run");
                     false
                 }
-                None => false,
+                Verdict::Unknown => {
+                    self.session.trial_failed();
+                    false
+                }
             },
         }
     }
@@ -184,7 +211,8 @@ impl Turn {
     ) -> Result<Outputs, RunError> {
         let started = Instant::now();
         let outputs = run(self.ort(), inputs, Some(options));
-        self.session.ran(jobs, shape, started.elapsed());
+        // A run that failed at once says nothing about the others of its shape.
+        self.session.ran(jobs, shape.filter(|_| outputs.is_ok()), started.elapsed());
         outputs
     }
 
@@ -195,14 +223,9 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let Some(ort) = self.ort.take() else { return };
-        let mut state = self.session.state();
-        // What came since this turn last looked at the queue found no idle session.
-        if state.queue.is_empty() || Handle::try_current().is_err() {
-            state.idle.push(ort);
-        } else {
-            drop(state);
-            Self::new(&self.session, ort).work_elsewhere();
+        // A turn ends by itself but where it could not begin: the host is going down, or has no memory.
+        if let Some(ort) = self.ort.take() {
+            self.session.state().idle.push(ort);
         }
     }
 }

@@ -92,7 +92,8 @@ fn lower(state: &mut State, request: PredictRequest) -> Result<types::Request, R
                 })
             }
             // The request is larger than all the memory the function may have, or earlier ones left too much behind.
-            Storage::Fixed(_) => {
+            Storage::Fixed(bytes) => {
+                let tensor = if keeps_too_much(bytes, request.body_bytes) { of_its_own(&tensor) } else { tensor };
                 let handle = state.nn().push(tensor);
                 types::Value::Tensor(handle.map_err(|error| RuntimeError::InvalidInput(error.to_string()))?)
             }
@@ -132,6 +133,20 @@ impl Lifted {
         }
         Ok(tensors)
     }
+}
+
+/// A handle's bytes count for the guest's memory; a slice that keeps a body many times its size would not.
+fn keeps_too_much(bytes: &Bytes, body_bytes: usize) -> bool {
+    const SMALL_BODY: usize = 64 << 10;
+    body_bytes > SMALL_BODY && bytes.len() < body_bytes / 4
+}
+
+/// The tensor with a copy of its bytes.
+fn of_its_own(tensor: &Tensor) -> Tensor {
+    let Storage::Fixed(bytes) = tensor.storage() else { return tensor.clone() };
+    moved(bytes.len());
+    let copy = Bytes::copy_from_slice(bytes);
+    Tensor::fixed(tensor.datatype(), tensor.shape().to_vec(), copy).expect("the same bytes in another place")
 }
 
 fn lift(table: &mut ResourceTable, outputs: Vec<(String, types::Value)>) -> Result<Lifted, RuntimeError> {

@@ -92,7 +92,7 @@ pub fn parse_request(
         None => None,
         Some(outputs) => Some(read_outputs(outputs, &mut binary)?),
     };
-    Ok((PredictRequest { id: wire.id, parameters, inputs, outputs }, binary))
+    Ok((PredictRequest { id: wire.id, parameters, inputs, outputs, body_bytes: body.len() }, binary))
 }
 
 /// A name that more than one input has.

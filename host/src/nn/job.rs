@@ -1,6 +1,6 @@
 //! One caller's wish to run a model: what the queue holds, and what the caller waits with.
 //!
-//! A job ends by being answered or by being given up: dropping the caller's [`Ticket`] takes a waiting job out of the queue,
+//! A job ends by being answered or by being given up: dropping the caller's `Ticket` takes a waiting job out of the queue,
 //! inputs and all, and terminates a run that nobody else waits for. So a deadline or a closed connection needs nothing
 //! but a drop.
 

@@ -1,6 +1,6 @@
 //! A loaded model: its sessions of ONNX Runtime, and the jobs that wait for one.
 //!
-//! A run needs a session of ONNX Runtime to itself, so a session that runs is out of the `idle` ones, in somebody's [`Turn`].
+//! A run needs a session of ONNX Runtime to itself, so a session that runs is out of the `idle` ones, in somebody's `Turn`.
 //! Who brings a job while one is idle takes it: to a thread that may wait for ONNX Runtime, which goes on until
 //! nothing is queued, or, for a run known to be quick, right where it is. No tokio thread ever waits for a run that is not.
 //! Jobs that wait are batched when a turn begins, never made to wait for it unless they ask to (`max_delay`). The memory goes

@@ -16,6 +16,8 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     child: Child,
     log: Option<JoinHandle<String>>,
+    /// Its address, then the end of its log.
+    ended: mpsc::Receiver<String>,
 }
 
 /// How servers are started.
@@ -61,8 +63,8 @@ impl Server {
             seen
         });
         // From here on the process ends with this value, whatever happens.
-        let mut server = Self { address: SocketAddr::from(([127, 0, 0, 1], 0)), child, log: Some(log) };
-        match address.recv_timeout(start.patience) {
+        let mut server = Self { address: SocketAddr::from(([127, 0, 0, 1], 0)), child, log: Some(log), ended: address };
+        match server.ended.recv_timeout(start.patience) {
             Ok(url) => server.address = url.parse().with_context(|| format!("{shown} says it listens on {url}"))?,
             Err(_) => bail!("{shown} did not start; it said:\n{}", server.end()),
         }
@@ -80,14 +82,11 @@ impl Server {
         if !sent.context("kill is not here")?.success() {
             bail!("the server had ended before it was asked to:\n{}", self.end());
         }
-        let deadline = tokio::time::Instant::now() + patience;
-        while self.child.try_wait()?.is_none() {
-            if tokio::time::Instant::now() > deadline {
-                bail!("the server does not end");
-            }
-            std::thread::sleep(Duration::from_millis(20));
+        // Nothing comes but the end of the log, which is the process's.
+        match self.ended.recv_timeout(patience) {
+            Err(mpsc::RecvTimeoutError::Disconnected) => Ok(self.end()),
+            Ok(_) | Err(mpsc::RecvTimeoutError::Timeout) => bail!("the server does not end"),
         }
-        Ok(self.end())
     }
 
     /// Kills what is still there; what it said.

@@ -1,11 +1,12 @@
 //! Open Inference Protocol v2 over HTTP: health, metadata, infer.
 
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use http::header::CONTENT_ENCODING;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 use super::body::{self, Body};
 use super::respond::{self, HttpError};

@@ -42,7 +42,7 @@ pub fn write_response(
         write_head(body, name, tensor);
         if binary.contains(name) {
             body.extend_from_slice(b",\"parameters\":{\"binary_data_size\":");
-            json(body, &binary::size(tensor));
+            write_integer(body, binary::size(tensor));
             body.extend_from_slice(b"}}");
             return binary::write(&mut tail, name, tensor);
         }
@@ -74,15 +74,15 @@ fn write_elements(body: &mut Vec<u8>, name: &str, tensor: &Tensor) -> Result<(),
 
 fn write_fixed(body: &mut Vec<u8>, datatype: Datatype, bytes: &[u8]) {
     match datatype {
-        Datatype::Bool => each(body, bytes, |[byte]| byte != 0, json_value),
-        Datatype::Uint8 => each(body, bytes, u8::from_le_bytes, json_value),
-        Datatype::Uint16 => each(body, bytes, u16::from_le_bytes, json_value),
-        Datatype::Uint32 => each(body, bytes, u32::from_le_bytes, json_value),
-        Datatype::Uint64 => each(body, bytes, u64::from_le_bytes, json_value),
-        Datatype::Int8 => each(body, bytes, i8::from_le_bytes, json_value),
-        Datatype::Int16 => each(body, bytes, i16::from_le_bytes, json_value),
-        Datatype::Int32 => each(body, bytes, i32::from_le_bytes, json_value),
-        Datatype::Int64 => each(body, bytes, i64::from_le_bytes, json_value),
+        Datatype::Bool => each(body, bytes, |[byte]| byte != 0, write_bool),
+        Datatype::Uint8 => each(body, bytes, u8::from_le_bytes, write_integer),
+        Datatype::Uint16 => each(body, bytes, u16::from_le_bytes, write_integer),
+        Datatype::Uint32 => each(body, bytes, u32::from_le_bytes, write_integer),
+        Datatype::Uint64 => each(body, bytes, u64::from_le_bytes, write_integer),
+        Datatype::Int8 => each(body, bytes, i8::from_le_bytes, write_integer),
+        Datatype::Int16 => each(body, bytes, i16::from_le_bytes, write_integer),
+        Datatype::Int32 => each(body, bytes, i32::from_le_bytes, write_integer),
+        Datatype::Int64 => each(body, bytes, i64::from_le_bytes, write_integer),
         Datatype::Fp16 => each(body, bytes, |b| f16::from_le_bytes(b).to_f32(), write_float),
         Datatype::Bf16 => each(body, bytes, |b| bf16::from_le_bytes(b).to_f32(), write_float),
         Datatype::Fp32 => each(body, bytes, f32::from_le_bytes, write_float),
@@ -136,11 +136,20 @@ fn separated<T>(
     Ok(())
 }
 
+fn write_bool(body: &mut Vec<u8>, value: bool) {
+    body.extend_from_slice(if value { b"true" } else { b"false" });
+}
+
+fn write_integer<T: itoa::Integer>(body: &mut Vec<u8>, value: T) {
+    body.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
 /// A float as a number, or as the string that stands for it where JSON has no number.
-fn write_float<T: Copy + Into<f64> + Serialize>(body: &mut Vec<u8>, value: T) {
+#[inline]
+fn write_float<T: zmij::Float + Copy + Into<f64>>(body: &mut Vec<u8>, value: T) {
     let wide: f64 = value.into();
     if wide.is_finite() {
-        json(body, &value);
+        body.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
     } else if wide.is_nan() {
         body.extend_from_slice(b"\"NaN\"");
     } else if wide > 0.0 {
@@ -150,12 +159,8 @@ fn write_float<T: Copy + Into<f64> + Serialize>(body: &mut Vec<u8>, value: T) {
     }
 }
 
-fn json_value<T: Serialize>(body: &mut Vec<u8>, value: T) {
-    json(body, &value);
-}
-
 fn json<T: Serialize + ?Sized>(body: &mut Vec<u8>, value: &T) {
-    serde_json::to_writer(body, value).expect("strings and numbers always serialise, and a Vec takes every byte");
+    serde_json::to_writer(body, value).expect("strings and shapes always serialise, and a Vec takes every byte");
 }
 
 /// A guess at the JSON's length that spares most growing: text is longer than the bytes it stands for.

@@ -3,12 +3,14 @@
 //!
 //! Elements go straight between their text and little-endian bytes, with no tree of JSON values in between. NaN and
 //! the infinities, which JSON has no numbers for, are the strings `"NaN"`, `"Infinity"` and `"-Infinity"` both ways,
-//! as in the JSON mapping of protocol buffers. FP16 and BF16 are JSON numbers rounded to the nearest.
+//! as in the JSON mapping of protocol buffers. FP16 and BF16 are JSON numbers, rounded by way of FP64.
 //! BYTES are strings; an input with the parameter `"content_type": "base64"` holds base64, for bytes that are no text.
 
 mod binary;
 mod data;
 mod element;
+mod number;
+mod reader;
 mod request;
 mod response;
 

@@ -1,13 +1,13 @@
 //! The `data` of one tensor: JSON text to elements.
 //!
-//! Takes text that is already known to be valid JSON (serde_json has walked over it) and knows the datatype and shape,
-//! which may stand after the data in the request. Owns the walk through flat or nested arrays; what one element is,
-//! `element` knows. Nothing is allocated per element, except for strings with escapes.
+//! Knows the datatype and shape. Owns the walk through flat or nested arrays; what one element is, `element` knows.
+//! Nothing is allocated per element, except for strings with escapes.
 
 use bytes::Bytes;
 use half::{bf16, f16};
 
-use super::element::{self, Reason};
+use super::element::{self, Wrong};
+use super::reader::{Reader, Syntax};
 use crate::tensor::{Datatype, MAX_RANK, Tensor, element_count};
 
 /// How the elements of a BYTES tensor are written.
@@ -19,28 +19,28 @@ pub(super) enum Strings {
     Base64,
 }
 
-/// The tensor whose `data` is `text`, a part of `body`.
+/// The tensor whose `data` comes next; `reader` reads a part of `body`.
 pub(super) fn read(
     body: &Bytes,
-    text: &str,
+    reader: &mut Reader<'_>,
     datatype: Datatype,
     shape: Vec<usize>,
     strings: Strings,
-) -> Result<Tensor, Reason> {
+) -> Result<Tensor, Wrong> {
     if shape.len() > MAX_RANK {
-        return Err(format!("its shape has {} dimensions; at most {MAX_RANK} are possible", shape.len()));
+        return Err(format!("its shape has {} dimensions; at most {MAX_RANK} are possible", shape.len()).into());
     }
     let count = element_count(&shape)
         .filter(|n| n.checked_mul(datatype.size_bytes().unwrap_or(1)).is_some())
         .ok_or_else(|| format!("its shape {shape:?} has more elements than can be addressed"))?;
     // A shape is a few bytes long whatever it claims: room is made for what the text can hold, not for the claim.
-    let room = count.min(text.len() / 2 + 1);
-    let mut walk = Walk { text, at: 0, read: 0, count, shape: &shape };
+    let room = count.min(reader.rest().len() / 2 + 1);
+    let mut walk = Walk { read: 0, count, shape: &shape };
     macro_rules! fixed {
-        ($parse:expr) => {{
+        ($read:expr) => {{
             let mut bytes = Vec::with_capacity(room * datatype.size_bytes().unwrap_or(1));
-            walk.run(|token| {
-                bytes.extend_from_slice(&$parse(token)?.to_le_bytes());
+            walk.run(reader, |reader| {
+                bytes.extend_from_slice(&$read(reader)?.to_le_bytes());
                 Ok(())
             })?;
             Tensor::fixed(datatype, shape, Bytes::from(bytes))
@@ -66,149 +66,106 @@ pub(super) fn read(
                 Strings::Text => element::string,
                 Strings::Base64 => element::base64_string,
             };
-            walk.run(|token| {
-                elements.push(read(body, token)?);
+            walk.run(reader, |reader| {
+                elements.push(read(body, reader)?);
                 Ok(())
             })?;
             Tensor::variable(shape, elements)
         }
     };
-    tensor.map_err(|error| error.to_string())
+    tensor.map_err(|error| error.to_string().into())
 }
 
-/// A walk over the arrays of `text`, which is valid JSON: what follows a value is known to be `,`, `]` or the end.
-struct Walk<'a> {
-    text: &'a str,
-    at: usize,
+/// A walk through flat or nested arrays.
+struct Walk<'s> {
     /// Elements taken so far.
     read: usize,
     /// Elements the shape asks for.
     count: usize,
-    shape: &'a [usize],
+    shape: &'s [usize],
 }
 
-impl<'a> Walk<'a> {
-    /// Hands each element's text to `take`, in row-major order, and makes sure that there are as many as the shape says.
-    fn run(&mut self, mut take: impl FnMut(&'a str) -> Result<(), Reason>) -> Result<(), Reason> {
-        if self.peek() != b'[' {
+impl Walk<'_> {
+    /// Has each element read by `take`, in row-major order, and makes sure that there are as many as the shape says.
+    fn run<'a>(
+        &mut self,
+        reader: &mut Reader<'a>,
+        mut take: impl FnMut(&mut Reader<'a>) -> Result<(), Wrong>,
+    ) -> Result<(), Wrong> {
+        if reader.peek()? != b'[' {
             if !self.shape.is_empty() {
-                return Err("its data must be an array".to_owned());
+                // What is no value at all is wrong in any place.
+                reader.skip()?;
+                return Err(Wrong::Reason("its data must be an array".to_owned()));
             }
             // A scalar may stand without brackets.
-            self.element(&mut take)?;
-        } else if self.starts_nested() {
-            self.nested(self.shape, &mut take)?;
-        } else {
-            let entries = self.entries(|walk| walk.element(&mut take))?;
-            if entries != self.count {
-                let (shape, count) = (self.shape, self.count);
-                return Err(format!("its shape {shape:?} needs {count} elements, but its data has {entries}"));
-            }
+            return self.element(reader, &mut take);
+        }
+        if starts_nested(*reader)? {
+            return self.nested(reader, self.shape, &mut take);
+        }
+        let entries = reader.array(|reader| self.element(reader, &mut take))?;
+        if entries != self.count {
+            let (shape, count) = (self.shape, self.count);
+            return Err(format!("its shape {shape:?} needs {count} elements, but its data has {entries}").into());
         }
         Ok(())
-    }
-
-    /// True when the array that starts here has an array as its first entry.
-    fn starts_nested(&self) -> bool {
-        let inside = &self.text.as_bytes()[self.at + 1..];
-        inside.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[')
     }
 
     /// One array for the first of `dims`, with an array per further dimension inside each of its entries.
-    fn nested(&mut self, dims: &[usize], take: &mut impl FnMut(&'a str) -> Result<(), Reason>) -> Result<(), Reason> {
+    fn nested<'a>(
+        &mut self,
+        reader: &mut Reader<'a>,
+        dims: &[usize],
+        take: &mut impl FnMut(&mut Reader<'a>) -> Result<(), Wrong>,
+    ) -> Result<(), Wrong> {
+        let shape = self.shape;
         let Some((&want, inner)) = dims.split_first() else {
-            return Err(format!("its data is nested more deeply than its shape {:?}", self.shape));
+            return Err(format!("its data is nested more deeply than its shape {shape:?}").into());
         };
-        let depth = self.shape.len() - dims.len();
-        if self.peek() != b'[' {
-            return Err(format!(
-                "element {}: its data is neither flat nor nested like its shape {:?}",
-                self.read, self.shape
-            ));
+        let depth = shape.len() - dims.len();
+        if reader.peek()? != b'[' {
+            let read = self.read;
+            return Err(format!("element {read}: its data is neither flat nor nested like its shape {shape:?}").into());
         }
-        let got = self.entries(|walk| match (inner.is_empty(), walk.peek()) {
-            (true, b'[') | (false, _) => walk.nested(inner, take),
-            (true, _) => walk.element(take),
+        let got = reader.array(|reader| match (inner.is_empty(), reader.peek()?) {
+            (true, b'[') | (false, _) => self.nested(reader, inner, take),
+            (true, _) => self.element(reader, take),
         })?;
         if got != want {
-            let shape = self.shape;
             return Err(format!(
                 "its data has an array of {got} entries where dimension {depth} of its shape {shape:?} is {want}"
-            ));
+            )
+            .into());
         }
         Ok(())
     }
 
-    /// Steps through the array that starts here and says how many entries it had.
-    fn entries(&mut self, mut entry: impl FnMut(&mut Self) -> Result<(), Reason>) -> Result<usize, Reason> {
-        self.at += 1;
-        self.skip_whitespace();
-        if self.peek() == b']' {
-            self.at += 1;
-            return Ok(0);
-        }
-        let mut entries = 0;
-        loop {
-            self.skip_whitespace();
-            entry(self)?;
-            entries += 1;
-            self.skip_whitespace();
-            let last = self.peek() == b']';
-            self.at += 1;
-            if last {
-                return Ok(entries);
-            }
-        }
-    }
-
-    /// Takes the element that starts here.
-    fn element(&mut self, take: &mut impl FnMut(&'a str) -> Result<(), Reason>) -> Result<(), Reason> {
+    /// Takes the element that comes next.
+    fn element<'a>(
+        &mut self,
+        reader: &mut Reader<'a>,
+        take: &mut impl FnMut(&mut Reader<'a>) -> Result<(), Wrong>,
+    ) -> Result<(), Wrong> {
         let index = self.read;
-        let rest = &self.text.as_bytes()[self.at..];
-        let length = match rest.first() {
-            Some(b'"') => string_length(rest),
-            Some(b'[') => {
-                return Err(format!(
-                    "element {index} is an array, but its data must be flat or nested like its shape {:?}",
-                    self.shape
-                ));
-            }
-            Some(b'{') => return Err(format!("element {index} is an object")),
-            _ => rest.iter().position(|&byte| ends_token(byte)).unwrap_or(rest.len()),
-        };
-        // Both ends are at ASCII characters, so the slice is on character boundaries.
-        let token = &self.text[self.at..self.at + length];
-        self.at += length;
         self.read += 1;
-        take(token).map_err(|reason| format!("element {index} {reason}"))
-    }
-
-    fn skip_whitespace(&mut self) {
-        while self.peek().is_ascii_whitespace() {
-            self.at += 1;
-        }
-    }
-
-    /// The byte here, or 0 at the end of the text.
-    fn peek(&self) -> u8 {
-        self.text.as_bytes().get(self.at).copied().unwrap_or(0)
+        let taken = match reader.peek()? {
+            b'[' => {
+                let shape = self.shape;
+                Err(format!("is an array, but its data must be flat or nested like its shape {shape:?}").into())
+            }
+            b'{' => Err("is an object".to_owned().into()),
+            _ => take(reader),
+        };
+        taken.map_err(|wrong| match wrong {
+            Wrong::Reason(reason) => format!("element {index} {reason}").into(),
+            Wrong::Syntax(_) => wrong,
+        })
     }
 }
 
-/// True for what can stand behind a number or a literal.
-fn ends_token(byte: u8) -> bool {
-    matches!(byte, b',' | b']' | b' ' | b'\n' | b'\r' | b'\t')
-}
-
-/// The length of the string literal that `rest` starts with, quotes included.
-fn string_length(rest: &[u8]) -> usize {
-    let mut at = 1;
-    while at < rest.len() {
-        match rest[at] {
-            b'"' => return at + 1,
-            b'\\' => at += 2,
-            _ => at += 1,
-        }
-    }
-    rest.len()
+/// True when the array that comes next has an array as its first entry.
+fn starts_nested(mut ahead: Reader<'_>) -> Result<bool, Syntax> {
+    ahead.pass(1);
+    Ok(ahead.peek()? == b'[')
 }

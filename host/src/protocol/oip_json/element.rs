@@ -1,7 +1,7 @@
 //! One element of a tensor: its JSON text to a value.
 //!
-//! Takes a token of valid JSON (a number, a string with its quotes, or a literal) and either gives the value or says
-//! what is wrong with it, in words that follow "element 7 ".
+//! Reads a number, a string or a literal and either gives the value or says what is wrong with it, in words that follow
+//! "element 7 ".
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -12,14 +12,38 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use half::{bf16, f16};
 
+use super::number::Decimal;
+use super::reader::{Reader, Syntax};
+
 /// What is wrong, as a part of a sentence.
 pub(super) type Reason = String;
+
+/// Why there is no value.
+#[derive(Debug)]
+pub(super) enum Wrong {
+    /// The text is no JSON.
+    Syntax(Syntax),
+    /// It is, but not what it should be.
+    Reason(Reason),
+}
+
+impl From<Syntax> for Wrong {
+    fn from(syntax: Syntax) -> Self {
+        Self::Syntax(syntax)
+    }
+}
+
+impl From<Reason> for Wrong {
+    fn from(reason: Reason) -> Self {
+        Self::Reason(reason)
+    }
+}
 
 /// The longest piece of a caller's text that a message repeats.
 const QUOTED_CHARS: usize = 40;
 
 /// An integer type of the protocol.
-pub(super) trait Integer: FromStr + Display + Default {
+pub(super) trait Integer: FromStr + Display + Default + TryFrom<i128> {
     const NAME: &'static str;
     const MIN: Self;
     const MAX: Self;
@@ -28,6 +52,8 @@ pub(super) trait Integer: FromStr + Display + Default {
 /// A floating-point type of the protocol.
 pub(super) trait Float: Sized {
     const NAME: &'static str;
+    /// The nearest value to a number; `None` where that takes a closer look.
+    fn from_number(number: Decimal) -> Option<Self>;
     /// The nearest value to a decimal number; `None` when that is infinite.
     fn from_decimal(token: &str) -> Option<Self>;
     /// NaN or an infinity.
@@ -35,16 +61,25 @@ pub(super) trait Float: Sized {
 }
 
 /// `true`, `false`, 1 or 0 as a byte.
-pub(super) fn boolean(token: &str) -> Result<u8, Reason> {
-    match token {
+pub(super) fn boolean(reader: &mut Reader<'_>) -> Result<u8, Wrong> {
+    match reader.scalar()? {
         "true" | "1" => Ok(1),
         "false" | "0" => Ok(0),
-        other => Err(format!("is {}, but BOOL takes true, false, 1 or 0", shown(other))),
+        other => Err(format!("is {}, but BOOL takes true, false, 1 or 0", shown(other)).into()),
     }
 }
 
 /// A whole number in the type's range.
-pub(super) fn integer<T: Integer>(token: &str) -> Result<T, Reason> {
+pub(super) fn integer<T: Integer>(reader: &mut Reader<'_>) -> Result<T, Wrong> {
+    let number = Decimal::read(reader.rest());
+    if let Some((number, value)) = number.and_then(|number| Some((number, T::try_from(number.integer()?).ok()?))) {
+        reader.pass(number.length);
+        return Ok(value);
+    }
+    any_integer(reader.scalar()?).map_err(Wrong::Reason)
+}
+
+fn any_integer<T: Integer>(token: &str) -> Result<T, Reason> {
     token.parse().or_else(|_| match token {
         // Only the unsigned types refuse this one.
         "-0" => Ok(T::default()),
@@ -57,7 +92,16 @@ pub(super) fn integer<T: Integer>(token: &str) -> Result<T, Reason> {
 }
 
 /// A number, or one of the strings for NaN and the infinities.
-pub(super) fn float<T: Float>(token: &str) -> Result<T, Reason> {
+pub(super) fn float<T: Float>(reader: &mut Reader<'_>) -> Result<T, Wrong> {
+    let number = Decimal::read(reader.rest());
+    if let Some((number, value)) = number.and_then(|number| Some((number, T::from_number(number)?))) {
+        reader.pass(number.length);
+        return Ok(value);
+    }
+    any_float(reader.scalar()?).map_err(Wrong::Reason)
+}
+
+fn any_float<T: Float>(token: &str) -> Result<T, Reason> {
     if is_number(token) {
         return T::from_decimal(token).ok_or_else(|| format!("is {}, beyond the range of {}", shown(token), T::NAME));
     }
@@ -73,8 +117,12 @@ pub(super) fn float<T: Float>(token: &str) -> Result<T, Reason> {
     }
 }
 
-/// A string's bytes: a slice of `body`, which holds `token`, wherever the text is the string itself.
-pub(super) fn string(body: &Bytes, token: &str) -> Result<Bytes, Reason> {
+/// A string's bytes: a slice of `body`, which the reader reads, wherever the text is the string itself.
+pub(super) fn string(body: &Bytes, reader: &mut Reader<'_>) -> Result<Bytes, Wrong> {
+    any_string(body, reader.scalar()?).map_err(Wrong::Reason)
+}
+
+fn any_string(body: &Bytes, token: &str) -> Result<Bytes, Reason> {
     let inner = token.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let Some(inner) = inner else {
         return Err(format!("is {}, but BYTES takes strings", shown(token)));
@@ -89,9 +137,11 @@ pub(super) fn string(body: &Bytes, token: &str) -> Result<Bytes, Reason> {
 
 /// The bytes that a string of base64 stands for. A length or padding that no encoder writes is refused, so that two texts
 /// never mean one value.
-pub(super) fn base64_string(body: &Bytes, token: &str) -> Result<Bytes, Reason> {
-    let text = string(body, token)?;
-    STANDARD.decode(&text).map(Bytes::from).map_err(|_| format!("is {}, which is not base64", shown(token)))
+pub(super) fn base64_string(body: &Bytes, reader: &mut Reader<'_>) -> Result<Bytes, Wrong> {
+    let token = reader.scalar()?;
+    let text = any_string(body, token)?;
+    let decoded = STANDARD.decode(&text).map(Bytes::from);
+    decoded.map_err(|_| format!("is {}, which is not base64", shown(token)).into())
 }
 
 fn is_number(token: &str) -> bool {
@@ -122,6 +172,9 @@ integers!(
 
 impl Float for f32 {
     const NAME: &'static str = "FP32";
+    fn from_number(number: Decimal) -> Option<Self> {
+        number.f32()
+    }
     fn from_decimal(token: &str) -> Option<Self> {
         token.parse().ok().filter(|value: &Self| value.is_finite())
     }
@@ -132,6 +185,9 @@ impl Float for f32 {
 
 impl Float for f64 {
     const NAME: &'static str = "FP64";
+    fn from_number(number: Decimal) -> Option<Self> {
+        number.f64()
+    }
     fn from_decimal(token: &str) -> Option<Self> {
         token.parse().ok().filter(|value: &Self| value.is_finite())
     }
@@ -142,6 +198,9 @@ impl Float for f64 {
 
 impl Float for f16 {
     const NAME: &'static str = "FP16";
+    fn from_number(number: Decimal) -> Option<Self> {
+        number.f64().map(Self::from_f64).filter(|value| value.is_finite())
+    }
     fn from_decimal(token: &str) -> Option<Self> {
         token.parse().ok().map(Self::from_f64).filter(|value| value.is_finite())
     }
@@ -152,6 +211,9 @@ impl Float for f16 {
 
 impl Float for bf16 {
     const NAME: &'static str = "BF16";
+    fn from_number(number: Decimal) -> Option<Self> {
+        number.f64().map(Self::from_f64).filter(|value| value.is_finite())
+    }
     fn from_decimal(token: &str) -> Option<Self> {
         token.parse().ok().map(Self::from_f64).filter(|value| value.is_finite())
     }

@@ -1,20 +1,18 @@
 //! An inference request to a [`PredictRequest`].
 //!
-//! Owns the outer form: keys, parameters, names, shapes. The elements themselves are left as text on the first pass
-//! and read by `data` once datatype and shape are known; those that are no JSON, `binary` takes from behind it. Keys it
-//! does not know are skipped, so that newer clients work.
+//! Owns the outer form: keys, parameters, names, shapes. Elements are read by `data` in passing if datatype and shape stand
+//! before them, as every client writes them, and else afterwards; those that are no JSON, `binary` takes from behind it.
+//! Keys it does not know are skipped, so that newer clients work.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt;
 
 use bytes::Bytes;
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
 
 use super::binary::{BinaryOutputs, Tail};
 use super::data::{self, Strings};
+use super::element::{Reason, Wrong};
+use super::reader::{Reader, Syntax};
 use crate::protocol::ProtocolError;
 use crate::protocol::predict::{Parameter, PredictRequest};
 use crate::tensor::{Datatype, Tensor};
@@ -33,75 +31,222 @@ const BINARY_OUTPUTS: &str = "binary_data_output";
 const CONTENT_TYPE: &str = "content_type";
 const BASE64: &str = "base64";
 
-#[derive(Deserialize)]
-struct WireRequest<'a> {
-    id: Option<String>,
-    #[serde(borrow, default)]
-    parameters: WireParameters<'a>,
-    #[serde(borrow)]
-    inputs: Vec<WireInput<'a>>,
-    #[serde(borrow)]
-    outputs: Option<Vec<WireOutput<'a>>>,
-}
-
-#[derive(Deserialize)]
-struct WireInput<'a> {
-    name: String,
-    #[serde(borrow)]
-    datatype: Cow<'a, str>,
-    shape: Vec<i64>,
-    #[serde(borrow, default)]
-    parameters: WireParameters<'a>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct WireOutput<'a> {
-    name: String,
-    #[serde(borrow, default)]
-    parameters: WireParameters<'a>,
-}
-
-/// A `parameters` object, in order, its values still text.
+/// One input, as far as it has been read.
 #[derive(Default)]
-struct WireParameters<'a>(Vec<(String, &'a RawValue)>);
+struct Input<'a> {
+    name: Option<String>,
+    datatype: Option<Cow<'a, str>>,
+    shape: Option<Vec<i64>>,
+    parameters: Option<Vec<(String, Parameter)>>,
+    /// `null` is none.
+    data: Option<Option<Data<'a>>>,
+}
+
+/// What an input's `data` is.
+enum Data<'a> {
+    Read(Tensor),
+    /// It begins here.
+    Unread(Reader<'a>),
+}
+
+/// Why a body is no request.
+enum Fault {
+    Syntax(Syntax),
+    Protocol(ProtocolError),
+}
+
+impl From<Syntax> for Fault {
+    fn from(syntax: Syntax) -> Self {
+        Self::Syntax(syntax)
+    }
+}
+
+impl From<ProtocolError> for Fault {
+    fn from(error: ProtocolError) -> Self {
+        Self::Protocol(error)
+    }
+}
+
+type Parsed = (PredictRequest, BinaryOutputs);
 
 /// The request that `body` holds, and which outputs it wants as binary data. `json_length` is where the JSON ends and
 /// binary data begins, as the header `Inference-Header-Content-Length` has it; `None` where all is JSON.
 ///
 /// Binary data and elements of BYTES share the body's storage; numbers are read out of the JSON.
-pub fn parse_request(
-    body: &Bytes,
-    json_length: Option<usize>,
-) -> Result<(PredictRequest, BinaryOutputs), ProtocolError> {
+pub fn parse_request(body: &Bytes, json_length: Option<usize>) -> Result<Parsed, ProtocolError> {
     let (json, mut tail) = split(body, json_length)?;
-    let wire: WireRequest<'_> = serde_json::from_slice(json).map_err(|error| malformed(json, &error))?;
-    let mut parameters = read_parameters(&wire.parameters)?;
-    let mut binary =
-        BinaryOutputs { others: take_switch(&mut parameters, BINARY_OUTPUTS)?.unwrap_or(false), named: vec![] };
-    let mut inputs: Vec<(String, Tensor)> = Vec::with_capacity(wire.inputs.len());
-    if let Some(name) = repeated(&wire.inputs) {
-        return Err(ProtocolError::Input { input: name.to_owned(), reason: "is given more than once".to_owned() });
-    }
-    for input in wire.inputs {
-        inputs.push(read_input(body, tail.as_mut(), input)?);
-    }
+    let read = Reader::new(json).map_err(Fault::Syntax);
+    let request = read.and_then(|reader| read_request(body, reader, tail.as_mut())).map_err(|fault| match fault {
+        Fault::Syntax(syntax) => malformed(json, syntax),
+        Fault::Protocol(error) => error,
+    })?;
     tail.map_or(Ok(()), Tail::finish)?;
-    let outputs = match wire.outputs {
-        None => None,
-        Some(outputs) => Some(read_outputs(outputs, &mut binary)?),
-    };
-    Ok((PredictRequest { id: wire.id, parameters, inputs, outputs, body_bytes: body.len() }, binary))
+    Ok(request)
+}
+
+fn read_request(body: &Bytes, mut reader: Reader<'_>, mut tail: Option<&mut Tail>) -> Result<Parsed, Fault> {
+    let (mut id, mut parameters, mut inputs, mut outputs) = (None, None, None, None);
+    reader.object(|reader, key| match &*key {
+        "id" => once(&mut id, "id", optional(reader, |reader| Ok(reader.string()?.into_owned()))?),
+        "parameters" => once(&mut parameters, "parameters", read_parameters(reader)?),
+        "inputs" => once(&mut inputs, "inputs", read_inputs(body, reader, tail.as_deref_mut())?),
+        "outputs" => once(&mut outputs, "outputs", optional(reader, read_outputs)?),
+        _ => Ok(reader.skip()?),
+    })?;
+    reader.end()?;
+    let inputs = inputs.ok_or_else(|| missing("inputs"))?;
+    let mut parameters = parameters.unwrap_or_default();
+    let others = take_switch(&mut parameters, BINARY_OUTPUTS)?.unwrap_or(false);
+    let (outputs, named) = outputs.flatten().map_or((None, vec![]), |(names, named)| (Some(names), named));
+    let request = PredictRequest { id: id.flatten(), parameters, inputs, outputs, body_bytes: body.len() };
+    Ok((request, BinaryOutputs { others, named }))
+}
+
+fn read_inputs(
+    body: &Bytes,
+    reader: &mut Reader<'_>,
+    mut tail: Option<&mut Tail>,
+) -> Result<Vec<(String, Tensor)>, Fault> {
+    let mut inputs = Vec::with_capacity(1);
+    reader.array(|reader| {
+        inputs.push(read_input(body, reader, tail.as_deref_mut())?);
+        Ok::<_, Fault>(())
+    })?;
+    match repeated(&inputs) {
+        Some(name) => Err(wrong_input(name, "is given more than once".to_owned()).into()),
+        None => Ok(inputs),
+    }
+}
+
+fn read_input(body: &Bytes, reader: &mut Reader<'_>, tail: Option<&mut Tail>) -> Result<(String, Tensor), Fault> {
+    let mut input = Input::default();
+    reader.object(|reader, key| match &*key {
+        "name" => once(&mut input.name, "name", reader.string()?.into_owned()),
+        "datatype" => once(&mut input.datatype, "datatype", reader.string()?),
+        "shape" => once(&mut input.shape, "shape", read_shape(reader)?),
+        "parameters" => once(&mut input.parameters, "parameters", read_parameters(reader)?),
+        "data" => {
+            let data = optional(reader, |reader| input.read_data(body, reader))?;
+            once(&mut input.data, "data", data)
+        }
+        _ => Ok(reader.skip()?),
+    })?;
+    let name = input.name.take().ok_or_else(|| missing("name"))?;
+    match input.into_tensor(body, tail) {
+        Ok(tensor) => Ok((name, tensor)),
+        Err(wrong) => Err(fault(&name, wrong)),
+    }
+}
+
+impl<'a> Input<'a> {
+    /// The data that comes next, if it is known by now whose and of what kind it is. Strings may be base64, which is known
+    /// only in the end.
+    fn read_data(&self, body: &Bytes, reader: &mut Reader<'a>) -> Result<Data<'a>, Fault> {
+        if let (Some(name), Some(Ok(datatype)), Some(Ok(shape))) = (&self.name, self.datatype(), self.shape())
+            && datatype != Datatype::Bytes
+        {
+            let tensor = data::read(body, reader, datatype, shape, Strings::Text);
+            return tensor.map(Data::Read).map_err(|wrong| fault(name, wrong));
+        }
+        let here = *reader;
+        reader.skip()?;
+        Ok(Data::Unread(here.until(reader)))
+    }
+
+    fn into_tensor(mut self, body: &Bytes, tail: Option<&mut Tail>) -> Result<Tensor, Wrong> {
+        let required = |field: &str| Wrong::Reason(format!("missing field `{field}`"));
+        let datatype = self.datatype().ok_or_else(|| required("datatype"))??;
+        let shape = self.shape().ok_or_else(|| required("shape"))?;
+        let parameters = self.parameters.take().unwrap_or_default();
+        let parameter = |wanted: &str| parameters.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
+        let base64 = matches!(parameter(CONTENT_TYPE), Some(Parameter::Text(text)) if text == BASE64);
+        if base64 && datatype != Datatype::Bytes {
+            return Err(
+                format!("its {CONTENT_TYPE} is {BASE64}, which only BYTES can have, but it is {datatype}").into()
+            );
+        }
+        match (self.data.flatten(), parameter(BINARY_SIZE)) {
+            (Some(Data::Read(tensor)), None) => Ok(tensor),
+            (Some(Data::Unread(mut reader)), None) => {
+                let strings = if base64 { Strings::Base64 } else { Strings::Text };
+                data::read(body, &mut reader, datatype, shape?, strings)
+            }
+            (None, Some(size)) => {
+                let size = binary_size(size).map_err(str::to_owned)?;
+                let tail = tail.ok_or_else(|| {
+                    "it has a binary_data_size, which needs the header Inference-Header-Content-Length: the length of the \
+                     JSON, behind which the binary data begins"
+                        .to_owned()
+                })?;
+                Ok(tail.take(size, datatype, shape?)?)
+            }
+            (Some(_), Some(_)) => Err("it has both data and a binary_data_size".to_owned().into()),
+            (None, None) => Err("it has no data".to_owned().into()),
+        }
+    }
+
+    fn datatype(&self) -> Option<Result<Datatype, Reason>> {
+        let name = self.datatype.as_deref()?;
+        Some(name.parse().map_err(|_| format!("'{name}' is not a datatype of the Open Inference Protocol")))
+    }
+
+    fn shape(&self) -> Option<Result<Vec<usize>, Reason>> {
+        let shape = self.shape.as_ref()?;
+        let dims = shape.iter().map(|&dim| usize::try_from(dim).ok());
+        Some(dims.collect::<Option<_>>().ok_or_else(|| format!("its shape {shape:?} has a negative dimension")))
+    }
+}
+
+/// Keeps a field's value. A field that comes twice is refused: clients disagree on which one counts.
+fn once<T>(field: &mut Option<T>, name: &str, value: T) -> Result<(), Fault> {
+    match field.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(ProtocolError::Malformed(format!("duplicate field `{name}`")).into()),
+    }
+}
+
+/// `null` is what some clients send for what is not there.
+fn optional<'a, T>(
+    reader: &mut Reader<'a>,
+    read: impl FnOnce(&mut Reader<'a>) -> Result<T, Fault>,
+) -> Result<Option<T>, Fault> {
+    if reader.null()? { Ok(None) } else { read(reader).map(Some) }
+}
+
+fn missing(field: &str) -> ProtocolError {
+    ProtocolError::Malformed(format!("missing field `{field}`"))
+}
+
+fn wrong_input(name: &str, reason: Reason) -> ProtocolError {
+    ProtocolError::Input { input: name.to_owned(), reason }
+}
+
+fn fault(name: &str, wrong: Wrong) -> Fault {
+    match wrong {
+        Wrong::Syntax(syntax) => syntax.into(),
+        Wrong::Reason(reason) => wrong_input(name, reason).into(),
+    }
+}
+
+fn read_shape(reader: &mut Reader<'_>) -> Result<Vec<i64>, Fault> {
+    let mut shape = Vec::with_capacity(4);
+    reader.array(|reader| {
+        reader.peek()?;
+        let here = *reader;
+        let dim = reader.scalar()?.parse().map_err(|_| here.error("invalid type: expected an integer of 64 bits"))?;
+        shape.push(dim);
+        Ok::<_, Fault>(())
+    })?;
+    Ok(shape)
 }
 
 /// A name that more than one input has.
-fn repeated<'a>(inputs: &'a [WireInput<'_>]) -> Option<&'a str> {
+fn repeated(inputs: &[(String, Tensor)]) -> Option<&str> {
     /// So few are compared sooner than hashed.
     const FEW: usize = 8;
-    let mut names = inputs.iter().map(|input| input.name.as_str()).enumerate();
+    let mut names = inputs.iter().map(|(name, _)| name.as_str()).enumerate();
     if inputs.len() <= FEW {
-        return names.find(|(at, name)| inputs[..*at].iter().any(|other| other.name == *name)).map(|(_, name)| name);
+        return names.find(|(at, name)| inputs[..*at].iter().any(|(other, _)| other == name)).map(|(_, name)| name);
     }
     let mut seen = HashSet::with_capacity(inputs.len());
     names.find(|(_, name)| !seen.insert(*name)).map(|(_, name)| name)
@@ -126,48 +271,6 @@ fn split(body: &Bytes, json_length: Option<usize>) -> Result<(&[u8], Option<Tail
     Ok((json, Some(Tail::new(body.slice(length..)))))
 }
 
-fn read_input(body: &Bytes, tail: Option<&mut Tail>, input: WireInput<'_>) -> Result<(String, Tensor), ProtocolError> {
-    let parameters = read_parameters(&input.parameters)?;
-    match read_tensor(body, tail, &input, &parameters) {
-        Ok(tensor) => Ok((input.name, tensor)),
-        Err(reason) => Err(ProtocolError::Input { input: input.name, reason }),
-    }
-}
-
-fn read_tensor(
-    body: &Bytes,
-    tail: Option<&mut Tail>,
-    input: &WireInput<'_>,
-    parameters: &[(String, Parameter)],
-) -> Result<Tensor, String> {
-    let datatype: Datatype = (input.datatype.parse())
-        .map_err(|_| format!("'{}' is not a datatype of the Open Inference Protocol", input.datatype))?;
-    let shape = (input.shape.iter())
-        .map(|&dim| usize::try_from(dim).map_err(|_| format!("its shape {:?} has a negative dimension", input.shape)))
-        .collect::<Result<Vec<usize>, String>>()?;
-    let size = parameters.iter().find(|(name, _)| name == BINARY_SIZE).map(|(_, value)| value);
-    let text = match (input.data, size) {
-        (Some(text), None) => text,
-        (None, Some(size)) => {
-            let size = binary_size(size)?;
-            let tail = tail.ok_or(
-                "it has a binary_data_size, which needs the header Inference-Header-Content-Length: the length of the \
-                 JSON, behind which the binary data begins",
-            )?;
-            return tail.take(size, datatype, shape);
-        }
-        (Some(_), Some(_)) => return Err("it has both data and a binary_data_size".to_owned()),
-        (None, None) => return Err("it has no data".to_owned()),
-    };
-    let base64 =
-        (parameters.iter()).any(|(name, value)| name == CONTENT_TYPE && *value == Parameter::Text(BASE64.to_owned()));
-    let strings = if base64 { Strings::Base64 } else { Strings::Text };
-    if base64 && datatype != Datatype::Bytes {
-        return Err(format!("its {CONTENT_TYPE} is {BASE64}, which only BYTES can have, but it is {datatype}"));
-    }
-    data::read(body, text.get(), datatype, shape, strings)
-}
-
 fn binary_size(value: &Parameter) -> Result<usize, &'static str> {
     match value {
         Parameter::Int(size) => usize::try_from(*size).ok(),
@@ -176,15 +279,26 @@ fn binary_size(value: &Parameter) -> Result<usize, &'static str> {
     .ok_or("its binary_data_size must be a number of bytes")
 }
 
-fn read_outputs(outputs: Vec<WireOutput<'_>>, binary: &mut BinaryOutputs) -> Result<Vec<String>, ProtocolError> {
-    (outputs.into_iter())
-        .map(|output| {
-            if let Some(wish) = take_switch(&mut read_parameters(&output.parameters)?, BINARY_OUTPUT)? {
-                binary.named.push((output.name.clone(), wish));
-            }
-            Ok(output.name)
-        })
-        .collect()
+/// The wanted outputs, and which of them say whether they are to be binary data.
+type Outputs = (Vec<String>, Vec<(String, bool)>);
+
+fn read_outputs(reader: &mut Reader<'_>) -> Result<Outputs, Fault> {
+    let (mut names, mut named) = (Vec::new(), Vec::new());
+    reader.array(|reader| {
+        let (mut name, mut parameters) = (None, None);
+        reader.object(|reader, key| match &*key {
+            "name" => once(&mut name, "name", reader.string()?.into_owned()),
+            "parameters" => once(&mut parameters, "parameters", read_parameters(reader)?),
+            _ => Ok(reader.skip()?),
+        })?;
+        let name = name.ok_or_else(|| missing("name"))?;
+        if let Some(wish) = take_switch(&mut parameters.unwrap_or_default(), BINARY_OUTPUT)? {
+            named.push((name.clone(), wish));
+        }
+        names.push(name);
+        Ok::<_, Fault>(())
+    })?;
+    Ok((names, named))
 }
 
 /// Takes a parameter that speaks to the protocol and not to the function.
@@ -196,21 +310,36 @@ fn take_switch(parameters: &mut Vec<(String, Parameter)>, name: &str) -> Result<
     }
 }
 
-fn read_parameters(parameters: &WireParameters<'_>) -> Result<Vec<(String, Parameter)>, ProtocolError> {
-    (parameters.0.iter())
-        .map(|(name, text)| {
-            let value = read_parameter(text.get())
-                .map_err(|reason| ProtocolError::Parameter { name: name.clone(), reason: reason.to_owned() })?;
-            if NOT_IN_THE_BODY.contains(&name.as_str()) {
-                return Err(ProtocolError::Unsupported(format!(
-                    "parameter '{name}' is not supported: this server takes and gives tensors in the body only, as JSON or \
-                     binary data; turn shared memory and classification off in the client"
-                )));
+fn read_parameters(reader: &mut Reader<'_>) -> Result<Vec<(String, Parameter)>, Fault> {
+    let mut parameters = Vec::new();
+    if reader.null()? {
+        return Ok(parameters);
+    }
+    reader.object(|reader, name| {
+        let name = name.into_owned();
+        let value = match reader.peek()? {
+            b'[' | b'{' => {
+                reader.skip()?;
+                Err(NO_PARAMETER)
             }
-            Ok((name.clone(), value))
-        })
-        .collect()
+            _ => read_parameter(reader.scalar()?),
+        };
+        let value =
+            value.map_err(|reason| ProtocolError::Parameter { name: name.clone(), reason: reason.to_owned() })?;
+        if NOT_IN_THE_BODY.contains(&name.as_str()) {
+            return Err(ProtocolError::Unsupported(format!(
+                "parameter '{name}' is not supported: this server takes and gives tensors in the body only, as JSON or \
+                 binary data; turn shared memory and classification off in the client"
+            ))
+            .into());
+        }
+        parameters.push((name, value));
+        Ok::<_, Fault>(())
+    })?;
+    Ok(parameters)
 }
+
+const NO_PARAMETER: &str = "must be a boolean, a number or a string";
 
 fn read_parameter(text: &str) -> Result<Parameter, &'static str> {
     match text.as_bytes().first() {
@@ -223,54 +352,20 @@ fn read_parameter(text: &str) -> Result<Parameter, &'static str> {
             .map(Parameter::Double)
             .ok_or("its number is beyond the range of a double"),
         Some(b'-' | b'0'..=b'9') => text.parse().map(Parameter::Int).map_err(|_| "its integer does not fit 64 bits"),
-        _ => Err("must be a boolean, a number or a string"),
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for WireParameters<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Parameters;
-        impl<'de> Visitor<'de> for Parameters {
-            type Value = WireParameters<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of parameters")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut parameters = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    parameters.push(entry);
-                }
-                Ok(WireParameters(parameters))
-            }
-
-            // `"parameters": null` is what some clients send for none.
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(WireParameters::default())
-            }
-        }
-        deserializer.deserialize_any(Parameters)
+        _ => Err(NO_PARAMETER),
     }
 }
 
 /// The error for a body that is no request, with a hint where the reason is a number that JSON does not have.
-fn malformed(body: &[u8], error: &serde_json::Error) -> ProtocolError {
-    let mut reason = error.to_string();
-    if error.is_syntax() && stands_at_a_special_number(body, error) {
-        reason.push_str(
-            "; JSON has no NaN and no infinities: write them as the strings \"NaN\", \"Infinity\" and \"-Infinity\"",
-        );
-    }
-    ProtocolError::Malformed(reason)
-}
-
-fn stands_at_a_special_number(body: &[u8], error: &serde_json::Error) -> bool {
-    let before: usize =
-        body.split_inclusive(|&b| b == b'\n').take(error.line().saturating_sub(1)).map(<[u8]>::len).sum();
-    // serde_json points at the offending byte or at the one before it.
-    let column = before + error.column();
-    (column.saturating_sub(2)..=column)
-        .filter_map(|at| body.get(at..))
-        .any(|rest| [&b"NaN"[..], b"Infinity"].iter().any(|name| rest.starts_with(name)))
+fn malformed(json: &[u8], syntax: Syntax) -> ProtocolError {
+    let (before, rest) = json.split_at(syntax.at);
+    let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
+    let column = before.iter().rev().take_while(|&&byte| byte != b'\n').count() + 1;
+    let special = [&b"NaN"[..], b"Infinity", b"-Infinity"].iter().any(|name| rest.starts_with(name));
+    let hint = if special {
+        "; JSON has no NaN and no infinities: write them as the strings \"NaN\", \"Infinity\" and \"-Infinity\""
+    } else {
+        ""
+    };
+    ProtocolError::Malformed(format!("{} at line {line} column {column}{hint}", syntax.what))
 }

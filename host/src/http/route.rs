@@ -1,5 +1,7 @@
 //! What a method and a path mean.
 
+use std::borrow::Cow;
+
 use http::Method;
 use percent_encoding::percent_decode_str;
 
@@ -49,20 +51,22 @@ pub enum RouteError {
     MethodNotAllowed(&'static str),
 }
 
+/// The longest path there is has so many.
+const MAX_SEGMENTS: usize = 6;
+
 /// Finds the route of a request.
 pub fn route(method: &Method, path: &str) -> Result<Route, RouteError> {
     if let Some(rest) = path.strip_prefix("/functions/") {
         return function(rest);
     }
-    let segments: Vec<String> = path
-        .trim_start_matches('/')
-        .trim_end_matches('/')
-        .split('/')
-        .map(decode)
-        .collect::<Option<_>>()
-        .ok_or(RouteError::NotFound)?;
-    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    match segments.as_slice() {
+    let mut decoded: [Cow<'_, str>; MAX_SEGMENTS] = Default::default();
+    let mut count = 0;
+    for segment in path.trim_start_matches('/').trim_end_matches('/').split('/') {
+        *decoded.get_mut(count).ok_or(RouteError::NotFound)? = decode(segment).ok_or(RouteError::NotFound)?;
+        count += 1;
+    }
+    let segments = decoded.each_ref().map(|segment| &**segment);
+    match &segments[..count] {
         ["v2"] => get(method, Route::ServerMetadata),
         ["v2", "health", "live"] | ["healthz"] => get(method, Route::Live),
         ["v2", "health", "ready"] | ["readyz"] => get(method, Route::Ready),
@@ -112,7 +116,7 @@ fn function(rest: &str) -> Result<Route, RouteError> {
     let name = decode(name).filter(|name| !name.is_empty()).ok_or(RouteError::NotFound)?;
     let target = match name.split_once('@') {
         Some((function, version)) => Target { function: function.into(), version: Some(version.into()) },
-        None => Target { function: name, version: None },
+        None => Target { function: name.into(), version: None },
     };
     Ok(Route::Function { target, path: path.to_owned() })
 }
@@ -128,8 +132,8 @@ fn post(method: &Method, route: Route) -> Result<Route, RouteError> {
     if method == Method::POST { Ok(route) } else { Err(RouteError::MethodNotAllowed("POST")) }
 }
 
-fn decode(segment: &str) -> Option<String> {
-    percent_decode_str(segment).decode_utf8().ok().map(|text| text.into_owned())
+fn decode(segment: &str) -> Option<Cow<'_, str>> {
+    percent_decode_str(segment).decode_utf8().ok()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Request, Response};
@@ -29,6 +30,9 @@ use crate::runtime::typed::Question;
 
 /// How long a client may take for a request's head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Requests that this process has begun to serve.
+static BEGUN: AtomicU64 = AtomicU64::new(1);
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -72,7 +76,13 @@ pub async fn serve(host: Arc<Host>, listener: TcpListener, stop: CancellationTok
         // Answers are small and complete: waiting to fill a packet only delays them.
         let _ = stream.set_nodelay(true);
         let host = Arc::clone(&host);
-        let service = service_fn(move |request| serve_request(Arc::clone(&host), request));
+        let last = AtomicU64::new(0);
+        let service = service_fn(move |request| {
+            // Others were served since this connection's last request.
+            let this = BEGUN.fetch_add(1, Ordering::Relaxed);
+            let crowded = this.saturating_sub(last.swap(this, Ordering::Relaxed)) > 1;
+            serve_request(Arc::clone(&host), request, crowded)
+        });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
@@ -91,15 +101,19 @@ pub async fn serve(host: Arc<Host>, listener: TcpListener, stop: CancellationTok
 }
 
 /// The outer half of every request: everything that is the same for all of them.
-async fn serve_request(host: Arc<Host>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn serve_request(
+    host: Arc<Host>,
+    request: Request<Incoming>,
+    crowded: bool,
+) -> Result<Response<Body>, Infallible> {
     let started = Instant::now();
     let id = request_id(&request);
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let result = answer(&host, request).await;
+    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let result = answer(&host, request, crowded).await;
     let ms = started.elapsed().as_micros() as f64 / 1000.0;
     let mut response = match result {
         Ok(response) => {
-            tracing::debug!(id = ?id, %method, path, status = response.status().as_u16(), ms, "request");
+            tracing::debug!(id = ?id, %method, path = uri.path(), status = response.status().as_u16(), ms, "request");
             response
         }
         Err(error) => {
@@ -108,9 +122,9 @@ async fn serve_request(host: Arc<Host>, request: Request<Incoming>) -> Result<Re
             let status = response.status();
             let cause = respond::chain(&error);
             if status.is_server_error() {
-                tracing::warn!(id = ?id, %method, path, status = status.as_u16(), ms, error = cause, "request failed");
+                tracing::warn!(id = ?id, %method, path = uri.path(), status = status.as_u16(), ms, error = cause, "request failed");
             } else {
-                tracing::debug!(id = ?id, %method, path, status = status.as_u16(), ms, error = cause, "request refused");
+                tracing::debug!(id = ?id, %method, path = uri.path(), status = status.as_u16(), ms, error = cause, "request refused");
             }
             response
         }
@@ -119,10 +133,28 @@ async fn serve_request(host: Arc<Host>, request: Request<Incoming>) -> Result<Re
     Ok(response)
 }
 
+/// Lets the tasks run that are ready on this thread. Sending an answer wakes its client, which is most of what sending costs;
+/// a client that finds several answers has been woken once for all of them. So those that are ready together go out
+/// together.
+async fn behind_others() {
+    let mut yielded = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        // Not tokio's `yield_now`, which would ask the system for new events first.
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 /// The inner half: route, answer, `?`.
-async fn answer(host: &Arc<Host>, mut request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
+async fn answer(host: &Arc<Host>, mut request: Request<Incoming>, crowded: bool) -> Result<Response<Body>, HttpError> {
     let route = route(request.method(), request.uri().path());
-    match body::refused(&mut request, route).await? {
+    let route = body::refused(&mut request, route).await?;
+    let calls = matches!(route, Route::Infer(_) | Route::Explain(_) | Route::Function { .. });
+    let response = match route {
         Route::Infer(target) => infer::ask(host, &target, Question::Predict, request).await,
         Route::Explain(target) => infer::ask(host, &target, Question::Explain, request).await,
         Route::Function { target, path } => raw::call(host, &target, &path, request).await,
@@ -138,7 +170,11 @@ async fn answer(host: &Arc<Host>, mut request: Request<Incoming>) -> Result<Resp
         Route::DeleteVersion(name, version) => api::functions::delete_version(Arc::clone(host), name, version).await,
         Route::Status => Ok(api::status::status(host)),
         Route::Metrics => Ok(metrics::metrics(host)),
+    };
+    if crowded && calls {
+        behind_others().await;
     }
+    response
 }
 
 /// The caller's id, if it gave a sensible one, or the next number of this process.

@@ -254,6 +254,27 @@ async fn the_name_of_an_outgoing_requests_method_has_64_bytes_at_most() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_body_that_does_not_come_wakes_nothing() {
+    let host = TestHost::start().await;
+    host.deployed(bundle_with(&fixture_guest("misbehave-http"), |project| {
+        project.manifest.limits.timeout = Duration::from_secs(1);
+    }))
+    .await;
+    let address = host.url.trim_start_matches("http://");
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("it listens");
+    let request =
+        format!("POST {FUNCTION}/read-body HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 5\r\n\r\n123");
+    stream.write_all(request.as_bytes()).await.expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("it answers");
+    assert!(answer.starts_with("HTTP/1.1 504 ") && answer.contains("deadline_exceeded"), "{answer}");
+    let status = host.get("/api/status").await.expect(200);
+    assert_eq!(status["sessions"], json!([]), "{status}");
+    let version = status["versions"].as_array().and_then(|versions| versions.first());
+    assert!(version.is_none_or(|version| version["state"] == "stored" && version["cold_starts"] == 0), "{status}");
+}
+
 /// `expect: 100-continue`, as curl sends it with larger bodies.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_asks_before_it_sends_its_body_is_told_to_go_on() {

@@ -1,16 +1,19 @@
 //! `/functions/NAME/...`: raw HTTP to functions that speak it.
 
+use http::header::EXPECT;
 use http::uri::{PathAndQuery, Uri};
 use http::{Request, Response};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body as _, Incoming};
+use wasmtime_wasi_http::Error as GuestError;
 
 use super::body::{self, Body, BodyError, BoxError};
 use super::respond::HttpError;
 use crate::host::Host;
-use crate::invoke::{self, Begun, Manner, Target};
+use crate::invoke::{self, Begun, InvokeError, Manner, Target};
 
-/// Hands the request on, its path cut to what comes after the name; bodies stream both ways.
+/// Hands the request on, its path cut to what comes after the name; bodies stream both ways, but for small ones on their way
+/// in.
 pub(super) async fn call(
     host: &Host,
     target: &Target,
@@ -20,11 +23,27 @@ pub(super) async fn call(
     let limit_bytes = host.config.body_bytes;
     let begun = begin(host, target, path, &mut request);
     let begun = body::refused(&mut request, begun).await?;
-    // One that did not say its size breaks off at the limit.
-    let limit = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
-    let request = request.map(|body| Limited::new(body, limit).map_err(move |error| broken(error, limit_bytes)));
-    let response = invoke::call(host, begun, request).await?;
+    let response = if is_small(&request) {
+        let (head, body) = request.into_parts();
+        let body = begun.due.bound(body::collect(Request::new(body), limit_bytes, 0)).await;
+        let body = Full::new(body.map_err(InvokeError::from)??).map_err(|never| -> GuestError { match never {} });
+        invoke::call(host, begun, Request::from_parts(head, body)).await?
+    } else {
+        // One that did not say its size breaks off at the limit.
+        let limit = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
+        let request = request.map(|body| Limited::new(body, limit).map_err(move |error| broken(error, limit_bytes)));
+        invoke::call(host, begun, request).await?
+    };
     Ok(response.map(|body| body.map_err(|error| -> BoxError { error.into() }).boxed_unsync()))
+}
+
+/// Whether the whole body is taken before the function is called: then a client that sends slowly holds no instance, and the
+/// guest need not be stopped and resumed for it. Not where the client asks for leave to send, which the function gives by
+/// reading.
+fn is_small(request: &Request<Incoming>) -> bool {
+    const SMALL_BYTES: u64 = 64 << 10;
+    let size = request.body().size_hint().exact();
+    size.is_some_and(|bytes| bytes <= SMALL_BYTES) && !request.headers().contains_key(EXPECT)
 }
 
 /// What can be said before the body is read.
@@ -38,10 +57,10 @@ fn begin(host: &Host, target: &Target, path: &str, request: &mut Request<Incomin
 }
 
 /// What the function sees of a body that ends before its end.
-fn broken(error: BoxError, limit_bytes: u64) -> wasmtime_wasi_http::Error {
+fn broken(error: BoxError, limit_bytes: u64) -> GuestError {
     match error.downcast::<hyper::Error>() {
         Ok(error) => (*error).into(),
-        Err(_) => wasmtime_wasi_http::Error::HttpRequestBodySize(Some(limit_bytes)),
+        Err(_) => GuestError::HttpRequestBodySize(Some(limit_bytes)),
     }
 }
 

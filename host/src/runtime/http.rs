@@ -1,14 +1,17 @@
 //! Calls into http functions: `wasi:http/incoming-handler@0.2`.
 //!
-//! The guest runs in a task of its own, since it may go on after its response has begun. The task ends with the guest, at
-//! the deadline, or when nobody wants the answer any more: the caller's future or the unfinished response was dropped.
+//! A guest that has to wait for something runs in a task of its own, since it may go on after its response has begun. The task
+//! ends with the guest, at the deadline, or when nobody wants the answer any more: the caller's future or the unfinished
+//! response was dropped.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
@@ -59,8 +62,12 @@ where
     let failure = Failure::default();
     let fails = Arc::clone(&failure);
     let function = lease.function();
-    let task = tokio::spawn(async move {
-        let outcome = due.bound(run(&mut lease, request, head)).await.map_err(RuntimeError::from).flatten();
+    let mut running = Box::pin(async move {
+        let run = AssertUnwindSafe(due.bound(run(&mut lease, request, head))).catch_unwind().await;
+        let outcome = match run {
+            Ok(outcome) => outcome.map_err(RuntimeError::from).flatten(),
+            Err(_) => Err(RuntimeError::Host("a call panicked".into())),
+        };
         if let Err(error) = &outcome {
             let _ = fails.set(error.to_string());
         }
@@ -69,7 +76,11 @@ where
         drop(held);
         outcome
     });
-    let mut guest = Guest(Some(task));
+    // Most guests are done before they wait for anything: they need no task.
+    let (mut guest, outcome) = match futures::poll!(&mut running) {
+        Poll::Ready(outcome) => (Guest(None), Some(outcome)),
+        Poll::Pending => (Guest(Some(tokio::spawn(running))), None),
+    };
     match response.await {
         Ok(Ok(response)) if response.status().is_informational() => {
             Err(RuntimeError::BadAnswer(format!("it answered with status {}", response.status().as_u16())))
@@ -77,14 +88,14 @@ where
         Ok(Ok(response)) => Ok(response.map(|body| ResponseBody { function, body, guest, failure })),
         Ok(Err(code)) => Err(RuntimeError::BadAnswer(format!("it answered with the error {code:?}"))),
         // The guest ended without an answer: its outcome says why.
-        Err(_) => match guest.0.take() {
-            Some(task) => match task.await {
-                Ok(Err(error)) => Err(error),
-                Ok(Ok(())) => Err(RuntimeError::BadAnswer("it ended without setting a response".into())),
-                Err(error) => Err(RuntimeError::Host(format!("the guest's task: {error}"))),
-            },
-            None => Err(RuntimeError::Host("the guest's task is gone".into())),
-        },
+        Err(_) => match (outcome, guest.0.take()) {
+            (Some(outcome), _) => outcome,
+            (None, Some(task)) => {
+                task.await.map_err(|error| RuntimeError::Host(format!("the guest's task: {error}")))?
+            }
+            (None, None) => Err(RuntimeError::Host("the guest's task is gone".into())),
+        }
+        .and_then(|()| Err(RuntimeError::BadAnswer("it ended without setting a response".into()))),
     }
 }
 

@@ -129,8 +129,10 @@ impl ResourceLimiter for MemoryLimit {
 struct NoOutgoingRequests;
 
 impl WasiHttpHooks for NoOutgoingRequests {
+    /// What a guest may write at once; it may be two of these ahead of its client. Most answers are shorter, so that their
+    /// guest need not be stopped and resumed.
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        64 << 10
+        256 << 10
     }
 
     fn send_request(

@@ -37,6 +37,7 @@
 pub mod assets;
 pub mod bindings;
 mod element;
+mod entry;
 mod error;
 mod function;
 mod model;

@@ -6,7 +6,7 @@ use crate::bindings::nn;
 use crate::bindings::nn::errors::Error as HostError;
 use crate::bindings::nn::graph::{self, ExecutionTarget, Graph, GraphEncoding};
 use crate::bindings::nn::inference::GraphExecutionContext;
-use crate::{Error, Value, Values};
+use crate::{Error, Values};
 
 pub use nn::errors::ErrorCode;
 
@@ -71,7 +71,7 @@ impl Model {
     /// # Errors
     /// The inputs are not the model's, or the host could not run it.
     pub fn run(&self, inputs: impl Into<Values>) -> Result<Values, ModelError> {
-        let inputs = inputs.into().into_iter().map(|(name, value)| match value.into_handle() {
+        let inputs = inputs.into().into_entries().into_iter().map(|(name, entry)| match entry.into_handle() {
             Ok(handle) => Ok((name, handle)),
             Err(_) => Err(ModelError {
                 model: self.name.clone(),
@@ -81,7 +81,7 @@ impl Model {
         });
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
         let outputs = self.context.compute(inputs).map_err(|error| ModelError::from_host(&self.name, &error))?;
-        Ok(outputs.into_iter().map(|(name, handle)| (name, Value::from_handle(handle))).collect())
+        Ok(Values::from_entries(outputs))
     }
 }
 

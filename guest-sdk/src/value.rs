@@ -3,7 +3,6 @@
 use half::{bf16, f16};
 
 use crate::bindings::nn::tensor::{Tensor as Handle, TensorType};
-use crate::bindings::types;
 use crate::{Bytes, Datatype, Element, Tensor, Text};
 
 /// A value of any type.
@@ -150,23 +149,5 @@ impl From<Bytes> for Value {
 impl From<Text> for Value {
     fn from(text: Text) -> Self {
         Self::Bytes(text.into())
-    }
-}
-
-impl From<types::Value> for Value {
-    fn from(value: types::Value) -> Self {
-        match value {
-            types::Value::Tensor(handle) => Self::from_handle(handle),
-            types::Value::Bytes(bytes) => Self::Bytes(bytes.into()),
-        }
-    }
-}
-
-impl From<Value> for types::Value {
-    fn from(value: Value) -> Self {
-        match value.into_handle() {
-            Ok(handle) => Self::Tensor(handle),
-            Err(bytes) => Self::Bytes(bytes.into()),
-        }
     }
 }

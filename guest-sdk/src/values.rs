@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::bindings::types;
+use crate::entry::Entry;
 use crate::{FromValue, Value};
 
 /// Named values, each name at most once.
@@ -19,7 +20,7 @@ use crate::{FromValue, Value};
 /// Values of one type can be written as an array: `model.run([("a", a), ("b", b)])`.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Values {
-    entries: Vec<(String, Value)>,
+    entries: Vec<(String, Entry)>,
 }
 
 /// There is no value of this name, or it is not what was asked for.
@@ -58,9 +59,9 @@ impl Values {
     pub fn insert(&mut self, name: impl Into<String>, value: impl Into<Value>) -> Option<Value> {
         let (name, value) = (name.into(), value.into());
         match self.entries.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, old)) => Some(std::mem::replace(old, value)),
+            Some((_, old)) => Some(std::mem::replace(old, value.into()).into_value()),
             None => {
-                self.entries.push((name, value));
+                self.entries.push((name, value.into()));
                 None
             }
         }
@@ -85,18 +86,34 @@ impl Values {
         let Some(index) = self.entries.iter().position(|(known, _)| known == name) else {
             return Ok(None);
         };
-        let (name, value) = self.entries.remove(index);
-        V::from_value(value).map(Some).map_err(|reason| TakeError::Wrong { name, reason })
+        let (name, entry) = self.entries.remove(index);
+        V::from_value(entry.into_value()).map(Some).map_err(|reason| TakeError::Wrong { name, reason })
     }
 
     /// The value of this name, left where it is.
     pub fn get(&self, name: &str) -> Option<&Value> {
-        self.entries.iter().find_map(|(known, value)| (known == name).then_some(value))
+        self.entries.iter().find_map(|(known, entry)| (known == name).then(|| entry.get()))
     }
 
     /// The names in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Values from the host; of those with the same name the last.
+    pub(crate) fn from_entries<E: Into<Entry>>(given: Vec<(String, E)>) -> Self {
+        let mut entries: Vec<(String, Entry)> = Vec::with_capacity(given.len());
+        for (name, entry) in given {
+            match entries.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, old)) => *old = entry.into(),
+                None => entries.push((name, entry.into())),
+            }
+        }
+        Self { entries }
+    }
+
+    pub(crate) fn into_entries(self) -> Vec<(String, Entry)> {
+        self.entries
     }
 
     /// The number of values.
@@ -122,24 +139,48 @@ impl<N: Into<String>, V: Into<Value>> FromIterator<(N, V)> for Values {
     }
 }
 
+/// The values in order, with their names.
+#[derive(Debug)]
+pub struct IntoIter(std::vec::IntoIter<(String, Entry)>);
+
+impl Iterator for IntoIter {
+    type Item = (String, Value);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next().map(|(name, entry)| (name, entry.into_value()))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl DoubleEndedIterator for IntoIter {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.0.next_back().map(|(name, entry)| (name, entry.into_value()))
+    }
+}
+
+impl ExactSizeIterator for IntoIter {}
+
 impl IntoIterator for Values {
     type Item = (String, Value);
-    type IntoIter = std::vec::IntoIter<(String, Value)>;
+    type IntoIter = IntoIter;
 
-    fn into_iter(self) -> Self::IntoIter {
-        self.entries.into_iter()
+    fn into_iter(self) -> IntoIter {
+        IntoIter(self.entries.into_iter())
     }
 }
 
 impl From<Vec<types::NamedValue>> for Values {
     fn from(entries: Vec<types::NamedValue>) -> Self {
-        entries.into_iter().collect()
+        Self::from_entries(entries)
     }
 }
 
 impl From<Values> for Vec<types::NamedValue> {
     fn from(values: Values) -> Self {
-        values.into_iter().map(|(name, value)| (name, value.into())).collect()
+        values.entries.into_iter().map(|(name, entry)| (name, entry.into())).collect()
     }
 }
 

@@ -52,6 +52,7 @@ const SDK: &[(&str, &str)] = sdk!(
     "src/assets.rs" <- "guest-sdk/src/assets.rs",
     "src/bindings.rs" <- "guest-sdk/src/bindings.rs",
     "src/element.rs" <- "guest-sdk/src/element.rs",
+    "src/entry.rs" <- "guest-sdk/src/entry.rs",
     "src/error.rs" <- "guest-sdk/src/error.rs",
     "src/function.rs" <- "guest-sdk/src/function.rs",
     "src/lib.rs" <- "guest-sdk/src/lib.rs",

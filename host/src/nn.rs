@@ -5,6 +5,8 @@
 
 pub mod batch;
 pub mod device;
+#[cfg(test)]
+mod fixtures;
 pub mod graph;
 pub mod held;
 pub mod job;

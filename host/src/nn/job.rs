@@ -143,6 +143,11 @@ impl Flights {
         }
     }
 
+    /// Whether anybody still waits for the run.
+    pub(super) fn is_awaited(&self, options: &Arc<RunOptions>) -> bool {
+        self.0.iter().any(|flight| Arc::ptr_eq(&flight.options, options) && !flight.jobs.is_empty())
+    }
+
     /// The jobs were run.
     pub(super) fn end(&mut self, jobs: &[JobId]) {
         for flight in &mut self.0 {

@@ -1,10 +1,12 @@
 //! What waits for a session, and what goes into its next run.
 //!
 //! Pure: no ONNX Runtime, no threads, no clock of its own. Every caller (a live version's hold on the model) has a lane, and
-//! lanes take turns: a function that queues a thousand jobs does not make another's wait for a thousand runs. What is at
-//! the front of the lane whose turn it is begins a batch; jobs that may run with it join, again one lane after the other.
+//! lanes take turns: a function that queues a thousand jobs does not make another's wait for a thousand runs. The first job
+//! of the lane whose turn it is begins a batch, unless it waits for company: then the next that does not. Jobs that may run
+//! with it join, again one lane after the other.
 
-use std::collections::VecDeque;
+use std::cell::LazyCell;
+use std::collections::{HashMap, VecDeque};
 
 use tokio::time::Instant;
 
@@ -98,16 +100,15 @@ impl<J> Queue<J> {
         Some(job.job)
     }
 
-    /// The next run: the front of the first lane in turn that need not wait for company any more, and who may join it.
+    /// The next run: the first job, in the order of turns, that need not wait for company any more, and who may join it.
     pub(super) fn next(&mut self, now: Instant) -> Next<J> {
-        let ripe = (0..self.lanes.len()).find(|&at| self.is_ripe(at, now));
-        let Some(at) = ripe else {
-            let fronts = self.lanes.iter().filter_map(|lane| lane.jobs.front());
-            return fronts.map(|front| front.ripe_at).min().map_or(Next::Empty, Next::Wait);
+        let Some((at, place)) = self.ripe(now) else {
+            let jobs = self.lanes.iter().flat_map(|lane| &lane.jobs);
+            return jobs.map(|waiting| waiting.ripe_at).min().map_or(Next::Empty, Next::Wait);
         };
         // The lanes before it wait for company and keep their turn.
         let Some(mut lane) = self.lanes.remove(at) else { return Next::Empty };
-        let Some(first) = lane.jobs.pop_front() else { return Next::Empty };
+        let Some(first) = lane.jobs.remove(place) else { return Next::Empty };
         let sharing = first.sharing;
         let mut batch = vec![first];
         // Behind the others: its turn is over. It may still join in what it began.
@@ -120,16 +121,29 @@ impl<J> Queue<J> {
         Next::Run(batch)
     }
 
-    /// True when the lane's front has waited long enough, or has all the company it can have.
-    fn is_ripe(&self, at: usize, now: Instant) -> bool {
-        let Some(front) = self.lanes[at].jobs.front() else { return false };
-        let Some(sharing) = front.sharing else { return true };
-        if front.ripe_at <= now {
-            return true;
+    /// Lane and place of the first job that has waited long enough, or has all the company it can have.
+    fn ripe(&self, now: Instant) -> Option<(usize, usize)> {
+        let rows = LazyCell::new(|| self.rows());
+        let is_ripe = |waiting: &Waiting<J>| {
+            let full = |sharing: Sharing| rows.get(&sharing.kind).is_some_and(|&rows| rows >= sharing.max_rows);
+            waiting.ripe_at <= now || waiting.sharing.is_none_or(full)
+        };
+        self.lanes.iter().enumerate().find_map(|(at, lane)| {
+            let place = lane.jobs.iter().position(is_ripe)?;
+            let Some(Sharing { kind, .. }) = lane.jobs[place].sharing else { return Some((at, place)) };
+            // Those of a kind keep their order.
+            let akin = |waiting: &Waiting<J>| waiting.sharing.is_some_and(|sharing| sharing.kind == kind);
+            Some((at, lane.jobs.iter().position(akin)?))
+        })
+    }
+
+    /// The rows that wait, by kind.
+    fn rows(&self) -> HashMap<u64, usize> {
+        let mut rows = HashMap::new();
+        for sharing in self.lanes.iter().flat_map(|lane| &lane.jobs).filter_map(|waiting| waiting.sharing) {
+            *rows.entry(sharing.kind).or_default() += sharing.rows;
         }
-        let kin = self.lanes.iter().flat_map(|lane| &lane.jobs).filter_map(|waiting| waiting.sharing);
-        let rows: usize = kin.filter(|other| other.kind == sharing.kind).map(|other| other.rows).sum();
-        rows >= sharing.max_rows
+        rows
     }
 
     /// Fills a batch with jobs of the same kind, one of each lane in turn.

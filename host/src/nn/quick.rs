@@ -47,9 +47,12 @@ impl Quick {
         self.late_runs.contains_key(&shape)
     }
 
-    /// A run with inputs of this shape took so long.
-    pub(super) fn saw(&mut self, shape: u64, took: Duration) {
+    /// A run with inputs of this shape took so long. One that failed may have ended early.
+    pub(super) fn saw(&mut self, shape: u64, took: Duration, succeeded: bool) {
         if took <= QUICK {
+            if !succeeded {
+                return;
+            }
             if self.late_runs.len() >= MAX_SHAPES {
                 self.late_runs.clear();
             }
@@ -73,27 +76,39 @@ mod tests {
     fn a_shape_is_quick_once_seen_so_until_it_is_late_again_and_again() {
         let mut quick = Quick::default();
         assert!(!quick.has(1));
-        quick.saw(1, Duration::from_micros(101));
+        quick.saw(1, Duration::from_micros(101), true);
         assert!(!quick.has(1));
-        quick.saw(1, Duration::from_micros(99));
+        quick.saw(1, Duration::from_micros(99), true);
         assert!(quick.has(1) && !quick.has(2));
         // A thread that lost its processor for a while says nothing about the model.
         for _ in 0..9 {
-            quick.saw(1, Duration::from_millis(2));
-            quick.saw(1, Duration::from_micros(20));
+            quick.saw(1, Duration::from_millis(2), true);
+            quick.saw(1, Duration::from_micros(20), true);
         }
         assert!(quick.has(1));
-        (0..3).for_each(|_| quick.saw(1, Duration::from_millis(2)));
+        (0..3).for_each(|_| quick.saw(1, Duration::from_millis(2), true));
         assert!(!quick.has(1));
-        quick.saw(1, Duration::from_micros(20));
-        quick.saw(1, Duration::from_millis(20));
+        quick.saw(1, Duration::from_micros(20), true);
+        quick.saw(1, Duration::from_millis(20), true);
         assert!(!quick.has(1), "once was enough");
+    }
+
+    #[test]
+    fn a_run_that_failed_at_once_says_nothing() {
+        let mut quick = Quick::default();
+        quick.saw(1, Duration::ZERO, false);
+        assert!(!quick.has(1));
+        quick.saw(1, Duration::ZERO, true);
+        quick.saw(1, Duration::ZERO, false);
+        assert!(quick.has(1));
+        quick.saw(1, Duration::from_secs(1), false);
+        assert!(!quick.has(1), "it held its thread as long as if it had succeeded");
     }
 
     #[test]
     fn it_does_not_grow_without_bound() {
         let mut quick = Quick::default();
-        (0..1000).for_each(|shape| quick.saw(shape, Duration::ZERO));
+        (0..1000).for_each(|shape| quick.saw(shape, Duration::ZERO, true));
         assert!(quick.late_runs.len() <= MAX_SHAPES && quick.has(999));
     }
 }

@@ -1,17 +1,17 @@
 //! One run of a model on the thread that asks for it.
 
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ort::ErrorCode;
-use ort::session::{RunOptions, Session as OrtSession};
+use ort::session::{RunOptions, Session as OrtSession, SessionInputs};
 
 use super::device::Target;
 use super::held::{AnyTensor, Held};
 use super::job::{Inputs, KeptOutputs, Outputs};
 use super::session::Session;
 use super::{NnError, value};
-use crate::tensor::Tensor;
 
 /// Why a run gave no outputs. It does not know what its caller calls the model.
 #[derive(Debug)]
@@ -55,11 +55,12 @@ fn guarded<T>(run: impl FnOnce() -> Result<T, RunError>) -> Result<T, RunError> 
 
 fn run_unguarded(session: &mut OrtSession, inputs: &Inputs, options: Option<&RunOptions>) -> Result<Outputs, RunError> {
     // What is lent to ONNX Runtime stays here until its outputs have been looked at.
-    let lent: Vec<Tensor> = inputs.iter().map(|(_, tensor)| value::aligned(tensor)).collect();
+    let lent: Vec<_> = inputs.iter().map(|(_, tensor)| value::aligned(tensor)).collect();
     let mut values = Vec::with_capacity(inputs.len());
     for ((name, _), tensor) in inputs.iter().zip(&lent) {
-        values.push((name.as_str(), value::to_ort(name, tensor).map_err(RunError::Tensor)?));
+        values.push((Cow::Borrowed(name.as_str()), value::to_ort(name, tensor).map_err(RunError::Tensor)?));
     }
+    let values = SessionInputs::<0>::ValueMap(values);
     let outputs = match options {
         Some(options) => session.run_with_options(values, options),
         None => session.run(values),

@@ -224,6 +224,8 @@ impl Session {
         if waiting.is_none() {
             state.flights.give_up(id);
         }
+        // A turn may wait for company that this job was to have.
+        self.company.notify_all();
         // Its inputs are freed when the lock is.
         drop(state);
     }
@@ -297,13 +299,13 @@ impl Session {
     }
 
     /// A run for so many jobs, whose inputs had this shape, took so long.
-    pub(super) fn ran(&self, jobs: usize, shape: Option<u64>, took: Duration) {
+    pub(super) fn ran(&self, jobs: usize, shape: Option<u64>, took: Duration, succeeded: bool) {
         self.runs.fetch_add(1, Ordering::Relaxed);
         self.requests.fetch_add(jobs as u64, Ordering::Relaxed);
         self.metrics.compute_seconds.observe(took.as_secs_f64());
         self.metrics.batch_size.observe(jobs as f64);
         if let Some(shape) = shape {
-            self.state().quick.saw(shape, took);
+            self.state().quick.saw(shape, took, succeeded);
         }
     }
 
@@ -358,3 +360,6 @@ fn give_memory_back() {
         libc::malloc_trim(0);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,7 @@ impl Turn {
     pub(super) fn run_here(mut self, inputs: &Inputs, shape: Option<u64>) -> Result<Outputs, RunError> {
         let started = Instant::now();
         let outputs = run(self.ort(), inputs, None);
-        self.session.ran(1, shape.filter(|_| outputs.is_ok()), started.elapsed());
+        self.session.ran(1, shape, started.elapsed(), outputs.is_ok());
         self.hand_on();
         outputs
     }
@@ -137,7 +137,7 @@ impl Turn {
             Wish::Kept { held, answer } => {
                 let (started, session) = (Instant::now(), Arc::clone(&self.session));
                 let outputs = run::run_keeping(self.ort(), &job.inputs, &held, &session, options);
-                session.ran(1, None, started.elapsed());
+                session.ran(1, None, started.elapsed(), outputs.is_ok());
                 Reply::Kept(answer, outputs)
             }
             Wish::Host(_) => {
@@ -148,7 +148,7 @@ impl Turn {
     }
 
     /// Each job's outputs; `None` when they have to be run one by one.
-    fn run_together(&mut self, jobs: &[Waiting<Job>], options: &RunOptions) -> Option<Vec<Outputs>> {
+    fn run_together(&mut self, jobs: &[Waiting<Job>], options: &Arc<RunOptions>) -> Option<Vec<Outputs>> {
         let inputs: Vec<&Inputs> = jobs.iter().map(|waiting| &waiting.job.inputs).collect();
         if !self.may_share(&inputs, options) {
             return None;
@@ -163,7 +163,7 @@ impl Turn {
     }
 
     /// Whether the model is known to keep rows apart; found out on the first that could share a run.
-    fn may_share(&mut self, inputs: &[&Inputs], options: &RunOptions) -> bool {
+    fn may_share(&mut self, inputs: &[&Inputs], options: &Arc<RunOptions>) -> bool {
         match self.session.batching() {
             Batching::On => true,
             Batching::Impossible | Batching::RowsInteract | Batching::Undecided => false,
@@ -178,7 +178,10 @@ impl Turn {
                     false
                 }
                 Verdict::Unknown => {
-                    self.session.trial_failed();
+                    // One that was broken off because its callers have gone says nothing, not even that it failed.
+                    if self.session.state().flights.is_awaited(options) {
+                        self.session.trial_failed();
+                    }
                     false
                 }
             },
@@ -211,8 +214,7 @@ impl Turn {
     ) -> Result<Outputs, RunError> {
         let started = Instant::now();
         let outputs = run(self.ort(), inputs, Some(options));
-        // A run that failed at once says nothing about the others of its shape.
-        self.session.ran(jobs, shape.filter(|_| outputs.is_ok()), started.elapsed());
+        self.session.ran(jobs, shape, started.elapsed(), outputs.is_ok());
         outputs
     }
 
@@ -249,3 +251,6 @@ impl Reply {
 fn ids(jobs: &[Waiting<Job>]) -> Vec<JobId> {
     jobs.iter().map(|waiting| waiting.id).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,8 @@
 //! In: bytes that lie aligned are lent, not copied; the rest is copied once. Out: the value's own buffer becomes the
 //! tensor's storage and is freed with its last clone.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use half::{bf16, f16};
 use ort::memory::Allocator;
@@ -38,13 +40,14 @@ macro_rules! with_element {
 
 /// The tensor with its bytes on a boundary that suits every element type: its own where they lie so, else a copy. Bytes of
 /// a body lie where the protocol put them.
-pub(super) fn aligned(tensor: &Tensor) -> Tensor {
+pub(super) fn aligned(tensor: &Tensor) -> Cow<'_, Tensor> {
     match tensor.storage() {
         Storage::Fixed(bytes) if bytes.as_ptr().align_offset(align_of::<u64>()) != 0 => {
             let copy = aligned_copy(std::iter::once(bytes.as_ref()));
-            Tensor::fixed(tensor.datatype(), tensor.shape().to_vec(), copy).expect("the same bytes in another place")
+            let copy = Tensor::fixed(tensor.datatype(), tensor.shape().to_vec(), copy);
+            Cow::Owned(copy.expect("the same bytes in another place"))
         }
-        Storage::Fixed(_) | Storage::Variable(_) => tensor.clone(),
+        Storage::Fixed(_) | Storage::Variable(_) => Cow::Borrowed(tensor),
     }
 }
 
@@ -137,7 +140,7 @@ pub(super) fn copied_to_ort(name: &str, tensor: &Tensor) -> Result<DynValue, NnE
 
 /// An output value as a tensor that keeps the value's buffer alive. An output that is one of the inputs has that input's
 /// memory, which was only `lent` and must be copied.
-pub(super) fn from_ort(name: &str, value: DynValue, lent: &[Tensor]) -> Result<Tensor, NnError> {
+pub(super) fn from_ort(name: &str, value: DynValue, lent: &[Cow<'_, Tensor>]) -> Result<Tensor, NnError> {
     let refused = |reason: String| NnError::Unsupported(format!("output '{name}' {reason}"));
     let (datatype, shape) = kind(&value).map_err(refused)?;
     if datatype == Datatype::Bytes {

@@ -101,6 +101,34 @@ fn waiting_for_company_ends_with_the_delay_or_a_full_batch() {
 }
 
 #[test]
+fn nobody_waits_for_the_company_of_another_job_of_the_lane() {
+    let now = Instant::now();
+    let [soon, later] = [1, 5].map(|ms| now + Duration::from_millis(ms));
+    let mut queue = Queue::default();
+    queue.push(A, waiting(0, 7, 8, later));
+    queue.push(A, alone(1, now));
+    assert_eq!(run(&mut queue, now), [1]);
+    queue.push(A, waiting(2, 8, 8, now));
+    assert_eq!(run(&mut queue, now), [2], "its kind is another");
+    queue.push(A, waiting(3, 9, 2, later));
+    queue.push(A, waiting(4, 9, 2, later));
+    assert_eq!(run(&mut queue, now), [3, 4], "full before its time");
+    queue.push(A, waiting(5, 6, 8, soon));
+    assert!(matches!(queue.next(now), Next::Wait(at) if at == soon));
+    assert_eq!(run(&mut queue, soon), [5]);
+    assert_eq!(run(&mut queue, later), [0]);
+}
+
+#[test]
+fn jobs_of_a_kind_keep_their_order() {
+    let now = Instant::now();
+    let mut queue = Queue::default();
+    queue.push(A, waiting(0, 7, 8, now + Duration::from_millis(5)));
+    queue.push(A, waiting(1, 7, 8, now));
+    assert_eq!(run(&mut queue, now), [0, 1]);
+}
+
+#[test]
 fn a_removed_job_is_gone() {
     let now = Instant::now();
     let mut queue = Queue::default();
@@ -118,15 +146,16 @@ proptest! {
     /// Whatever is queued runs exactly once, in runs that are of one kind and keep everybody's limit.
     #[test]
     fn every_job_runs_once_and_within_its_limits(
-        jobs in proptest::collection::vec((0u64..4, 0u64..3, 1usize..5, 1usize..9, any::<bool>()), 0..60),
+        jobs in proptest::collection::vec((0u64..4, 0u64..3, 1usize..5, 1usize..9, any::<bool>(), 0u64..4), 0..60),
         removed in proptest::collection::vec(0usize..60, 0..10),
     ) {
-        let now = Instant::now();
+        let mut now = Instant::now();
         let mut queue = Queue::default();
         let mut expected: Vec<usize> = Vec::new();
-        for (id, &(lane, kind, rows, max_rows, shares)) in jobs.iter().enumerate() {
+        for (id, &(lane, kind, rows, max_rows, shares, delay)) in jobs.iter().enumerate() {
             let sharing = shares.then_some(Sharing { kind, rows, max_rows });
-            queue.push(LaneId(lane), Waiting { id: JobId(id as u64), sharing, ripe_at: now, job: id });
+            let ripe_at = if shares { now + Duration::from_millis(delay) } else { now };
+            queue.push(LaneId(lane), Waiting { id: JobId(id as u64), sharing, ripe_at, job: id });
             expected.push(id);
         }
         for at in removed {
@@ -138,7 +167,16 @@ proptest! {
         }
         prop_assert_eq!(queue.len(), expected.len());
         let mut ran = Vec::new();
-        while let Next::Run(batch) = queue.next(now) {
+        loop {
+            let batch = match queue.next(now) {
+                Next::Run(batch) => batch,
+                Next::Wait(until) => {
+                    prop_assert!(until > now);
+                    now = until;
+                    continue;
+                }
+                Next::Empty => break,
+            };
             let rows: usize = batch.iter().filter_map(|waiting| waiting.sharing).map(|sharing| sharing.rows).sum();
             if batch.len() > 1 {
                 let kind = batch[0].sharing.map(|sharing| sharing.kind);

@@ -1,8 +1,12 @@
 //! The host in this process, through its HTTP interface: a file per resource.
 
+use nocti_tests::{TestHost, eventually};
+use reqwest::{Method, Response};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 mod batching;
+mod batching_guests;
 mod binary;
 mod cancel;
 mod datatypes;
@@ -46,6 +50,24 @@ fn iterations(count: u64) -> Value {
 
 /// So many iterations that they never end.
 const ENDLESS: u64 = 1 << 62;
+
+/// An inference request on its way; its caller goes when it is aborted.
+fn begun(host: &TestHost, function: &str, request: &Value) -> JoinHandle<reqwest::Result<Response>> {
+    let path = format!("/v2/models/{function}/infer");
+    tokio::spawn(host.request(Method::POST, &path).body(request.to_string()).send())
+}
+
+/// What `GET /api/status` says of the host's only session; null before it is loaded.
+async fn session(host: &TestHost) -> Value {
+    let status = host.get("/api/status").await.expect(200);
+    assert!(status["sessions"].as_array().is_some_and(|sessions| sessions.len() <= 1), "{status}");
+    status["sessions"][0].clone()
+}
+
+/// Waits until the host's only session has so many jobs `running` or `queued`.
+async fn until(host: &TestHost, what: &str, count: usize) {
+    eventually(what, async || (session(host).await[what] == count).then_some(())).await;
+}
 
 /// The model `identity_float.onnx` with `input` and `output` without dimensions, which no model file has: protobuf skips
 /// fields it does not know, so each dimension gets the number of none.

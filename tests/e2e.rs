@@ -24,6 +24,8 @@ mod start;
 mod templates;
 #[cfg(target_os = "linux")]
 mod threads;
+#[cfg(target_os = "linux")]
+mod weights;
 
 /// No command takes this long, unless it hangs.
 const LIMIT: Duration = Duration::from_secs(300);

@@ -5,13 +5,14 @@ use std::time::Duration;
 use nocti::registry::nocti_toml::Project;
 use nocti_tests::{Answer, TestHost, eventually, fixture_model, write};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use super::{ENDLESS, tensor};
+use super::{ENDLESS, begun, session, tensor, until};
 
 /// Long enough for whatever a test waits for.
-const PATIENT: Duration = Duration::from_secs(600);
+pub(super) const PATIENT: Duration = Duration::from_secs(600);
 
-fn function(name: &str, model: &str, change: impl FnOnce(&mut Project)) -> Vec<u8> {
+pub(super) fn function(name: &str, model: &str, change: impl FnOnce(&mut Project)) -> Vec<u8> {
     let (name, version) = (name.parse().expect("a name"), "1".parse().expect("a version"));
     let mut project = Project::for_model(&fixture_model(model), name, version);
     project.manifest.limits.timeout = PATIENT;
@@ -20,14 +21,14 @@ fn function(name: &str, model: &str, change: impl FnOnce(&mut Project)) -> Vec<u
     write(&project)
 }
 
-async fn host_with(bundle: Vec<u8>) -> TestHost {
+pub(super) async fn host_with(bundle: Vec<u8>) -> TestHost {
     let host = TestHost::start().await;
     host.deployed(bundle).await;
     host
 }
 
 /// One row for `rows.onnx`.
-fn row(x: [i64; 3], scale: i64, work: u64) -> Value {
+pub(super) fn row(x: [i64; 3], scale: i64, work: u64) -> Value {
     json!({"inputs": [
         tensor("x", "FP32", &[1, 3], json!(x)),
         tensor("scale", "INT64", &[1], json!([scale])),
@@ -35,26 +36,24 @@ fn row(x: [i64; 3], scale: i64, work: u64) -> Value {
     ]})
 }
 
-fn answered(answer: &Answer) -> Value {
+pub(super) fn answered(answer: &Answer) -> Value {
     answer.expect(200)["outputs"][0]["data"].clone()
 }
 
-/// The host's only session; null before it is loaded.
-async fn session(host: &TestHost) -> Value {
-    let status = host.get("/api/status").await.expect(200);
-    assert!(status["sessions"].as_array().is_some_and(|sessions| sessions.len() <= 1), "{status}");
-    status["sessions"][0].clone()
-}
-
-async fn until(host: &TestHost, what: &str, count: usize) {
-    eventually(what, async || (session(host).await[what] == count).then_some(())).await;
+/// The runs since `before`, and the requests that they were for.
+pub(super) async fn since(before: &Value, host: &TestHost) -> (u64, u64) {
+    let after = session(host).await;
+    let more = |key: &str| after[key].as_u64().expect("a number") - before[key].as_u64().expect("a number");
+    (more("runs"), more("requests"))
 }
 
 /// Keeps the model's session busy until `request`s are queued, then lets it go.
-async fn queued<const N: usize>(host: &TestHost, function: &str, requests: [(&str, Value); N]) -> [Answer; N] {
-    let endless = row([0, 0, 0], 0, ENDLESS).to_string();
-    let path = format!("/v2/models/{function}/infer");
-    let caller = tokio::spawn(host.request(reqwest::Method::POST, &path).body(endless).send());
+pub(super) async fn queued<const N: usize>(
+    host: &TestHost,
+    function: &str,
+    requests: [(&str, Value); N],
+) -> [Answer; N] {
+    let caller = begun(host, function, &row([0, 0, 0], 0, ENDLESS));
     until(host, "running", 1).await;
     let asked = requests.each_ref().map(|(function, request)| host.infer(function, request));
     let answers = futures::future::join_all(asked);
@@ -80,10 +79,8 @@ async fn requests_that_wait_together_share_a_run() {
     for (at, answer) in answers.iter().enumerate() {
         assert_eq!(answered(answer), json!([2.0, 4.0, 2.0 * at as f64]));
     }
-    let after = session(&host).await;
     // The run that kept the session busy, and one for all the others.
-    assert_eq!(after["runs"].as_u64(), before["runs"].as_u64().map(|runs| runs + 2), "{after}");
-    assert_eq!(after["requests"].as_u64(), before["requests"].as_u64().map(|requests| requests + 9), "{after}");
+    assert_eq!(since(&before, &host).await, (2, 9));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -92,8 +89,7 @@ async fn a_run_takes_no_more_rows_than_the_function_allows() {
     queued(&host, "rows", [("rows", row([1, 2, 3], 1, 0)), ("rows", row([3, 2, 1], 1, 0))]).await;
     let before = session(&host).await;
     queued(&host, "rows", std::array::from_fn::<_, 6, _>(|_| ("rows", row([1, 2, 3], 1, 0)))).await;
-    let after = session(&host).await;
-    assert_eq!(after["runs"].as_u64(), before["runs"].as_u64().map(|runs| runs + 4), "{after}");
+    assert_eq!(since(&before, &host).await, (4, 7));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,13 +136,12 @@ async fn a_bad_job_does_not_fail_its_neighbours() {
 async fn who_leaves_a_shared_run_does_not_end_it_for_the_others() {
     let host = host_with(function("rows", "rows.onnx", |_| {})).await;
     queued(&host, "rows", [("rows", row([1, 2, 3], 1, 0)), ("rows", row([3, 2, 1], 1, 0))]).await;
+    let before = session(&host).await;
+    assert_eq!(before["batching"], "on", "{before}");
     // Both in one run, which ends when the one with the work is done, some seconds later: by then the other has gone.
-    let busy =
-        host.request(reqwest::Method::POST, "/v2/models/rows/infer").body(row([0, 0, 0], 0, ENDLESS).to_string());
-    let busy = tokio::spawn(busy.send());
+    let busy = begun(&host, "rows", &row([0, 0, 0], 0, ENDLESS));
     until(&host, "running", 1).await;
-    let leaving = host.request(reqwest::Method::POST, "/v2/models/rows/infer").body(row([1, 1, 1], 1, 0).to_string());
-    let leaving = tokio::spawn(leaving.send());
+    let leaving = begun(&host, "rows", &row([1, 1, 1], 1, 0));
     let staying = async {
         let request = row([1, 1, 1], 7, 300_000);
         host.infer("rows", &request).await
@@ -160,19 +155,52 @@ async fn who_leaves_a_shared_run_does_not_end_it_for_the_others() {
     };
     let (staying, ()) = tokio::join!(staying, release);
     assert_eq!(answered(&staying), json!([7.0, 7.0, 7.0]));
+    assert_eq!(since(&before, &host).await, (2, 3), "the run that was left was not begun again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn functions_that_share_a_model_share_its_runs_and_keep_their_limits() {
     let host = host_with(function("one", "rows.onnx", |_| {})).await;
-    host.deployed(function("other", "rows.onnx", |project| project.models[0].options.max_batch = 1)).await;
-    host.infer("other", &row([1, 2, 3], 1, 0)).await.expect(200);
-    let requests = [("one", row([1, 2, 3], 2, 0)), ("other", row([4, 5, 6], 3, 1)), ("one", row([7, 8, 9], 1, 0))];
-    let [one, other, again] = queued(&host, "one", requests).await;
-    assert_eq!(answered(&one), json!([2.0, 4.0, 6.0]));
-    assert_eq!(answered(&other), json!([12.0, 15.0, 18.0]));
-    assert_eq!(answered(&again), json!([7.0, 8.0, 9.0]));
-    assert_eq!(session(&host).await["refs"], 2);
+    host.deployed(function("alone", "rows.onnx", |project| project.models[0].options.max_batch = 1)).await;
+    host.deployed(function("other", "rows.onnx", |_| {})).await;
+    queued(&host, "one", [("one", row([1, 2, 3], 1, 0)), ("one", row([3, 2, 1], 1, 0))]).await;
+    assert_eq!(session(&host).await["batching"], "on");
+    // The run that keeps the session busy, the one that is shared and, where one of them allows no company, its own.
+    for (function, expected) in [("alone", (3, 4)), ("other", (2, 4))] {
+        let before = session(&host).await;
+        let requests = [("one", row([1, 2, 3], 2, 0)), (function, row([4, 5, 6], 3, 1)), ("one", row([7, 8, 9], 1, 0))];
+        let [first, second, third] = queued(&host, "one", requests).await;
+        assert_eq!(answered(&first), json!([2.0, 4.0, 6.0]));
+        assert_eq!(answered(&second), json!([12.0, 15.0, 18.0]));
+        assert_eq!(answered(&third), json!([7.0, 8.0, 9.0]));
+        assert_eq!(since(&before, &host).await, expected, "{function}");
+    }
+    assert_eq!(session(&host).await["refs"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn functions_that_share_a_model_take_turns() {
+    let alone = |name| function(name, "rows.onnx", |project| project.models[0].options.max_batch = 1);
+    let host = host_with(alone("one")).await;
+    host.deployed(alone("other")).await;
+    let endless = row([0, 0, 0], 0, ENDLESS);
+    let running = begun(&host, "one", &endless);
+    until(&host, "running", 1).await;
+    let next = begun(&host, "one", &endless);
+    until(&host, "queued", 1).await;
+    let last = begun(&host, "one", &endless);
+    until(&host, "queued", 2).await;
+    let other = begun(&host, "other", &row([1, 2, 3], 2, 0));
+    until(&host, "queued", 3).await;
+    running.abort();
+    until(&host, "queued", 2).await;
+    next.abort();
+    // It came last and does not wait for all that `one` has asked for.
+    eventually("the other's answer", async || other.is_finished().then_some(())).await;
+    assert!(!last.is_finished(), "its run never ends");
+    let answer = Answer::read(other.await.expect("no panic").expect("an answer")).await;
+    assert_eq!(answered(&answer), json!([2.0, 4.0, 6.0]));
+    last.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,8 +210,10 @@ async fn a_function_may_wait_for_company() {
         project.models[0].options.max_delay = Duration::from_secs(1);
     });
     let host = host_with(delayed).await;
+    let asked = Instant::now();
     let alone = host.infer("rows", &row([1, 2, 3], 2, 0)).await;
     assert_eq!(answered(&alone), json!([2.0, 4.0, 6.0]), "nobody came, and it ran all the same");
+    assert!(asked.elapsed() >= Duration::from_secs(1), "it waited only {:?}", asked.elapsed());
     // Nothing is busy: they wait for each other, if both come within the delay.
     eventually("they meet", async || {
         let (one, two) = (row([1, 2, 3], 2, 0), row([4, 5, 6], 3, 0));
@@ -205,9 +235,8 @@ async fn a_model_with_a_fixed_first_dimension_is_never_batched() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_clients_that_leave_leave_nothing_behind() {
     let host = host_with(function("rows", "rows.onnx", |_| {})).await;
-    let request =
-        || host.request(reqwest::Method::POST, "/v2/models/rows/infer").body(row([1, 2, 3], 1, ENDLESS).to_string());
-    let clients: Vec<_> = (0..1000).map(|_| tokio::spawn(request().send())).collect();
+    let request = row([1, 2, 3], 1, ENDLESS);
+    let clients: Vec<_> = (0..1000).map(|_| begun(&host, "rows", &request)).collect();
     eventually("all of them", async || {
         let session = session(&host).await;
         (session["queued"].as_u64()? + session["running"].as_u64()? == 1000).then_some(())
@@ -226,9 +255,7 @@ async fn a_model_can_have_several_runs_at_once() {
         project.models[0].options.max_batch = 1;
     });
     let host = host_with(two).await;
-    let endless =
-        host.request(reqwest::Method::POST, "/v2/models/rows/infer").body(row([0, 0, 0], 0, ENDLESS).to_string());
-    let busy = tokio::spawn(endless.send());
+    let busy = begun(&host, "rows", &row([0, 0, 0], 0, ENDLESS));
     until(&host, "running", 1).await;
     assert_eq!(answered(&host.infer("rows", &row([1, 2, 3], 5, 0)).await), json!([5.0, 10.0, 15.0]));
     busy.abort();

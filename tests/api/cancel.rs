@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use nocti::registry::nocti_toml::Project;
-use nocti_tests::{TestHost, bundle_with, eventually, fixture_guest, fixture_model, write};
+use nocti_tests::{TestHost, bundle_with, fixture_guest, fixture_model, write};
 use serde_json::json;
 
-use super::{ENDLESS, iterations, mode};
+use super::{ENDLESS, begun, iterations, mode, session, until};
 
 /// Time for a request: long enough for a busy machine, short enough to wait for.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
-fn slow(timeout: Duration) -> Vec<u8> {
-    let (name, version) = ("slow".parse().expect("a name"), "1".parse().expect("a version"));
+/// Long enough for whatever a test waits for.
+const PATIENT: Duration = Duration::from_secs(600);
+
+fn slow(function: &str, timeout: Duration) -> Vec<u8> {
+    let (name, version) = (function.parse().expect("a name"), "1".parse().expect("a version"));
     let mut project = Project::for_model(&fixture_model("slow.onnx"), name, version);
     project.manifest.limits.timeout = timeout;
     write(&project)
@@ -21,7 +24,7 @@ fn slow(timeout: Duration) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_past_its_deadline_is_stopped_and_the_session_serves_at_once() {
     let host = TestHost::start().await;
-    host.deployed(slow(TIMEOUT)).await;
+    host.deployed(slow("slow", TIMEOUT)).await;
     host.infer("slow", &iterations(ENDLESS)).await.expect_error(504, "deadline_exceeded", &["deadline"]);
     // Had the run gone on, this one would wait behind it until its own deadline.
     let answer = host.infer("slow", &iterations(1)).await.expect(200);
@@ -31,31 +34,35 @@ async fn a_model_past_its_deadline_is_stopped_and_the_session_serves_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_waiting_for_the_session_leaves_the_queue_at_its_deadline() {
     let host = TestHost::start().await;
-    host.deployed(slow(TIMEOUT)).await;
-    let (endless, further) = (iterations(ENDLESS), iterations(ENDLESS));
-    let (first, second) = tokio::join!(host.infer("slow", &endless), host.infer("slow", &further));
-    first.expect_error(504, "deadline_exceeded", &[]);
-    second.expect_error(504, "deadline_exceeded", &[]);
-    host.infer("slow", &iterations(1)).await.expect(200);
+    host.deployed(slow("busy", PATIENT)).await;
+    // Long enough to be seen in the queue.
+    host.deployed(slow("late", 3 * TIMEOUT)).await;
+    let busy = begun(&host, "busy", &iterations(ENDLESS));
+    until(&host, "running", 1).await;
+    let request = iterations(1);
+    let (late, ()) = tokio::join!(host.infer("late", &request), until(&host, "queued", 1));
+    late.expect_error(504, "deadline_exceeded", &[]);
+    let session = session(&host).await;
+    assert_eq!((&session["running"], &session["queued"]), (&json!(1), &json!(0)), "{session}");
+    busy.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_model_run_ends_when_its_caller_goes() {
     let host = TestHost::start().await;
-    host.deployed(slow(Duration::from_secs(600))).await;
-    let request = host.request(reqwest::Method::POST, "/v2/models/slow/infer").body(iterations(ENDLESS).to_string());
-    let caller = tokio::spawn(request.send());
-    eventually("the request", async || (host.status("slow").await["requests"] == 1).then_some(())).await;
+    host.deployed(slow("slow", PATIENT)).await;
+    let caller = begun(&host, "slow", &iterations(ENDLESS));
+    until(&host, "running", 1).await;
     caller.abort();
-    let answer = tokio::time::timeout(Duration::from_secs(60), host.infer("slow", &iterations(1))).await;
-    answer.expect("the session is free").expect(200);
+    until(&host, "running", 0).await;
+    host.infer("slow", &iterations(1)).await.expect(200);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_ends_when_its_caller_goes() {
     let host = TestHost::start().await;
     host.deployed(bundle_with(&fixture_guest("misbehave"), |project| {
-        project.manifest.limits.timeout = Duration::from_secs(600);
+        project.manifest.limits.timeout = PATIENT;
     }))
     .await;
     for behaviour in ["loop", "sleep"] {
@@ -74,7 +81,7 @@ async fn a_guest_ends_when_its_caller_goes() {
 async fn an_http_function_ends_when_its_caller_goes() {
     let host = TestHost::start().await;
     host.deployed(bundle_with(&fixture_guest("misbehave-http"), |project| {
-        project.manifest.limits.timeout = Duration::from_secs(600);
+        project.manifest.limits.timeout = PATIENT;
     }))
     .await;
     for path in ["/loop", "/sleep?ms=600000", "/slow-body?count=1000000&ms=5", "/big?mib=100000"] {
@@ -91,7 +98,7 @@ async fn an_http_function_ends_when_its_caller_goes() {
 async fn an_http_function_that_loops_after_its_head_ends_when_its_caller_goes() {
     let host = TestHost::start().await;
     host.deployed(bundle_with(&fixture_guest("misbehave-http"), |project| {
-        project.manifest.limits.timeout = Duration::from_secs(600);
+        project.manifest.limits.timeout = PATIENT;
     }))
     .await;
     let request = host.request(reqwest::Method::GET, "/functions/misbehave-http/loop-after-headers");

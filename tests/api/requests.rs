@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::{mode, tensor};
+use super::{mode, session, tensor};
 
 const INFER: &str = "/v2/models/simple/infer";
 
@@ -58,6 +58,8 @@ async fn a_body_that_is_no_request_is_refused_with_the_place() {
 #[tokio::test(flavor = "multi_thread")]
 async fn inputs_that_do_not_fit_are_refused_with_what_is_expected() {
     let host = host().await;
+    host.infer("simple", &json!({"inputs": [good("INPUT0"), good("INPUT1")]})).await.expect(200);
+    let before = session(&host).await;
     let sixteen = json!((0..16).collect::<Vec<i32>>());
     let cases: Vec<(Vec<Value>, &[&str])> = vec![
         (vec![good("INPUT0"), good("INPUT2")], &["unexpected inference input 'INPUT2' for model 'simple'", "'INPUT1'"]),
@@ -79,6 +81,8 @@ async fn inputs_that_do_not_fit_are_refused_with_what_is_expected() {
     for (inputs, parts) in cases {
         host.infer("simple", &json!({"inputs": inputs})).await.expect_error(400, "invalid_request", parts);
     }
+    let after = session(&host).await;
+    assert_eq!(after["runs"], before["runs"], "none of them has reached ONNX Runtime");
     // Each fits by itself, but they do not fit each other: the model's own complaint.
     let two = tensor("INPUT1", "INT32", &[2, 16], json!(vec![1; 32]));
     let three = tensor("INPUT0", "INT32", &[3, 16], json!(vec![1; 48]));

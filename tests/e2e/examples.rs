@@ -160,7 +160,7 @@ async fn a_model_whose_output_is_no_tensor_is_refused_with_the_reason() {
     let store = TempDir::new().unwrap();
     let host = HostProcess::start(store.path(), &[]).await;
     let model = example("iris/model/iris-zipmap.onnx");
-    ask(&host, &["deploy", text(&model)]).await.expect_error(1, &["zipmap"]);
+    ask(&host, &["deploy", text(&model)]).await.expect_error(1, &["only tensors", "'zipmap': False"]);
     assert_eq!(get(&host, "/api/functions").await.expect(200), json!({"functions": []}));
 }
 

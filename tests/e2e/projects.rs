@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use nocti_tests::{HostProcess, example, nocti};
+use nocti_tests::{HostProcess, example, fixture_model, nocti};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -146,6 +146,20 @@ async fn what_is_built_and_inspected_is_the_same() {
     }
     nocti_in(folder.path(), &["inspect", "function/nocti.toml"]).await.expect_error(2, &["no .wasm and no .onnx file"]);
     nocti_in(folder.path(), &["inspect", "gone.wasm"]).await.expect_error(1, &["gone.wasm"]);
+}
+
+#[tokio::test]
+async fn inspect_says_of_which_models_requests_can_share_runs() {
+    let folder = TempDir::new().unwrap();
+    let inspect = async |file: &str| nocti_in(folder.path(), &["inspect", file, "--json"]).await.expect(0).json();
+    // The second has a fixed first dimension, the third an output without any.
+    for (model, batchable) in [("rows.onnx", true), ("slow.onnx", false), ("scalar.onnx", false)] {
+        let model = fixture_model(model);
+        assert_eq!(inspect(text(&model)).await["batchable"], batchable, "{model:?}");
+        let manifest = format!("name = \"f\"\nversion = \"1\"\n[[model]]\nname = \"m\"\npath = {:?}\n", text(&model));
+        build(folder.path(), &manifest).await.expect(0);
+        assert_eq!(inspect("function/f-1.wasm").await["models"][0]["batchable"], batchable, "{model:?}");
+    }
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ pub mod runtime;
 
 pub mod nn;
 
+pub mod cache;
 pub mod deadline;
 pub mod telemetry;
 pub mod tensor;

@@ -16,14 +16,15 @@ const EDGES: &[(&str, &[&str])] = &[
     ("tensor", &[]),
     ("deadline", &[]),
     ("telemetry", &[]),
+    ("cache", &[]),
     ("registry", &["tensor"]),
     ("protocol", &["tensor"]),
-    ("nn", &["registry", "telemetry", "tensor"]),
+    ("nn", &["cache", "registry", "telemetry", "tensor"]),
     // `protocol` for the request's plain types alone.
-    ("runtime", &["deadline", "nn", "protocol", "tensor"]),
+    ("runtime", &["cache", "deadline", "nn", "protocol", "tensor"]),
     ("admit", &["deadline", "registry"]),
-    ("lifecycle", &["nn", "registry", "runtime"]),
-    ("config", &["nn", "registry"]),
+    ("lifecycle", &["nn", "registry", "runtime", "telemetry"]),
+    ("config", &["lifecycle", "nn", "registry"]),
     ("host", &["admit", "config", "lifecycle", "registry", "telemetry"]),
     ("invoke", &["admit", "deadline", "host", "lifecycle", "nn", "protocol", "registry", "runtime", "tensor"]),
     ("deploy", &["host", "lifecycle", "registry", "runtime", "tensor"]),
@@ -45,7 +46,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "tensor",
         ],
     ),
-    ("app", &["admit", "config", "host", "http", "lifecycle", "nn", "registry", "runtime", "telemetry"]),
+    ("app", &["admit", "cache", "config", "host", "http", "lifecycle", "nn", "registry", "runtime", "telemetry"]),
     ("cli", &["app", "config", "nn", "registry", "telemetry", "tensor"]),
 ];
 

@@ -15,6 +15,7 @@ use crate::registry::digest::Digest;
 /// The bounds and who is inside them.
 pub struct Admit {
     host: Arc<Semaphore>,
+    max_held: usize,
     /// Requests that may be there for one function beside those inside it: a quarter of all, so that a stuck function, or
     /// one whose callers send slowly, leaves room for others.
     max_outside: usize,
@@ -57,7 +58,8 @@ impl Admit {
     pub fn new(held_requests: usize) -> Self {
         let held_requests = held_requests.min(Semaphore::MAX_PERMITS);
         let max_outside = held_requests.div_ceil(4);
-        Self { host: Arc::new(Semaphore::new(held_requests)), max_outside, gates: DashMap::new() }
+        let host = Arc::new(Semaphore::new(held_requests));
+        Self { host, max_held: held_requests, max_outside, gates: DashMap::new() }
     }
 
     /// Lets a request into the host that asks for a version, whose function may serve `concurrency` at once.
@@ -74,6 +76,11 @@ impl Admit {
         } else {
             Err(AdmitError::FunctionFull)
         }
+    }
+
+    /// Requests in the host, waiting ones included.
+    pub fn held(&self) -> usize {
+        self.max_held.saturating_sub(self.host.available_permits())
     }
 
     /// A version is deployed no more. Requests that are there go on.

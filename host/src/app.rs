@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::admit::Admit;
+use crate::cache::Cache;
 use crate::config::{self, Config};
 use crate::host::Host;
 use crate::http::server::{self, ServerError};
 use crate::lifecycle::{Lifecycle, Parts};
-use crate::nn::Models;
 use crate::nn::library::{Library, LibraryError};
+use crate::nn::{Models, graph};
 use crate::registry::catalog::Catalog;
 use crate::registry::store::{Store, StoreError};
 use crate::runtime::engine;
@@ -53,7 +54,8 @@ impl App {
         let library = Library::open(&config.onnxruntime, config::tool_folder().as_deref())?;
         let engine = engine::create().map_err(|error| AppError::Engine(format!("{error:#}")))?;
         let cache_dir = config.cache_dir();
-        let loader = Loader::new(engine, cache_dir.join("components"));
+        let cache = Arc::new(Cache::open(cache_dir.clone(), config.cache_limit));
+        let loader = Loader::new(engine, Arc::clone(&cache));
         let loader = loader.map_err(|error| AppError::Engine(format!("{error:#}")))?;
         let store = Store::open_folder(&config.store).await?;
         let catalog = Catalog::load(store.clone()).await?;
@@ -61,10 +63,10 @@ impl App {
             tracing::error!(%function, why, "cannot be used");
         }
         let metrics = Metrics::default();
-        let scratch = cache_dir.join("models");
-        let models = Models::new(library, &config.onnxruntime.devices, scratch, metrics.models.clone());
-        let models = Arc::new(models);
-        let lifecycle = Lifecycle::new(Arc::new(Parts { store, loader, models, cache_dir }), config.model_idle);
+        let models = Arc::new(Models::new(library, Arc::clone(&cache), models_config(&config), metrics.models.clone()));
+        let (several_models, lifecycle_metrics) = (Mutex::new(()), metrics.lifecycle.clone());
+        let parts = Parts { store, loader, models, cache_dir, several_models, metrics: lifecycle_metrics };
+        let lifecycle = Lifecycle::new(Arc::new(parts), config.idle);
         let listener = server::listen(config.listen).await?;
         let address = listener.local_addr().map_err(AppError::Socket)?;
         let admit = Admit::new(config.held_requests);
@@ -93,4 +95,9 @@ impl App {
         self.host.lifecycle.clear();
         drained
     }
+}
+
+fn models_config(config: &Config) -> graph::Config {
+    let devices = config.onnxruntime.devices.clone();
+    graph::Config { devices, memory: config.memory, quick_start: config.quick_start }
 }

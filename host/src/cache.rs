@@ -107,8 +107,7 @@ impl Cache {
     ) -> Result<Entry<F>, CacheError<E>> {
         let parent = self.root.join(key.kind.folder());
         std::fs::create_dir_all(&parent).map_err(CacheError::Folder)?;
-        let staged =
-            tempfile::Builder::new().prefix(STAGED).tempdir_in(&parent).map_err(CacheError::Folder)?;
+        let staged = tempfile::Builder::new().prefix(STAGED).tempdir_in(&parent).map_err(CacheError::Folder)?;
         let facts = make(staged.path()).map_err(CacheError::Content)?;
         let size_bytes = Seal::set(staged.path(), &facts).map_err(CacheError::Folder)?;
         let folder = self.folder(key);

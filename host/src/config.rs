@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::nn::library;
+use crate::lifecycle::Idle;
+use crate::nn::{library, memory};
 use crate::registry::units;
 
 /// The effective configuration.
@@ -24,8 +25,14 @@ pub struct Config {
     /// What is logged, in tracing's filter syntax.
     pub log: String,
     pub onnxruntime: library::Config,
-    /// A version without requests for this long goes back to disk.
-    pub model_idle: Duration,
+    /// Bytes of `cache_dir` that are kept.
+    pub cache_limit: u64,
+    /// What loaded models may take.
+    pub memory: memory::Config,
+    /// How long what nobody uses stays in memory.
+    pub idle: Idle,
+    /// Whether a model that was asleep answers at first in the form that is loaded sooner, which rounds in another order.
+    pub quick_start: bool,
     /// Bytes of one request body, deploys excepted.
     pub body_bytes: u64,
     /// Requests in the host at once, waiting ones included.
@@ -45,7 +52,10 @@ impl Default for Config {
                 devices: vec!["cuda".into(), "cpu".into()],
                 threads: 0,
             },
-            model_idle: Duration::from_secs(5 * 60),
+            cache_limit: 20 << 30,
+            memory: memory::Config::default(),
+            idle: Idle { model: Duration::from_secs(5 * 60), component: Duration::from_secs(30 * 60) },
+            quick_start: true,
             body_bytes: 64 << 20,
             held_requests: 4096,
         }
@@ -81,6 +91,11 @@ const KEYS: &[Key] = &[
         get: |config| config.cache_dir().display().to_string().into(),
     },
     Key {
+        name: "cache_limit",
+        set: |config, text| assign(&mut config.cache_limit, units::parse_size(text), "a size such as 20GiB"),
+        get: |config| units::format_size(config.cache_limit).into(),
+    },
+    Key {
         name: "drain_timeout",
         set: |config, text| assign(&mut config.drain_timeout, units::parse_duration(text), "a time such as 30s"),
         get: |config| units::format_duration(config.drain_timeout).into(),
@@ -104,9 +119,29 @@ const KEYS: &[Key] = &[
     },
     Key { name: "onnxruntime.devices", set: set_devices, get: |config| config.onnxruntime.devices.clone().into() },
     Key {
+        name: "memory.models",
+        set: |config, text| bytes_or_auto(&mut config.memory.models, text),
+        get: |config| auto_or_bytes(config.memory.models),
+    },
+    Key {
+        name: "memory.device_models",
+        set: |config, text| bytes_or_auto(&mut config.memory.device_models, text),
+        get: |config| auto_or_bytes(config.memory.device_models),
+    },
+    Key {
         name: "lifecycle.model_idle",
-        set: |config, text| assign(&mut config.model_idle, units::parse_duration(text), "a time such as 5m"),
-        get: |config| units::format_duration(config.model_idle).into(),
+        set: |config, text| assign(&mut config.idle.model, units::parse_duration(text), "a time such as 5m"),
+        get: |config| units::format_duration(config.idle.model).into(),
+    },
+    Key {
+        name: "lifecycle.component_idle",
+        set: |config, text| assign(&mut config.idle.component, units::parse_duration(text), "a time such as 30m"),
+        get: |config| units::format_duration(config.idle.component).into(),
+    },
+    Key {
+        name: "lifecycle.quick_start",
+        set: |config, text| assign(&mut config.quick_start, text.parse(), "true or false"),
+        get: |config| config.quick_start.into(),
     },
     Key {
         name: "limits.body",
@@ -240,6 +275,19 @@ fn assign<T, E>(place: &mut T, parsed: Result<T, E>, expected: &str) -> Result<(
     Ok(())
 }
 
+fn bytes_or_auto(place: &mut Option<u64>, text: &str) -> Result<(), String> {
+    if text == "auto" {
+        *place = None;
+        return Ok(());
+    }
+    *place = Some(units::parse_size(text).map_err(|_| "this is not a size such as 4GiB, or auto".to_owned())?);
+    Ok(())
+}
+
+fn auto_or_bytes(value: Option<u64>) -> toml::Value {
+    value.map_or_else(|| "auto".into(), |bytes| units::format_size(bytes).into())
+}
+
 fn words(place: &mut String, text: &str) -> Result<(), String> {
     text.clone_into(place);
     Ok(())
@@ -277,7 +325,9 @@ mod tests {
 
     #[test]
     fn what_is_printed_reads_back_the_same() {
-        let mut config = Config { model_idle: Duration::from_millis(1500), ..Config::default() };
+        let mut config = Config::default();
+        config.idle.model = Duration::from_millis(1500);
+        config.memory.models = Some(3 << 30);
         config.cache_dir = config.cache_dir();
         let printed = file(&config.to_toml());
         assert_eq!(Config::load(Some(printed.path()), &[]).expect("it is valid"), config);

@@ -133,13 +133,14 @@ async fn in_turn(host: &Host, manifest: Arc<Manifest>) -> Result<Found, DeployEr
 
 /// Loads all of it once, to know what it is and that it can run here. Ends when nothing is being loaded any more.
 async fn examine(parts: &Arc<Parts>, manifest: &Manifest) -> Result<Found, DeployError> {
-    let opened = futures::future::join_all(manifest.models.iter().map(|model| lifecycle::open_model(parts, model)));
+    let opened = lifecycle::open_models(parts, manifest, true);
+    // Both to their ends: neither can be stopped.
     let (opened, component) = tokio::join!(opened, lifecycle::load_component(parts, manifest));
-    let (opened, component) = (opened.into_iter().collect::<Result<Vec<_>, _>>()?, component?);
+    let (opened, component) = (opened?, component?);
     let models: Vec<ModelRecord> = (manifest.models.iter().zip(&opened))
-        .map(|(model, (_, opened))| ModelRecord { name: model.name.clone(), signature: opened.signature().clone() })
+        .map(|(model, opened)| ModelRecord { name: model.name.clone(), signature: opened.model.signature().clone() })
         .collect();
-    let (kind, signature) = match component {
+    let (kind, signature) = match component.as_deref() {
         Some(Pre::Typed(_)) => (FunctionKind::Typed, manifest.signature.clone()),
         Some(Pre::Http(_)) => (FunctionKind::Http, manifest.signature.clone()),
         // The manifest's rules see to it that there is exactly one.

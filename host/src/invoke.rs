@@ -12,7 +12,7 @@ use wasmtime_wasi_http::Error as HttpError;
 use crate::admit::{AdmitError, Held, Permit};
 use crate::deadline::{Deadline, DeadlinePassed};
 use crate::host::Host;
-use crate::lifecycle::{Kind, Live, WakeError};
+use crate::lifecycle::{Cause, Kind, Live, WakeError};
 use crate::nn::NnError;
 use crate::protocol::predict::PredictRequest;
 use crate::protocol::{ProtocolError, check};
@@ -157,7 +157,7 @@ impl Begun {
             return Ok(Inside { version, due, live, permit });
         }
         let put_away = PutAway { host, version: &version };
-        let live = due.bound(host.lifecycle.wake(&version)).await?;
+        let live = due.bound(host.lifecycle.wake(&version, Cause::Request)).await?;
         drop(put_away);
         let live = live.map_err(|source| InvokeError::Wake { function: version.function.to_string(), source })?;
         Ok(Inside { version, due, live, permit })

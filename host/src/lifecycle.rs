@@ -1,36 +1,37 @@
-//! From stored to live and back: what a version needs in memory, made when a request comes and let go when none does.
+//! From stored to warm and back: what a version needs in memory, made when a request comes and let go step by step when none does.
 //!
-//! Owns, per version, the compiled component with its pool and the version's hold on its models' sessions. A [`Live`] ends
-//! when the version has been idle for `model_idle`; whoever still has it finishes undisturbed. Waking is single-flight and
-//! goes on when the caller that began it has gone: the next one wants it too. Nothing polls: a live version has one timer.
+//! Owns, per version, the compiled component and a [`Live`]: its pool of instances, and its hold on its models' sessions. Waking is
+//! single-flight and goes on when the caller that began it has gone: the next one wants it too. What ends a [`Live`]: the version has
+//! been idle for `model_idle`, another model needs its memory, or it is deployed no more; whoever still has it finishes undisturbed.
+//! Nothing polls: a version that is in memory has one timer.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use dashmap::DashMap;
 use futures::future::FutureExt;
-use tokio::time::Instant;
 
-use crate::nn::load::Source;
-use crate::nn::{self, Models, NnError, SessionKey};
+use crate::nn::{self, Models, NnError};
 use crate::registry::catalog::Version;
-use crate::registry::digest::{Blob, Digest};
-use crate::registry::manifest::{Manifest, Model};
+use crate::registry::digest::Digest;
 use crate::registry::store::Store;
 use crate::runtime::RuntimeError;
-use crate::runtime::instance::Pre;
 use crate::runtime::load::Loader;
-use crate::runtime::log::Budget;
-use crate::runtime::pool::{Lease, Policy, Pool};
-use crate::runtime::state::Grants;
+use crate::runtime::pool::{Lease, Pool};
+use crate::telemetry::LifecycleMetrics;
 
 mod assets;
+mod make;
+mod room;
 mod slot;
 
+pub use make::{Cause, ColdStart, Phase, session_key};
 pub use slot::{State, VersionStatus};
+
+pub(crate) use make::{load_component, open_models};
 
 use slot::{Loading, Slot};
 
@@ -38,7 +39,6 @@ use slot::{Loading, Slot};
 pub struct Live {
     pub kind: Kind,
     models: Arc<HashMap<String, Arc<nn::Model>>>,
-    used_at: Mutex<Instant>,
 }
 
 /// What serves a version's requests.
@@ -61,11 +61,23 @@ pub enum WakeError {
     Host(String),
 }
 
-/// All live versions and what it takes to make one.
+/// All versions that were asked for, and what it takes to wake one.
 pub struct Lifecycle {
     pub(crate) parts: Arc<Parts>,
-    slots: DashMap<Digest, Arc<Slot>>,
-    model_idle: Duration,
+    slots: Slots,
+    idle: Idle,
+}
+
+/// By the version's digest.
+type Slots = Arc<DashMap<Digest, Arc<Slot>>>;
+
+/// The `[lifecycle]` part of the configuration: how long what nobody uses stays in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Idle {
+    /// Sessions.
+    pub model: Duration,
+    /// Compiled components.
+    pub component: Duration,
 }
 
 /// What versions are made from.
@@ -74,12 +86,22 @@ pub(crate) struct Parts {
     pub(crate) loader: Loader,
     pub(crate) models: Arc<Models>,
     pub(crate) cache_dir: PathBuf,
+    /// Held while a version opens several models.
+    pub(crate) several_models: tokio::sync::Mutex<()>,
+    pub(crate) metrics: LifecycleMetrics,
 }
 
 impl Lifecycle {
     /// Nothing live yet.
-    pub(crate) fn new(parts: Arc<Parts>, model_idle: Duration) -> Self {
-        Self { parts, slots: DashMap::new(), model_idle }
+    pub(crate) fn new(parts: Arc<Parts>, idle: Idle) -> Self {
+        let slots = Slots::default();
+        let (unloaded, evictions) = (Arc::downgrade(&slots), parts.metrics.evictions.clone());
+        parts.models.set_unload(Box::new(move |target, bytes| {
+            if let Some(slots) = unloaded.upgrade() {
+                evictions.inc_by(room::unload(&slots, target, bytes));
+            }
+        }));
+        Self { parts, slots, idle }
     }
 
     /// The version, if it is in memory.
@@ -87,21 +109,23 @@ impl Lifecycle {
         let slot = self.slots.get(&version.digest)?;
         let live = slot.live.load_full()?;
         slot.requests.fetch_add(1, Ordering::Relaxed);
-        live.touch();
+        slot.touch();
         Some(live)
     }
 
     /// The version in memory, made now if it is not there.
-    pub async fn wake(&self, version: &Arc<Version>) -> Result<Arc<Live>, WakeError> {
+    pub async fn wake(&self, version: &Arc<Version>, cause: Cause) -> Result<Arc<Live>, WakeError> {
         let slot = self.slot(version);
-        slot.requests.fetch_add(1, Ordering::Relaxed);
+        if cause != Cause::MinWarm {
+            slot.requests.fetch_add(1, Ordering::Relaxed);
+        }
         let loading = {
             let mut loading = slot.loading.lock().unwrap_or_else(PoisonError::into_inner);
             // Who loaded first has stored the result before clearing `loading`.
             match (slot.live.load_full(), &*loading) {
                 (Some(live), _) => return Ok(live),
                 (None, Some(loading)) => loading.clone(),
-                (None, None) => loading.insert(self.begin(&slot)).clone(),
+                (None, None) => loading.insert(self.begin(&slot, cause)).clone(),
             }
         };
         loading.await
@@ -111,7 +135,7 @@ impl Lifecycle {
     pub async fn check_out(&self, pool: &Arc<Pool>) -> Result<Lease, RuntimeError> {
         match pool.check_out().await {
             Err(RuntimeError::NoRoom) => {
-                for slot in &self.slots {
+                for slot in self.slots.iter() {
                     if let Some(Kind::Typed(pool) | Kind::Http(pool)) =
                         slot.live.load_full().as_deref().map(|live| &live.kind)
                     {
@@ -156,22 +180,22 @@ impl Lifecycle {
         Arc::clone(&slot)
     }
 
-    fn begin(&self, slot: &Arc<Slot>) -> Loading {
-        let (parts, slot, idle) = (Arc::clone(&self.parts), Arc::clone(slot), self.model_idle);
+    fn begin(&self, slot: &Arc<Slot>, cause: Cause) -> Loading {
+        let (parts, slot, idle) = (Arc::clone(&self.parts), Arc::clone(slot), self.idle);
         // A task of its own: a caller that gives up must not undo the work the others wait for.
         let task = tokio::spawn(async move {
-            let started = Instant::now();
-            let result = make(&parts, &slot.version).await.map(Arc::new);
-            if let Ok(live) = &result {
-                slot.cold_starts.fetch_add(1, Ordering::Relaxed);
-                let took = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-                slot.last_cold_start_us.store(took, Ordering::Relaxed);
-                tracing::info!(function = %slot.version.label(), ms = took / 1000, "woken");
-                slot.live.store(Some(Arc::clone(live)));
-                if slot.version.manifest.instances.min_warm == 0 {
-                    tokio::spawn(sleep_when_idle(Arc::downgrade(&slot), Arc::downgrade(live), idle));
+            let result = make::make(&parts, &slot, cause).await;
+            let result = result.map(|(live, start)| {
+                tracing::info!(function = %slot.version.label(), ms = start.total.as_millis(), %cause, "woken");
+                start.observe(&parts.metrics);
+                slot.started(start);
+                let live = Arc::new(live);
+                slot.touch();
+                if slot.install(&live) {
+                    tokio::spawn(rest(Arc::downgrade(&slot), idle));
                 }
-            }
+                live
+            });
             *slot.loading.lock().unwrap_or_else(PoisonError::into_inner) = None;
             result
         });
@@ -181,139 +205,16 @@ impl Lifecycle {
     }
 }
 
-/// Lets a live version go once it has been idle long enough. Ends with it, and holds nothing of it while it waits: a
-/// version that is deleted goes at once.
-async fn sleep_when_idle(slot: Weak<Slot>, live: Weak<Live>, idle: Duration) {
-    /// The slot's reference and this task's own; one more is a request's.
-    const UNUSED: usize = 2;
-    let mut due = Instant::now() + idle;
-    loop {
+/// One timer for each version that is in memory. It holds nothing of it while it waits: one that is deleted goes at once.
+async fn rest(slot: Weak<Slot>, idle: Idle) {
+    while let Some(due) = slot.upgrade().and_then(|slot| slot.rest(idle)) {
         tokio::time::sleep_until(due).await;
-        let Some(live) = live.upgrade() else { return };
-        let in_use = live.busy() || Arc::strong_count(&live) > UNUSED;
-        if in_use {
-            live.touch();
-        }
-        due = live.used_at() + idle;
-        if !in_use && due <= Instant::now() {
-            break;
-        }
-    }
-    if let Some(slot) = slot.upgrade() {
-        slot.live.store(None);
-        tracing::info!(function = %slot.version.label(), "idle: back to disk");
-    }
-}
-
-/// Component and sessions, made side by side.
-async fn make(parts: &Arc<Parts>, version: &Arc<Version>) -> Result<Live, WakeError> {
-    let models = async {
-        let opening = version.manifest.models.iter().map(|model| open_model(parts, model));
-        futures::future::try_join_all(opening).await
-    };
-    let component = load_component(parts, &version.manifest);
-    let (models, pre, assets) = tokio::try_join!(models, component, assets::unpack(parts, version))?;
-    let first = models.first().map(|(_, model)| Arc::clone(model));
-    let models: Arc<HashMap<_, _>> = Arc::new(models.into_iter().collect());
-    let kind = match pre {
-        None => match first {
-            Some(model) => Kind::ModelOnly(model),
-            None => return Err(WakeError::Host("the version has neither code nor a model".into())),
-        },
-        Some(pre) => {
-            let grants = grants(parts, version, Arc::clone(&models), assets);
-            let policy = policy(version);
-            match pre {
-                Pre::Typed(_) => Kind::Typed(Pool::new(pre, grants, policy)),
-                Pre::Http(_) => Kind::Http(Pool::new(pre, grants, policy)),
-            }
-        }
-    };
-    Ok(Live { kind, models, used_at: Mutex::new(Instant::now()) })
-}
-
-/// A version's hold on one of its models.
-pub(crate) async fn open_model(parts: &Parts, model: &Model) -> Result<(String, Arc<nn::Model>), WakeError> {
-    let file = local_file(parts, &model.blob.sha256)?;
-    let options = &model.options;
-    let name = model.name.as_str();
-    let session = parts.models.open(session_key(model), name, Source::File(file), options.warmup).await?;
-    let max_rows = usize::try_from(options.max_batch).unwrap_or(usize::MAX);
-    let policy = nn::Policy { max_rows, max_delay: options.max_delay };
-    Ok((name.to_owned(), Arc::new(nn::Model::new(name, session, policy))))
-}
-
-/// Which session serves a model.
-pub(crate) fn session_key(model: &Model) -> SessionKey {
-    let options = &model.options;
-    SessionKey {
-        digest: model.blob.sha256,
-        device: options.device,
-        intra_threads: options.intra_threads,
-        sessions: options.sessions,
-    }
-}
-
-/// A version's component, if it has one.
-pub(crate) async fn load_component(parts: &Arc<Parts>, manifest: &Manifest) -> Result<Option<Pre>, WakeError> {
-    let Some(Blob { sha256: digest, .. }) = manifest.component else { return Ok(None) };
-    let file = local_file(parts, &digest)?;
-    let parts = Arc::clone(parts);
-    // Compiling takes the processor for as long as it takes: not on the executor.
-    let loaded = tokio::task::spawn_blocking(move || {
-        parts.loader.load(&digest.to_string(), || {
-            std::fs::read(file).map_err(|error| RuntimeError::Host(format!("component blob {digest}: {error}")))
-        })
-    });
-    match loaded.await {
-        Ok(result) => result.map(Some).map_err(|error| WakeError::Component(Arc::new(error))),
-        Err(error) => Err(WakeError::Host(format!("loading the component failed: {error}"))),
-    }
-}
-
-fn local_file(parts: &Parts, digest: &Digest) -> Result<PathBuf, WakeError> {
-    parts.store.local_path(digest).ok_or(WakeError::Missing(*digest))
-}
-
-fn grants(
-    parts: &Parts,
-    version: &Version,
-    by_name: Arc<HashMap<String, Arc<nn::Model>>>,
-    assets: Option<PathBuf>,
-) -> Grants {
-    Grants {
-        function: version.label().into(),
-        output: Budget::new(),
-        assets,
-        env: version.manifest.env.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
-        memory_bytes: version.manifest.limits.memory,
-        models: Arc::clone(&parts.models),
-        by_name,
-    }
-}
-
-fn policy(version: &Version) -> Policy {
-    let instances = &version.manifest.instances;
-    Policy {
-        reuse: instances.reuse,
-        min_warm: instances.min_warm as usize,
-        max_warm: instances.max_warm as usize,
-        idle_timeout: instances.idle_timeout,
     }
 }
 
 // === impl Live ===
 
 impl Live {
-    /// A request uses it now.
-    fn touch(&self) {
-        *self.used_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    fn used_at(&self) -> Instant {
-        *self.used_at.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn instances(&self) -> (usize, usize) {
         match &self.kind {
             Kind::ModelOnly(_) => (0, 0),
@@ -321,7 +222,10 @@ impl Live {
         }
     }
 
-    fn busy(&self) -> bool {
-        self.instances().1 > 0
+    /// Whether a request has it, or one of its instances.
+    fn in_use(self: &Arc<Self>) -> bool {
+        /// The slot's reference and this caller's own; one more is a request's.
+        const UNUSED: usize = 2;
+        self.instances().1 > 0 || Arc::strong_count(self) > UNUSED
     }
 }

@@ -4,29 +4,37 @@
 //! (by digest, device and options), shared by every instance and version that uses it, ended when its last user lets go.
 
 pub mod batch;
+pub mod budget;
 pub mod device;
 #[cfg(test)]
 mod fixtures;
+mod footprint;
 pub mod graph;
 pub mod held;
+mod improve;
 pub mod job;
 pub mod library;
 pub mod load;
+mod machine;
+pub mod memory;
 pub mod model;
+mod named;
+mod prepared;
 mod queue;
 mod quick;
 mod run;
 pub mod session;
 mod structure;
-mod trial;
+pub mod trial;
 mod turn;
 mod value;
-mod weights;
 pub mod wit;
 
+pub use budget::NoMemory;
 pub use graph::{Models, SessionKey};
 pub use load::describe;
 pub use model::Model;
+pub use named::Named;
 pub use session::{Policy, Session};
 
 /// Why a model could not be loaded or run. The texts speak to the model's user; none shows a host path.
@@ -50,4 +58,7 @@ pub enum NnError {
     /// The session ended while the job was with it.
     #[error("the session of model '{0}' has ended")]
     Ended(String),
+    /// Other models have the memory that it would need, or it needs more than there is for all.
+    #[error("model '{model}' cannot be loaded: {reason}")]
+    NoMemory { model: String, reason: NoMemory },
 }

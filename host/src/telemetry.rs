@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 
 pub mod metrics;
 
-pub use metrics::{Metrics, ModelMetrics};
+pub use metrics::{LifecycleMetrics, Metrics, ModelMetrics};
 
 /// Starts logging; `filter` is in the form `info` or `nocti=debug,wasmtime=warn`. A second call changes nothing.
 pub fn init(filter: &str) -> Result<(), String> {

@@ -202,7 +202,7 @@ async fn the_status_shows_what_is_in_memory_and_how_it_came_there() {
     let stored = |function: &str, kind: &str| {
         json!({
             "function": function, "version": "1.0.0", "kind": kind, "state": "stored",
-            "instances": {"idle": 0, "busy": 0}, "requests": 0, "cold_starts": 0, "last_cold_start_ms": null,
+            "instances": {"idle": 0, "busy": 0}, "requests": 0, "cold_starts": 0, "last_cold_start": null,
             "models": [],
         })
     };
@@ -218,7 +218,10 @@ async fn the_status_shows_what_is_in_memory_and_how_it_came_there() {
     let (typed, model) = (&after["functions"][0], &after["functions"][1]);
     assert_eq!((&typed["state"], &typed["instances"]), (&json!("warm"), &json!({"idle": 1, "busy": 0})));
     assert_eq!((&typed["requests"], &typed["cold_starts"]), (&json!(1), &json!(1)));
-    assert!(typed["last_cold_start_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{typed}");
+    let start = &typed["last_cold_start"];
+    assert_eq!(start["cause"], "request");
+    assert!(start["total_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{typed}");
+    assert_eq!(keys(&start["phases_ms"]), ["component", "instance"], "it has no model");
     assert_eq!((&model["state"], &model["requests"]), (&json!("loaded"), &json!(2)));
     let device = &after["sessions"][0]["device"];
     assert_eq!(model["models"], json!([{"name": "scalar", "device": device, "batching": "impossible"}]));
@@ -236,12 +239,19 @@ async fn the_status_shows_what_is_in_memory_and_how_it_came_there() {
         "queued",
         "running",
         "size_bytes",
+        "file_bytes",
         "refs",
     ];
     assert_eq!(keys(session), expected);
     assert_eq!(
-        (&session["model"], &session["size_bytes"], &session["refs"]),
+        (&session["model"], &session["file_bytes"], &session["refs"]),
         (&json!("scalar"), &json!(size), &json!(1))
     );
-    assert_eq!(after["memory"]["session_bytes"], size);
+    // What was measured, and what it is measured against.
+    let taken = &session["size_bytes"];
+    assert!(taken.as_u64().is_some_and(|bytes| bytes > size), "{session}");
+    assert_eq!(&after["memory"]["session_bytes"], taken);
+    let budget = &after["memory"]["budgets"][0];
+    assert_eq!((&budget["device"], &budget["used_bytes"]), (&json!("cpu"), taken));
+    assert!(budget["limit_bytes"].as_u64() > taken.as_u64(), "{budget}");
 }

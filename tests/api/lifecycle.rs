@@ -1,8 +1,10 @@
 //! Versions come into memory when they are asked for and leave it when they are not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use nocti_tests::{TestHost, bundle_with, eventually, fixture_guest};
+use nocti::lifecycle::Idle;
+use nocti_tests::{TestHost, bundle_with, eventually, example, fixture_guest};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -20,7 +22,10 @@ async fn state(host: &TestHost, function: &str, state: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_versions_go_back_to_disk_and_wake_again() {
-    let host = TestHost::start_with(|config| config.model_idle = Duration::from_millis(200)).await;
+    let host = TestHost::start_with(|config| {
+        config.idle = Idle { model: Duration::from_millis(200), component: Duration::from_millis(300) };
+    })
+    .await;
     host.deploy_model("scalar", "scalar.onnx").await.expect(201);
     host.deploy(&fixture_guest("misbehave")).await.expect(201);
     for starts in 1..=2 {
@@ -37,8 +42,45 @@ async fn idle_versions_go_back_to_disk_and_wake_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_component_stays_longer_than_the_models() {
+    let host = TestHost::start_with(|config| config.idle.model = Duration::from_millis(100)).await;
+    host.deploy(&example("digits")).await.expect(201);
+    let request = json!({"inputs": [tensor("image", "UINT8", &[1, 8, 8], json!(vec![0; 64]))]});
+    host.infer("digits", &request).await.expect(200);
+    let phases = |status: &Value| -> Vec<String> {
+        let phases = status["last_cold_start"]["phases_ms"].as_object().expect("it was woken");
+        phases.keys().cloned().collect()
+    };
+    assert_eq!(phases(&host.status("digits").await), ["component", "instance", "session"]);
+    state(&host, "digits", "component").await;
+    assert_eq!(host.get("/api/status").await.expect(200)["sessions"], json!([]));
+    host.infer("digits", &request).await.expect(200);
+    assert_eq!(phases(&host.status("digits").await), ["instance", "session"], "its component was there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_first_requests_load_once_and_are_all_answered() {
+    let host = Arc::new(TestHost::start().await);
+    host.deploy(&example("digits")).await.expect(201);
+    let mut asking = JoinSet::new();
+    for _ in 0..1000 {
+        let host = Arc::clone(&host);
+        asking.spawn(async move {
+            let request = json!({"inputs": [tensor("image", "UINT8", &[1, 8, 8], json!(vec![0; 64]))]});
+            host.infer("digits", &request).await.expect(200)["outputs"].clone()
+        });
+    }
+    let answers = asking.join_all().await;
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+    let status = host.status("digits").await;
+    assert_eq!((&status["requests"], &status["cold_starts"]), (&json!(1000), &json!(1)));
+    let sessions = &host.get("/api/status").await.expect(200)["sessions"];
+    assert_eq!(sessions.as_array().map(Vec::len), Some(1), "{sessions}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_version_at_work_is_not_idle() {
-    let host = TestHost::start_with(|config| config.model_idle = Duration::from_millis(50)).await;
+    let host = TestHost::start_with(|config| config.idle.model = Duration::from_millis(50)).await;
     host.deploy(&fixture_guest("misbehave")).await.expect(201);
     host.deploy(&fixture_guest("misbehave-http")).await.expect(201);
     let request = mode("sleep", json!({"ms": 500}), &[tensor("x", "INT64", &[1], json!([1]))]);
@@ -53,7 +95,7 @@ async fn a_version_at_work_is_not_idle() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_keeps_warm_instances_does_not_go_back_to_disk() {
-    let host = TestHost::start_with(|config| config.model_idle = Duration::from_millis(50)).await;
+    let host = TestHost::start_with(|config| config.idle.model = Duration::from_millis(50)).await;
     host.deployed(bundle_with(&fixture_guest("misbehave"), |project| {
         project.manifest.instances.min_warm = 1;
         project.manifest.instances.idle_timeout = Duration::from_millis(50);

@@ -53,10 +53,13 @@ async fn looking_wakes_nothing_and_shows_what_a_request_woke() {
     host.infer("two", &request).await.expect(200);
     // The same model serves both.
     assert_eq!(value(&host, "nocti_sessions{device=\"cpu\"}").await, Some(1.0));
-    let size = std::fs::metadata(&file).expect("it is there").len();
-    assert_eq!(value(&host, "nocti_session_bytes{device=\"cpu\"}").await, Some(size as f64));
-    assert_eq!(value(&host, "nocti_cold_starts_total{function=\"one\"}").await, Some(1.0));
-    assert_eq!(value(&host, "nocti_cold_starts_total{function=\"two\"}").await, Some(1.0));
+    let taken = host.get("/api/status").await.expect(200)["sessions"][0]["size_bytes"].as_f64();
+    assert_eq!(value(&host, "nocti_session_bytes{device=\"cpu\"}").await, taken);
+    // Only the first had to load it.
+    let loaded = |function| format!("nocti_cold_starts_total{{function=\"{function}\",phase=\"session\"}}");
+    assert_eq!(value(&host, &loaded("one")).await, Some(1.0));
+    assert_eq!(value(&host, &loaded("two")).await, Some(0.0));
+    assert_eq!(value(&host, "nocti_cold_start_seconds_count{phase=\"session\"}").await, Some(1.0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -86,27 +86,3 @@ async fn a_missing_model_file_is_said_and_a_new_deploy_mends_it() {
     host.deploy_model("scalar", "scalar.onnx").await.expect(200);
     host.infer("scalar", &request).await.expect(200);
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_lost_or_damaged_cache_is_made_anew() {
-    let host = TestHost::start().await;
-    host.deploy(&fixture_guest("misbehave")).await.expect(201);
-    let (_, store) = host.stop().await;
-    let folder = store.path().join("cache/components");
-    let mut damaged = 0;
-    for entry in std::fs::read_dir(&folder).expect("the component was compiled") {
-        let path = entry.expect("it can be listed").path();
-        let mut content = std::fs::read(&path).expect("it can be read");
-        let middle = content.len() / 2;
-        content[middle] ^= 1;
-        std::fs::write(&path, content).expect("it can be written");
-        damaged += 1;
-    }
-    assert!(damaged > 0);
-    let host = TestHost::start_over(store, |_| {}).await;
-    host.infer("misbehave", &mode("count", json!({}), &[])).await.expect(200);
-    let (_, store) = host.stop().await;
-    std::fs::remove_dir_all(store.path().join("cache")).expect("it is there");
-    let host = TestHost::start_over(store, |_| {}).await;
-    host.infer("misbehave", &mode("count", json!({}), &[])).await.expect(200);
-}

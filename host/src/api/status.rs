@@ -1,6 +1,8 @@
 //! `GET /api/status`: which versions are in memory, with how many instances, on which devices, and which sessions.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Response, StatusCode};
 use serde::Serialize;
@@ -8,8 +10,10 @@ use serde::Serialize;
 use crate::host::Host;
 use crate::http::body::Body;
 use crate::http::respond;
-use crate::lifecycle::{self, State, VersionStatus};
-use crate::nn::session::Batching;
+use crate::lifecycle::{self, Cause, ColdStart, Phase, State, VersionStatus};
+use crate::nn::budget::Budget;
+use crate::nn::device::Target;
+use crate::nn::trial::Batching;
 use crate::nn::{self, graph::SessionInfo};
 use crate::registry::catalog::Version;
 use crate::registry::revision::FunctionKind;
@@ -31,9 +35,18 @@ struct FunctionStatus {
     instances: Instances,
     requests: u64,
     cold_starts: u64,
-    last_cold_start_ms: Option<f64>,
+    /// How it came into memory the last time.
+    last_cold_start: Option<ColdStartStatus>,
     /// While the version is in memory.
     models: Vec<ModelStatus>,
+}
+
+/// Times in milliseconds; phases overlap, and what was in memory already has none.
+#[derive(Serialize)]
+struct ColdStartStatus {
+    cause: Cause,
+    total_ms: f64,
+    phases_ms: BTreeMap<&'static str, f64>,
 }
 
 /// Where a version's model really runs.
@@ -67,8 +80,10 @@ struct SessionStatus {
     queued: usize,
     /// Jobs whose run goes on.
     running: usize,
-    /// Of the model file.
+    /// Of its device's memory, as measured.
     size_bytes: u64,
+    /// Of the model's file.
+    file_bytes: u64,
     /// Live versions that use it.
     refs: usize,
 }
@@ -77,8 +92,18 @@ struct SessionStatus {
 struct Memory {
     /// Of the host's process; absent where the system does not say.
     resident_bytes: Option<u64>,
-    /// Of the model files of all loaded sessions.
+    /// Of all loaded sessions.
     session_bytes: u64,
+    /// What they may take, by device.
+    budgets: Vec<BudgetStatus>,
+}
+
+#[derive(Serialize)]
+struct BudgetStatus {
+    device: String,
+    used_bytes: u64,
+    /// Absent where nothing limits them but the device.
+    limit_bytes: Option<u64>,
 }
 
 /// Every deployed version, whether anybody asked for it yet or not.
@@ -96,9 +121,7 @@ pub(crate) fn status(host: &Host) -> Response<Body> {
                 instances: status.map_or(Instances { idle: 0, busy: 0 }, instances),
                 requests: status.map_or(0, |status| status.requests),
                 cold_starts: status.map_or(0, |status| status.cold_starts),
-                last_cold_start_ms: status
-                    .and_then(|status| status.last_cold_start)
-                    .map(|took| took.as_micros() as f64 / 1000.0),
+                last_cold_start: status.and_then(|status| status.last_cold_start).map(cold_start),
                 models: models(host, version),
             });
         }
@@ -108,9 +131,21 @@ pub(crate) fn status(host: &Host) -> Response<Body> {
     let memory = Memory {
         resident_bytes: resident_bytes(),
         session_bytes: sessions.iter().map(|session| session.size_bytes).sum(),
+        budgets: host.lifecycle.parts.models.budgets().into_iter().map(budget).collect(),
     };
     let uptime_s = host.started_at.elapsed().as_secs();
     respond::json(StatusCode::OK, &StatusBody { uptime_s, functions, sessions, memory })
+}
+
+fn cold_start(start: ColdStart) -> ColdStartStatus {
+    let ms = |took: Duration| took.as_micros() as f64 / 1000.0;
+    let phases = Phase::ALL.into_iter().filter_map(|phase| Some((phase.name(), ms(start.phase(phase)?))));
+    ColdStartStatus { cause: start.cause, total_ms: ms(start.total), phases_ms: phases.collect() }
+}
+
+fn budget((device, budget): (Target, Arc<Budget>)) -> BudgetStatus {
+    let (used_bytes, limit_bytes) = budget.bytes();
+    BudgetStatus { device: device.to_string(), used_bytes, limit_bytes: Some(limit_bytes).filter(|&it| it < u64::MAX) }
 }
 
 fn models(host: &Host, version: &Version) -> Vec<ModelStatus> {
@@ -138,6 +173,7 @@ fn session_status(info: &SessionInfo, known: &[VersionStatus]) -> SessionStatus 
         queued,
         running,
         size_bytes: info.session.size_bytes(),
+        file_bytes: info.session.file_bytes(),
         refs: known.iter().filter(|status| status.is_live() && has_model(&status.version, info)).count(),
     }
 }

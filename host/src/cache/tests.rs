@@ -28,7 +28,9 @@ fn what_was_written_is_found_under_its_whole_key_alone() {
     let (_folder, cache) = cache();
     write(&cache, KEY, b"content");
     assert_eq!(find(&cache, KEY).unwrap(), b"content");
-    for other in [Key { digest: "d2", ..KEY }, Key { made_for: "another", ..KEY }, Key { kind: Kind::Components, ..KEY }] {
+    for other in
+        [Key { digest: "d2", ..KEY }, Key { made_for: "another", ..KEY }, Key { kind: Kind::Components, ..KEY }]
+    {
         assert!(find(&cache, other).is_none(), "{other:?}");
     }
     write(&cache, KEY, b"replaced");

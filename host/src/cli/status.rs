@@ -1,5 +1,7 @@
 //! `nocti status`: instances, sessions and memory of a host.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::Global;
@@ -26,8 +28,16 @@ struct Function {
     instances: Option<Instances>,
     requests: Option<u64>,
     cold_starts: Option<u64>,
-    last_cold_start_ms: Option<f64>,
+    last_cold_start: Option<ColdStart>,
     models: Vec<Model>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ColdStart {
+    cause: String,
+    total_ms: f64,
+    phases_ms: BTreeMap<String, f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -62,6 +72,14 @@ struct Session {
 struct Memory {
     resident_bytes: Option<u64>,
     session_bytes: Option<u64>,
+    budgets: Vec<Budget>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Budget {
+    device: String,
+    limit_bytes: Option<u64>,
 }
 
 pub(super) async fn run(global: &Global) -> anyhow::Result<()> {
@@ -75,10 +93,11 @@ pub(super) async fn run(global: &Global) -> anyhow::Result<()> {
 fn text(status: &Status) -> String {
     let uptime = status.uptime_s.map(|seconds| std::time::Duration::from_secs_f64(seconds.max(0.0)).as_secs());
     let mut text = format!(
-        "up {}, memory {}, models {}\n",
+        "up {}, memory {}, models {}{}\n",
         or_dash(uptime.map(output::span)),
         or_dash(status.memory.resident_bytes.map(output::size)),
         or_dash(status.memory.session_bytes.map(output::size)),
+        status.memory.budgets.iter().filter_map(budget).collect::<String>(),
     );
     if status.functions.is_empty() {
         return text + "\nnothing is deployed\n";
@@ -109,7 +128,7 @@ fn text(status: &Status) -> String {
             number(instances.map(|instances| instances.busy)),
             number(function.requests),
             number(function.cold_starts),
-            or_dash(function.last_cold_start_ms.map(|ms| format!("{ms:.1} ms"))),
+            or_dash(function.last_cold_start.as_ref().map(cold_start)),
         ]);
     }
     text = text + "\n" + &functions.text(0);
@@ -135,6 +154,17 @@ fn text(status: &Status) -> String {
     text + "\n" + &sessions.text(0)
 }
 
+/// What woke a version, how long that took, and how long each phase of it.
+fn cold_start(start: &ColdStart) -> String {
+    let phases: Vec<String> = start.phases_ms.iter().map(|(phase, ms)| format!("{phase} {ms:.1}")).collect();
+    format!("{:.1} ms by {} ({})", start.total_ms, start.cause.replace('_', " "), phases.join(", "))
+}
+
+/// What models may take.
+fn budget(budget: &Budget) -> Option<String> {
+    budget.limit_bytes.map(|limit| format!(", at most {} on {}", output::size(limit), budget.device))
+}
+
 /// Each device that a model runs on; none while nothing is in memory.
 fn devices(models: &[Model]) -> String {
     let mut devices: Vec<&str> = models.iter().map(|model| model.device.as_str()).collect();
@@ -151,17 +181,18 @@ mod tests {
     fn a_whole_status() {
         let status = r#"{"uptime_s":65,"functions":[
             {"function":"digits","version":"1.0.0","kind":"typed","state":"warm","instances":{"idle":2,"busy":0},
-             "requests":7,"cold_starts":1,"last_cold_start_ms":12.345,
+             "requests":7,"cold_starts":1,"last_cold_start":{"cause":"request","total_ms":12.345,"phases_ms":{"session":11.04,"component":2.0}},
              "models":[{"name":"b","device":"cuda:0"},{"name":"a","device":"cpu"},{"name":"c","device":"cpu"}]},
             {"function":"iris","version":"1","kind":"model-only","state":"stored"}],
             "sessions":[{"model":"digits","sha256":"0123456789abcdef","device":"cpu","batching":"rows_interact",
              "runs":5,"requests":7,"queued":0,"size_bytes":40842,"refs":1}],
-            "memory":{"resident_bytes":52428800,"session_bytes":40842}}"#;
+            "memory":{"resident_bytes":52428800,"session_bytes":40842,
+             "budgets":[{"device":"cpu","used_bytes":40842,"limit_bytes":1073741824},{"device":"cuda:0","used_bytes":0}]}}"#;
         let expected = "\
-up 1m 05s, memory 50.0 MiB, models 39.9 KiB
+up 1m 05s, memory 50.0 MiB, models 39.9 KiB, at most 1.0 GiB on cpu
 
 FUNCTION  VERSION  KIND        STATE   DEVICE       IDLE  BUSY  REQUESTS  COLD STARTS  LAST COLD START
-digits    1.0.0    typed       warm    cpu, cuda:0  2     0     7         1            12.3 ms
+digits    1.0.0    typed       warm    cpu, cuda:0  2     0     7         1            12.3 ms by request (component 2.0, session 11.0)
 iris      1        model-only  stored  -            -     -     -         -            -
 
 SESSION  SHA256        DEVICE  BATCHING       RUNS  REQUESTS  QUEUED  SIZE      USED BY

@@ -23,7 +23,14 @@ fn observe(host: &Host) -> Observed {
         function: status.version.function.to_string(),
         idle: status.instances.0,
         busy: status.instances.1,
-        cold_starts: status.cold_starts,
+        cold_starts: status.phases.map(|(phase, count)| (phase.name(), count)).to_vec(),
     });
-    Observed { sessions: sessions.collect(), functions: functions.collect(), moved_bytes: tensor::moved_bytes() }
+    let budgets = host.lifecycle.parts.models.budgets().into_iter();
+    Observed {
+        sessions: sessions.collect(),
+        budgets: budgets.map(|(device, budget)| (device.to_string(), budget.bytes().1)).collect(),
+        held_requests: host.admit.held(),
+        functions: functions.collect(),
+        moved_bytes: tensor::moved_bytes(),
+    }
 }

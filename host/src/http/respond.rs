@@ -18,7 +18,7 @@ use crate::admit::AdmitError;
 use crate::deploy::DeployError;
 use crate::invoke::InvokeError;
 use crate::lifecycle::WakeError;
-use crate::nn::NnError;
+use crate::nn::{NnError, NoMemory};
 use crate::protocol::ProtocolError;
 use crate::registry::catalog::CatalogError;
 use crate::registry::revision::RevisionError;
@@ -115,6 +115,7 @@ type Class = (StatusCode, &'static str);
 const INTERNAL: Class = (StatusCode::INTERNAL_SERVER_ERROR, "internal");
 const BAD_REQUEST: Class = (StatusCode::BAD_REQUEST, "invalid_request");
 const DEADLINE: Class = (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded");
+const NO_MEMORY: Class = (StatusCode::SERVICE_UNAVAILABLE, "no_memory");
 const BAD_ANSWER: Class = (StatusCode::BAD_GATEWAY, "bad_answer");
 
 fn classify(error: &HttpError) -> Class {
@@ -168,6 +169,7 @@ fn classify_invoke(error: &InvokeError) -> Class {
 
 fn classify_wake(error: &WakeError) -> Class {
     match error {
+        WakeError::Model(NnError::NoMemory { .. }) => NO_MEMORY,
         WakeError::Missing(_) | WakeError::Model(_) | WakeError::Component(_) => {
             (StatusCode::INTERNAL_SERVER_ERROR, "load_failed")
         }
@@ -181,6 +183,7 @@ fn classify_model(error: &NnError) -> Class {
         NnError::Unsupported(_) => (StatusCode::NOT_IMPLEMENTED, "not_implemented"),
         NnError::InvalidModel { .. } | NnError::Device { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "load_failed"),
         NnError::Run { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "model_failed"),
+        NnError::NoMemory { .. } => NO_MEMORY,
         NnError::Ended(_) => INTERNAL,
     }
 }
@@ -246,6 +249,10 @@ fn classify_deploy(error: &DeployError) -> Class {
             WakeError::Model(NnError::Ended(_) | NnError::Run { .. }) | WakeError::Host(_) | WakeError::Missing(_) => {
                 INTERNAL
             }
+            WakeError::Model(NnError::NoMemory { reason: NoMemory::TooLarge { .. }, .. }) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "model_too_large")
+            }
+            WakeError::Model(NnError::NoMemory { reason: NoMemory::Taken { .. }, .. }) => NO_MEMORY,
             WakeError::Model(_) => (StatusCode::BAD_REQUEST, "invalid_model"),
             WakeError::Component(error) if matches!(**error, RuntimeError::Host(_)) => INTERNAL,
             WakeError::Component(_) => (StatusCode::BAD_REQUEST, "invalid_component"),

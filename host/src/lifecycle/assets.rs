@@ -19,7 +19,7 @@ pub(super) async fn unpack(parts: &Parts, version: &Version) -> Result<Option<Pa
     let failed = |error: std::io::Error| WakeError::Host(format!("assets cannot be unpacked: {}", error.kind()));
     let mut files = Vec::new();
     for asset in &version.manifest.assets {
-        files.push((asset.path.as_str().to_owned(), super::local_file(parts, &asset.blob.sha256)?));
+        files.push((asset.path.as_str().to_owned(), super::make::local_file(parts, &asset.blob.sha256)?));
     }
     let link = move || -> std::io::Result<PathBuf> {
         let parent = folder.parent().unwrap_or(&folder).to_path_buf();

@@ -1,14 +1,16 @@
-//! One version's place among the live ones, and what `status` says of it.
+//! One version's place among those that were asked for, and what `status` says of it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use futures::future::{BoxFuture, Shared};
+use tokio::time::Instant;
 
-use super::{Live, WakeError};
+use super::make::{ColdStart, Phase};
+use super::{Idle, Live, WakeError};
 use crate::registry::catalog::Version;
+use crate::runtime::instance::Pre;
 
 /// How much of a version is in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -16,7 +18,9 @@ use crate::registry::catalog::Version;
 pub enum State {
     /// Nothing: it is on disk.
     Stored,
-    /// Nothing yet.
+    /// Its component, ready to be instantiated.
+    Component,
+    /// What is missing is being made.
     Loading,
     /// Its component and sessions.
     Loaded,
@@ -31,12 +35,14 @@ pub struct VersionStatus {
     /// Idle and busy instances.
     pub instances: (usize, usize),
     pub requests: u64,
+    /// Times it was brought into memory, and how often each phase of that was needed.
     pub cold_starts: u64,
-    pub last_cold_start: Option<Duration>,
+    pub phases: [(Phase, u64); Phase::ALL.len()],
+    pub last_cold_start: Option<ColdStart>,
 }
 
 impl VersionStatus {
-    /// True when it takes memory.
+    /// True when its sessions are in memory.
     pub fn is_live(&self) -> bool {
         matches!(self.state, State::Warm | State::Loaded)
     }
@@ -49,9 +55,20 @@ pub(super) struct Slot {
     pub(super) version: Arc<Version>,
     pub(super) live: ArcSwapOption<Live>,
     pub(super) loading: Mutex<Option<Loading>>,
+    /// Stays when the sessions go.
+    component: Mutex<Option<Arc<Pre>>>,
     pub(super) requests: AtomicU64,
-    pub(super) cold_starts: AtomicU64,
-    pub(super) last_cold_start_us: AtomicU64,
+    used_at: Mutex<Instant>,
+    /// Whether a timer sees to it that it goes to rest.
+    resting: AtomicBool,
+    starts: Mutex<Starts>,
+}
+
+#[derive(Default)]
+struct Starts {
+    count: u64,
+    phases: [u64; Phase::ALL.len()],
+    last: Option<ColdStart>,
 }
 
 impl Slot {
@@ -60,10 +77,85 @@ impl Slot {
             version: Arc::clone(version),
             live: ArcSwapOption::empty(),
             loading: Mutex::new(None),
+            component: Mutex::new(None),
             requests: AtomicU64::new(0),
-            cold_starts: AtomicU64::new(0),
-            last_cold_start_us: AtomicU64::new(0),
+            used_at: Mutex::new(Instant::now()),
+            resting: AtomicBool::new(false),
+            starts: Mutex::default(),
         }
+    }
+
+    /// Whether its manifest asks for instances that are always there.
+    pub(super) fn keeps_warm(&self) -> bool {
+        self.version.manifest.instances.min_warm > 0
+    }
+
+    pub(super) fn component(&self) -> Option<Arc<Pre>> {
+        self.component.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn keep_component(&self, component: &Arc<Pre>) {
+        *self.component.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(component));
+    }
+
+    /// A request uses it now.
+    pub(super) fn touch(&self) {
+        *self.used_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    pub(super) fn used_at(&self) -> Instant {
+        *self.used_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Unloads this one, but none that was made since.
+    pub(super) fn let_go(&self, live: &Arc<Live>) {
+        self.live.compare_and_swap(live, None);
+    }
+
+    /// What was made is in use from now on. True if somebody has to begin to [rest](Self::rest) it.
+    pub(super) fn install(&self, live: &Arc<Live>) -> bool {
+        self.live.store(Some(Arc::clone(live)));
+        // What keeps instances warm never rests.
+        !self.keeps_warm() && !self.resting.swap(true, Ordering::AcqRel)
+    }
+
+    /// Lets go what nobody has used for long enough; when to look again. `None`: there is nothing left to let go.
+    pub(super) fn rest(&self, idle: Idle) -> Option<Instant> {
+        let now = Instant::now();
+        if let Some(live) = self.live.load_full() {
+            if live.in_use() {
+                self.touch();
+            }
+            let due = self.used_at() + idle.model;
+            if due > now {
+                return Some(due);
+            }
+            self.let_go(&live);
+            tracing::info!(function = %self.version.label(), "idle: its models are unloaded");
+        }
+        // Whoever wakes it begins under this lock, and has the component by then or loads it.
+        let loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if loading.is_some() || self.live.load().is_some() {
+            return Some(now + idle.model);
+        }
+        let mut component = self.component.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = self.used_at() + idle.component;
+        if component.is_some() && due > now {
+            return Some(due);
+        }
+        *component = None;
+        self.resting.store(false, Ordering::Release);
+        None
+    }
+
+    /// It was brought into memory.
+    pub(super) fn started(&self, start: ColdStart) {
+        let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        starts.count += 1;
+        for (count, phase) in starts.phases.iter_mut().zip(Phase::ALL) {
+            *count += u64::from(start.phase(phase).is_some());
+        }
+        starts.last = Some(start);
     }
 
     pub(super) fn status(&self) -> VersionStatus {
@@ -73,17 +165,22 @@ impl Slot {
             Some(_) if instances.0 + instances.1 > 0 => State::Warm,
             Some(_) => State::Loaded,
             None if self.loading.lock().unwrap_or_else(PoisonError::into_inner).is_some() => State::Loading,
+            None if self.component().is_some() => State::Component,
             None => State::Stored,
         };
-        let cold_starts = self.cold_starts.load(Ordering::Relaxed);
-        let last = Duration::from_micros(self.last_cold_start_us.load(Ordering::Relaxed));
+        let starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut phases = Phase::ALL.map(|phase| (phase, 0));
+        for ((_, count), known) in phases.iter_mut().zip(starts.phases) {
+            *count = known;
+        }
         VersionStatus {
             version: Arc::clone(&self.version),
             state,
             instances,
             requests: self.requests.load(Ordering::Relaxed),
-            cold_starts,
-            last_cold_start: (cold_starts > 0).then_some(last),
+            cold_starts: starts.count,
+            phases,
+            last_cold_start: starts.last,
         }
     }
 }

@@ -9,7 +9,7 @@ use ort::session::builder::SessionBuilder;
 use crate::registry::device::Device;
 
 /// A device to try, in the order given by [`order`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Target {
     Cpu,
     Cuda { index: i32 },

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::budget::Budget;
 use super::device::Target;
 use super::job::Inputs;
 use super::library::Library;
@@ -28,15 +29,26 @@ pub(super) const ENDLESS: i64 = 1 << 62;
 
 pub(super) async fn open(model: &str) -> Arc<Session> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/models").join(model);
-    let options = Options {
-        model: model.to_owned(),
-        targets: vec![Target::Cpu],
+    open_as(&file, Options { model: model.to_owned(), ..plain() }).await
+}
+
+pub(super) async fn open_as(file: &Path, options: Options) -> Arc<Session> {
+    let share = Budget::new(u64::MAX, |_| {}).take(0).await.unwrap();
+    let source = Source::File(file.to_owned());
+    Session::open(Library::installed(), source, options, share, Metrics::default().models).await.unwrap()
+}
+
+/// From the model itself, on the CPU.
+pub(super) fn plain() -> Options {
+    Options {
+        model: "model".into(),
+        target: Target::Cpu,
         intra_threads: 1,
         sessions: 1,
         warmup: false,
-        scratch: std::env::temp_dir(),
-    };
-    Session::open(Library::installed(), Source::File(file), options, Metrics::default().models).await.unwrap()
+        shelf: None,
+        quick_start: false,
+    }
 }
 
 pub(super) fn fp32(shape: &[usize], values: &[f32]) -> Tensor {

@@ -2,7 +2,6 @@
 //!
 //! Holds only weak references: a session ends when its last user (a live version) lets go. Loading is single-flight.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -10,11 +9,16 @@ use bytes::Bytes;
 use dashmap::DashMap;
 use tokio::sync::Mutex;
 
+use super::budget::Budget;
+use super::device::Target;
 use super::library::Library;
 use super::load::{Options, Source};
+use super::memory::{self, Memory, Unload};
 use super::model::Model;
+use super::prepared::Shelf;
 use super::session::{Policy, Session};
-use super::{NnError, device, weights};
+use super::{NnError, device, load};
+use crate::cache::Cache;
 use crate::registry::device::Device;
 use crate::registry::digest::Digest;
 use crate::telemetry::ModelMetrics;
@@ -36,8 +40,20 @@ pub struct Models {
     library: Library,
     devices: Vec<String>,
     slots: DashMap<SessionKey, Slot>,
-    scratch: PathBuf,
+    cache: Arc<Cache>,
+    memory: Memory,
+    quick_start: bool,
     metrics: ModelMetrics,
+}
+
+/// How models are loaded.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The order for `device = "auto"`, of which only those count that the library offers.
+    pub devices: Vec<String>,
+    pub memory: memory::Config,
+    /// Whether a model answers its first requests in the form that is loaded sooner.
+    pub quick_start: bool,
 }
 
 /// A session as `status` shows it.
@@ -46,43 +62,63 @@ pub struct SessionInfo {
     pub session: Arc<Session>,
 }
 
+/// A session that was asked for.
+pub struct Opened {
+    pub session: Arc<Session>,
+    /// Whether it was loaded for this.
+    pub loaded: bool,
+}
+
 impl Models {
-    /// No sessions yet; `devices` is the order for `device = "auto"`, of which only those count that the library offers.
-    /// `scratch` is a folder for what loading needs for a while.
-    pub fn new(library: Library, devices: &[String], scratch: PathBuf, metrics: ModelMetrics) -> Self {
-        weights::sweep(&scratch);
-        Self { library, devices: device::offered(devices), slots: DashMap::new(), scratch, metrics }
+    /// No sessions yet. Prepared forms are kept in `cache`.
+    pub fn new(library: Library, cache: Arc<Cache>, config: Config, metrics: ModelMetrics) -> Self {
+        Self {
+            library,
+            devices: device::offered(&config.devices),
+            slots: DashMap::new(),
+            cache,
+            memory: Memory::new(config.memory),
+            quick_start: config.quick_start,
+            metrics,
+        }
     }
 
-    /// The shared session of a bundle's model, loaded now if nobody has it loaded. A thousand callers load it once.
-    pub async fn open(
-        &self,
-        key: SessionKey,
-        name: &str,
-        source: Source,
-        warmup: bool,
-    ) -> Result<Arc<Session>, NnError> {
+    /// The shared session of a bundle's model, loaded now if nobody has it loaded. A thousand callers load it once. With
+    /// `warm_up` it has run once when it comes.
+    pub async fn open(&self, key: SessionKey, name: &str, source: Source, warm_up: bool) -> Result<Opened, NnError> {
         let slot = Arc::clone(&self.slots.entry(key.clone()).or_default());
-        let mut session = slot.lock().await;
-        if let Some(live) = session.upgrade() {
-            return Ok(live);
+        let mut known = slot.lock().await;
+        if let Some(session) = known.upgrade() {
+            return Ok(Opened { session, loaded: false });
         }
-        let opened = self.load(name, source, &key, warmup).await?;
-        *session = Arc::downgrade(&opened);
-        Ok(opened)
+        let shelf = Some(Shelf { cache: Arc::clone(&self.cache), digest: key.digest.to_string() });
+        let order = device::order(key.device, &self.devices);
+        let options = |target| Options {
+            model: name.to_owned(),
+            target,
+            intra_threads: key.intra_threads,
+            sessions: key.sessions,
+            warmup: warm_up,
+            shelf: shelf.clone(),
+            quick_start: self.quick_start,
+        };
+        let session = self.load(&order, &source, options).await?;
+        *known = Arc::downgrade(&session);
+        Ok(Opened { session, loaded: true })
     }
 
     /// A model of the caller's own, which guests bring as bytes.
     pub async fn open_private(&self, name: &str, bytes: Bytes, wish: Device) -> Result<Model, NnError> {
-        let options = Options {
+        let options = |target| Options {
             model: name.to_owned(),
-            targets: device::order(wish, &self.devices),
+            target,
             intra_threads: 1,
             sessions: 1,
             warmup: false,
-            scratch: self.scratch.clone(),
+            shelf: None,
+            quick_start: false,
         };
-        let session = Session::open(self.library.clone(), Source::Memory(bytes), options, self.metrics.clone()).await?;
+        let session = self.load(&device::order(wish, &self.devices), &Source::Memory(bytes), options).await?;
         Ok(Model::new(name, session, Policy { max_rows: 1, max_delay: Duration::ZERO }))
     }
 
@@ -101,18 +137,43 @@ impl Models {
         found
     }
 
-    async fn load(&self, name: &str, source: Source, key: &SessionKey, warmup: bool) -> Result<Arc<Session>, NnError> {
-        let options = Options {
-            model: name.to_owned(),
-            targets: device::order(key.device, &self.devices),
-            intra_threads: key.intra_threads,
-            sessions: key.sessions,
-            warmup,
-            scratch: self.scratch.clone(),
-        };
-        let started = tokio::time::Instant::now();
-        let session = Session::open(self.library.clone(), source, options, self.metrics.clone()).await?;
-        tracing::debug!(model = name, device = %session.device(), ms = started.elapsed().as_millis(), "session loaded");
-        Ok(session)
+    /// What sessions may take, and what they take, of the host's memory and of each device's.
+    pub fn budgets(&self) -> Vec<(Target, Arc<Budget>)> {
+        self.memory.all()
+    }
+
+    /// Who is asked to unload models when the next one would not fit: the first to say so.
+    pub fn set_unload(&self, unload: Box<Unload>) {
+        self.memory.set_unload(unload);
+    }
+
+    /// Loads a model on the first device that can be had.
+    async fn load(
+        &self,
+        order: &[Target],
+        source: &Source,
+        options: impl Fn(Target) -> Options,
+    ) -> Result<Arc<Session>, NnError> {
+        let mut no_device = None;
+        for &target in order {
+            let options = options(target);
+            let model = options.model.clone();
+            let no_memory = |reason| NnError::NoMemory { model: model.clone(), reason };
+            let share = self.memory.of(target).take(load::expected_bytes(source, &options)).await.map_err(no_memory)?;
+            match Session::open(self.library.clone(), source.clone(), options, share, self.metrics.clone()).await {
+                Err(error @ NnError::Device { .. }) => {
+                    if let NnError::Device { reason, .. } = &error
+                        && order.len() > 1
+                    {
+                        device::passed_over(&model, target, reason);
+                    }
+                    no_device = Some(error);
+                }
+                opened => return opened,
+            }
+        }
+        Err(no_device.unwrap_or_else(|| {
+            NnError::Unsupported("no device of the server's list onnxruntime.devices can be used".into())
+        }))
     }
 }

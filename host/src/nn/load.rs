@@ -3,15 +3,18 @@
 //! Everything here takes the thread for as long as it takes.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session as OrtSession};
 
 use super::device::{self, Target};
+use super::footprint;
 use super::library::Library;
+use super::prepared::{self, Form, Prepared, Shelf};
 use super::structure::{self, Structure};
-use super::weights::{SharedWeights, WeightsError};
+
 use super::{NnError, batch, run, value};
 use crate::tensor::{Datatype, MAX_RANK, Signature, Tensor, TensorSpec};
 
@@ -23,20 +26,22 @@ pub enum Source {
 }
 
 /// How to load a model.
-#[derive(Debug, Clone)]
-pub struct Options {
+#[derive(Clone)]
+pub(super) struct Options {
     /// The model's name, for messages.
-    pub model: String,
-    /// Devices to try, in order.
-    pub targets: Vec<Target>,
+    pub(super) model: String,
+    /// The device it is to run on.
+    pub(super) target: Target,
     /// Threads within one operator.
-    pub intra_threads: u32,
+    pub(super) intra_threads: u32,
     /// Runs that can go on at once, each with a session of ONNX Runtime's.
-    pub sessions: u32,
+    pub(super) sessions: u32,
     /// Run once with zeros after loading.
-    pub warmup: bool,
-    /// A folder for files that are gone when loading is done.
-    pub scratch: PathBuf,
+    pub(super) warmup: bool,
+    /// Where its prepared form is kept; `None`: it is loaded from the model itself.
+    pub(super) shelf: Option<Shelf>,
+    /// Whether it may begin in its quick form.
+    pub(super) quick_start: bool,
 }
 
 /// What is known of a model once it is loaded.
@@ -47,11 +52,46 @@ pub(super) struct Facts {
     pub(super) optional: Vec<TensorSpec>,
     pub(super) device: Target,
     /// Of the model's file.
-    pub(super) size_bytes: u64,
+    pub(super) file_bytes: u64,
+    /// Of the file that its sessions map.
+    pub(super) mapped_bytes: u64,
+    /// Of what each session is made of, without what its tensors take.
+    pub(super) session_bytes: u64,
     /// Whether requests may share a run, as far as the signature says.
     pub(super) batchable: bool,
     /// Whether a run's work follows from the shapes of its inputs.
     pub(super) fixed_work: bool,
+}
+
+struct Sizes {
+    file_bytes: u64,
+    mapped_bytes: u64,
+    session_bytes: u64,
+}
+
+/// A model that is ready to run.
+pub(super) struct Loaded {
+    pub(super) sessions: Vec<OrtSession>,
+    pub(super) facts: Facts,
+    /// Where it can be had in its full form, if this is the quick one.
+    pub(super) better: Option<Better>,
+}
+
+/// A way to the full form of a model that was loaded in its quick one.
+pub(super) struct Better {
+    prepared: Prepared,
+    library: Library,
+    options: Options,
+    /// How long the quick one may run before it is replaced.
+    pub(super) after: Duration,
+}
+
+impl Better {
+    /// As many sessions as the quick form has.
+    pub(super) fn open(&self) -> ort::Result<Vec<OrtSession>> {
+        let builder = builder(&self.library, &self.options)?;
+        (0..self.options.sessions.max(1)).map(|_| self.prepared.open(&builder, Form::Full)).collect()
+    }
 }
 
 /// What a model file takes and gives, found by loading it on this thread for a moment, on the CPU.
@@ -59,69 +99,126 @@ pub fn describe(library: &Library, file: &Path) -> Result<Signature, NnError> {
     let model = file.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
     let options = Options {
         model,
-        targets: vec![Target::Cpu],
+        target: Target::Cpu,
         intra_threads: 1,
         sessions: 1,
         warmup: false,
-        scratch: PathBuf::new(),
+        shelf: None,
+        quick_start: false,
     };
-    let (_, facts) = load(library, &Source::File(file.into()), &options)?;
-    Ok(facts.signature)
+    Ok(load(library, &Source::File(file.into()), &options)?.facts.signature)
 }
 
-/// As many sessions of the model as the options say, at least one, on the first device that can be had.
-pub(super) fn load(library: &Library, source: &Source, options: &Options) -> Result<(Vec<OrtSession>, Facts), NnError> {
-    let invalid = |reason: String| NnError::InvalidModel { model: options.model.clone(), reason };
-    let structure = structure(source).map_err(invalid)?;
-    let mut no_device = None;
-    for &target in &options.targets {
-        let builder = builder(library, options).map_err(|error| invalid(error.to_string()))?;
-        let reason = |error: ort::Error| library.without_folder(&without_paths(&error.to_string(), source));
-        // A device may turn out not to be there, or to be full, only when the model comes.
-        let sessions = match device::register(builder, target).map(|builder| commit(&builder, source, target, options))
-        {
-            Ok(Ok(sessions)) => sessions,
-            Ok(Err(error)) if !target.has_own_memory() => return Err(invalid(reason(error))),
-            Ok(Err(error)) | Err(error) => {
-                let (model, device, reason) = (options.model.clone(), target.to_string(), reason(error));
-                if options.targets.len() > 1 {
-                    device::passed_over(&model, target, &reason);
-                }
-                no_device = Some(NnError::Device { model, device, reason });
-                continue;
-            }
-        };
-        let first = sessions.first().expect("at least one");
-        let facts = facts(first, target, size_bytes(source).map_err(invalid)?, structure).map_err(invalid)?;
-        return Ok((sessions, facts));
+/// Bytes that loading a model will take, as far as can be known before.
+pub(super) fn expected_bytes(source: &Source, options: &Options) -> u64 {
+    /// Beside the weights, and their copies in another layout.
+    const AT_LEAST: u64 = 1 << 20;
+    let sessions = u64::from(options.sessions.max(1));
+    if let Some(facts) = options.shelf().and_then(Shelf::find).map(|prepared| prepared.facts()) {
+        return facts.mapped_bytes + sessions * facts.session_bytes;
     }
-    Err(no_device.unwrap_or_else(|| invalid("no device of the server's list onnxruntime.devices can be used".into())))
+    AT_LEAST + size_bytes(source).unwrap_or(0).saturating_mul(2)
 }
 
-/// The sessions, of which those on the CPU share one copy of the weights.
-fn commit(
-    builder: &SessionBuilder,
-    source: &Source,
-    target: Target,
-    options: &Options,
-) -> ort::Result<Vec<OrtSession>> {
-    let commit = |builder: &mut SessionBuilder| match source {
-        Source::File(path) => builder.commit_from_file(path),
-        Source::Memory(bytes) => builder.commit_from_memory(bytes),
-    };
-    let count = options.sessions.max(1);
-    if count > 1 && target == Target::Cpu {
-        // The files are mapped when the sessions are there.
-        let shared = SharedWeights::write(&options.scratch, builder.clone(), commit).and_then(|weights| {
-            let open = || weights.open(builder.clone()).map_err(WeightsError::Read);
-            (0..count).map(|_| open()).collect::<Result<Vec<_>, _>>()
-        });
-        match shared {
-            Ok(sessions) => return Ok(sessions),
-            Err(error) => tracing::warn!(model = options.model, ?error, "each session has weights of its own"),
+impl Options {
+    /// The shelf, for models that can be prepared: those of the CPU.
+    fn shelf(&self) -> Option<&Shelf> {
+        self.shelf.as_ref().filter(|_| self.target == Target::Cpu)
+    }
+}
+
+/// As many sessions of the model as the options say, at least one.
+pub(super) fn load(library: &Library, source: &Source, options: &Options) -> Result<Loaded, NnError> {
+    let invalid = |reason: String| NnError::InvalidModel { model: options.model.clone(), reason };
+    let reason = |error: ort::Error| library.without_folder(&without_paths(&error.to_string(), source));
+    let builder = builder(library, options).map_err(|error| invalid(error.to_string()))?;
+    let file_bytes = size_bytes(source).map_err(invalid)?;
+    if let Some(loaded) = options.shelf().and_then(|shelf| from_shelf(library, shelf, &builder, file_bytes, options)) {
+        return loaded.map_err(invalid);
+    }
+    let structure = structure(source).map_err(invalid)?;
+    let mut not_prepared = None;
+    if let Some(shelf) = options.shelf() {
+        let commit = |builder: &mut SessionBuilder| commit(builder, source);
+        match shelf.prepare(&builder, structure.open_ended, commit) {
+            Ok(_) => {
+                if let Some(loaded) = from_shelf(library, shelf, &builder, file_bytes, options) {
+                    return loaded.map_err(invalid);
+                }
+            }
+            // If it is the model's fault, the model itself will show it.
+            Err(error) => not_prepared = Some(error),
         }
     }
-    (0..count).map(|_| commit(&mut builder.clone())).collect()
+    // A device may turn out not to be there, or to be full, only when the model comes.
+    let count = options.sessions.max(1);
+    let (sessions, grown) = footprint::growth(|| {
+        device::register(builder, options.target)
+            .and_then(|builder| (0..count).map(|_| commit(&mut builder.clone(), source)).collect())
+    });
+    let sessions: Vec<OrtSession> = sessions.map_err(|error| match options.target {
+        target if target.has_own_memory() => {
+            NnError::Device { model: options.model.clone(), device: target.to_string(), reason: reason(error) }
+        }
+        _ => invalid(reason(error)),
+    })?;
+    let first = sessions.first().expect("at least one");
+    let own_memory = options.target.has_own_memory();
+    // Weights of its own are among its tensors.
+    let tensors = footprint::allocated_bytes(first, options.target).unwrap_or(0);
+    let each = grown.unwrap_or(0) / u64::from(count);
+    let session_bytes = if own_memory { 0 } else { each.saturating_sub(tensors) };
+    let sizes = Sizes { file_bytes, mapped_bytes: 0, session_bytes };
+    let facts = facts(first, options.target, sizes, structure.open_ended).map_err(invalid)?;
+    if let Some(error) = not_prepared {
+        let (model, error): (_, &dyn std::error::Error) = (&options.model, &error);
+        tracing::warn!(
+            model,
+            error,
+            "not prepared: loaded from the model itself, each session with weights of its own"
+        );
+    }
+    Ok(Loaded { sessions, facts, better: None })
+}
+
+/// The model from its prepared form; `None` where there is none that can be used.
+fn from_shelf(
+    library: &Library,
+    shelf: &Shelf,
+    builder: &SessionBuilder,
+    file_bytes: u64,
+    options: &Options,
+) -> Option<Result<Loaded, String>> {
+    let prepared = shelf.find()?;
+    let prepared_facts = prepared.facts();
+    let quick_pays = if options.quick_start { prepared_facts.quick_pays_until() } else { None };
+    let form = if quick_pays.is_some() { Form::Quick } else { Form::Full };
+    let opened: ort::Result<Vec<_>> = (0..options.sessions.max(1)).map(|_| prepared.open(builder, form)).collect();
+    let sessions = match opened {
+        Ok(sessions) => sessions,
+        Err(error) => {
+            tracing::warn!(model = options.model, %error, "unusable cache entry: made anew");
+            shelf.discard(prepared);
+            return None;
+        }
+    };
+    let first = sessions.first().expect("at least one");
+    let prepared::Facts { mapped_bytes, session_bytes, .. } = prepared_facts;
+    let sizes = Sizes { file_bytes, mapped_bytes, session_bytes };
+    let facts = match facts(first, options.target, sizes, prepared_facts.open_ended) {
+        Ok(facts) => facts,
+        Err(reason) => return Some(Err(reason)),
+    };
+    let (library, options) = (library.clone(), options.clone());
+    let better = quick_pays.map(|after| Better { prepared, library, options, after });
+    Some(Ok(Loaded { sessions, facts, better }))
+}
+
+fn commit(builder: &mut SessionBuilder, source: &Source) -> ort::Result<OrtSession> {
+    match source {
+        Source::File(path) => builder.commit_from_file(path),
+        Source::Memory(bytes) => builder.commit_from_memory(bytes),
+    }
 }
 
 fn size_bytes(source: &Source) -> Result<u64, String> {
@@ -167,7 +264,7 @@ fn without_paths(message: &str, source: &Source) -> String {
     path.parent().map_or(message.clone(), |folder| message.replace(&*folder.to_string_lossy(), "its folder"))
 }
 
-fn facts(session: &OrtSession, device: Target, size_bytes: u64, structure: Structure) -> Result<Facts, String> {
+fn facts(session: &OrtSession, device: Target, sizes: Sizes, open_ended: bool) -> Result<Facts, String> {
     const HINT: &str =
         "only tensors can be served; export the model without it (scikit-learn: options={'zipmap': False})";
     let specs = |kind: &str, outlets: &[ort::value::Outlet]| {
@@ -187,8 +284,9 @@ fn facts(session: &OrtSession, device: Target, size_bytes: u64, structure: Struc
         .iter()
         .filter_map(|initializer| value::spec(initializer.name(), initializer.dtype()))
         .collect();
-    let (batchable, fixed_work) = (batch::possible(&signature), !structure.open_ended);
-    Ok(Facts { signature, optional, device, size_bytes, batchable, fixed_work })
+    let (batchable, fixed_work) = (batch::possible(&signature), !open_ended);
+    let Sizes { file_bytes, mapped_bytes, session_bytes } = sizes;
+    Ok(Facts { signature, optional, device, file_bytes, mapped_bytes, session_bytes, batchable, fixed_work })
 }
 
 /// A signature is kept with every revision of the function: it must not be a way to fill the store.

@@ -19,14 +19,18 @@ use tokio::time::Instant;
 
 use super::NnError;
 use super::batch;
+use super::budget::Share;
 use super::device::Target;
+use super::footprint;
 use super::held::AnyTensor;
+use super::improve::{Improvement, retire};
 use super::job::{Flights, Inputs, Job, KeptOutputs, Outputs, Ticket, Wish};
 use super::library::Library;
-use super::load::{self, Facts, Options, Source};
+use super::load::{self, Facts, Loaded, Options, Source};
 use super::queue::{JobId, LaneId, Queue, Waiting};
 use super::quick::{self, Quick};
 use super::run::RunError;
+use super::trial::Batching;
 use super::turn::Turn;
 use crate::telemetry::ModelMetrics;
 use crate::tensor::{Signature, TensorSpec};
@@ -36,9 +40,12 @@ const WARM_UP: Duration = Duration::from_secs(10);
 
 /// A model ready to run. Shared by reference; see the module's text for what ends it.
 pub struct Session {
-    name: String,
+    pub(super) name: String,
     facts: Facts,
     sessions: usize,
+    took: Took,
+    /// Its part of the device's memory; given back with the memory itself.
+    share: Option<Share>,
     runs: AtomicU64,
     requests: AtomicU64,
     pub(super) metrics: ModelMetrics,
@@ -57,25 +64,17 @@ pub(super) struct State {
     pub(super) flights: Flights,
     pub(super) quick: Quick,
     pub(super) batching: Batching,
+    pub(super) improvement: Improvement,
     /// Trials of batching that showed nothing.
-    failed_trials: u32,
+    pub(super) failed_trials: u32,
     next_job: u64,
 }
 
-/// Whether requests share runs of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Batching {
-    /// An input or output has no open first dimension.
-    Impossible,
-    /// No two requests have waited together yet: it will be tried on the first that do.
-    Untried,
-    /// They do where they can.
-    On,
-    /// The model's answers depend on who else is in the run: every request has its own.
-    RowsInteract,
-    /// It was tried often enough, and nothing showed that they do not: every request has its own.
-    Undecided,
+/// How long it took to make a session.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Took {
+    pub load: Duration,
+    pub warm_up: Option<Duration>,
 }
 
 /// How a job's caller goes on.
@@ -95,11 +94,12 @@ pub struct Policy {
 }
 
 impl Session {
-    /// Loads the model on a thread that may block.
-    pub async fn open(
+    /// Loads the model on a thread that may block. `share` is what it was expected to need, and becomes what it takes.
+    pub(super) async fn open(
         library: Library,
         source: Source,
         options: Options,
+        share: Share,
         metrics: ModelMetrics,
     ) -> Result<Arc<Self>, NnError> {
         let model = options.model.clone();
@@ -108,13 +108,21 @@ impl Session {
         // A model may loop for ever, on zeros too: the warm-up ends with its time, and with whoever waits for it.
         let end_warm_up = Terminate(Arc::clone(&warm_up));
         let mut loading = tokio::task::spawn_blocking(move || {
-            let (mut sessions, facts) = load::load(&library, &source, &options)?;
+            let started = Instant::now();
+            let mut loaded = load::load(&library, &source, &options)?;
+            let mut took = Took { load: started.elapsed(), warm_up: None };
             if options.warmup {
-                for session in &mut sessions {
-                    load::warm_up(&options.model, session, &facts.signature, &warm_up);
+                let started = Instant::now();
+                for session in &mut loaded.sessions {
+                    load::warm_up(&options.model, session, &loaded.facts.signature, &warm_up);
                 }
+                took.warm_up = Some(started.elapsed());
             }
-            Ok(Arc::new(Self::new(options.model, sessions, facts, metrics)))
+            let session = Self::new(options.model, loaded, took, share, metrics);
+            if let Some(ort) = session.state().idle.first() {
+                session.measure(ort);
+            }
+            Ok(Arc::new(session))
         });
         let result = match tokio::time::timeout(WARM_UP, &mut loading).await {
             Ok(result) => result,
@@ -126,13 +134,15 @@ impl Session {
         result.unwrap_or_else(|error| Err(failed(format!("loading it broke off: {error}"))))
     }
 
-    fn new(name: String, sessions: Vec<OrtSession>, facts: Facts, metrics: ModelMetrics) -> Self {
+    fn new(name: String, loaded: Loaded, took: Took, share: Share, metrics: ModelMetrics) -> Self {
+        let Loaded { sessions, facts, better } = loaded;
         let batching = if facts.batchable { Batching::Untried } else { Batching::Impossible };
         let state = State {
             queue: Queue::default(),
             flights: Flights::default(),
             quick: Quick::default(),
             batching,
+            improvement: Improvement::new(better),
             failed_trials: 0,
             next_job: 0,
             idle: sessions,
@@ -141,6 +151,8 @@ impl Session {
             name,
             facts,
             sessions: state.idle.len(),
+            took,
+            share: Some(share),
             runs: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             metrics,
@@ -264,33 +276,42 @@ impl Session {
         &self.facts.optional
     }
 
-    /// Requests share no run of this model any more.
-    pub(super) fn refuse_batching(&self, batching: Batching, why: &str) {
-        tracing::warn!(model = self.name, why, "requests do not share runs of this model");
-        self.state().batching = batching;
-    }
-
-    /// What waited together could not show whether the model keeps rows apart. A trial costs three runs: not for ever.
-    pub(super) fn trial_failed(&self) {
-        const MAX_TRIALS: u32 = 16;
-        let failed = {
-            let mut state = self.state();
-            state.failed_trials += 1;
-            state.failed_trials
-        };
-        if failed == MAX_TRIALS {
-            self.refuse_batching(Batching::Undecided, "no trial showed that it keeps rows apart");
-        }
-    }
-
     /// The device the model really runs on.
     pub fn device(&self) -> Target {
         self.facts.device
     }
 
-    /// Bytes of the model file; what ONNX Runtime holds beside it is not counted.
+    /// Bytes of the model's file.
+    pub fn file_bytes(&self) -> u64 {
+        self.facts.file_bytes
+    }
+
+    /// Bytes of its device's memory, as measured: what ONNX Runtime has allocated for it, and the weights that are mapped.
     pub fn size_bytes(&self) -> u64 {
-        self.facts.size_bytes
+        self.share.as_ref().map_or(0, Share::bytes)
+    }
+
+    /// How long it took to make.
+    pub fn took(&self) -> Took {
+        self.took
+    }
+
+    /// Looks how much one of its sessions takes, which is what each of them takes.
+    pub(super) fn measure(&self, ort: &OrtSession) {
+        let Some(share) = &self.share else { return };
+        let tensors = footprint::allocated_bytes(ort, self.facts.device).unwrap_or(0);
+        let each = self.facts.session_bytes + tensors;
+        share.resize(self.facts.mapped_bytes + each * self.sessions as u64);
+    }
+
+    /// Nobody uses this session of ONNX Runtime any more; a better one may be there in its place.
+    pub(super) fn put_back(mut state: MutexGuard<'_, State>, mut ort: OrtSession) {
+        let gone = state.improvement.exchange(&mut ort);
+        state.idle.push(ort);
+        drop(state);
+        if let Some(gone) = gone {
+            retire(gone);
+        }
     }
 
     /// Runs that can go on at once.
@@ -298,15 +319,23 @@ impl Session {
         self.sessions
     }
 
-    /// A run for so many jobs, whose inputs had this shape, took so long.
-    pub(super) fn ran(&self, jobs: usize, shape: Option<u64>, took: Duration, succeeded: bool) {
-        self.runs.fetch_add(1, Ordering::Relaxed);
+    /// A run for so many jobs, whose inputs had this shape, took so long. Tells whether it is time to measure the session: after
+    /// the first runs, and more and more seldom.
+    pub(super) fn ran(self: &Arc<Self>, jobs: usize, shape: Option<u64>, took: Duration, succeeded: bool) -> bool {
+        let runs = self.runs.fetch_add(1, Ordering::Relaxed) + 1;
         self.requests.fetch_add(jobs as u64, Ordering::Relaxed);
         self.metrics.compute_seconds.observe(took.as_secs_f64());
         self.metrics.batch_size.observe(jobs as f64);
+        let mut state = self.state();
         if let Some(shape) = shape {
-            self.state().quick.saw(shape, took, succeeded);
+            state.quick.saw(shape, took, succeeded);
         }
+        let better = state.improvement.spend(took);
+        drop(state);
+        if let Some(better) = better {
+            self.improve(better);
+        }
+        runs.is_power_of_two()
     }
 
     /// Runs so far, and the requests that they were for.
@@ -319,19 +348,16 @@ impl Session {
         let state = self.state();
         (state.queue.len(), state.flights.len())
     }
-
-    /// Whether requests share runs.
-    pub fn batching(&self) -> Batching {
-        self.state().batching
-    }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         let sessions = std::mem::take(&mut self.state().idle);
+        let share = self.share.take();
         let free = move || {
             drop(sessions);
             give_memory_back();
+            drop(share);
         };
         // It takes milliseconds, and the last user is often a task.
         match Handle::try_current() {
@@ -352,7 +378,7 @@ impl Drop for Terminate {
 }
 
 /// The allocator keeps a dropped session's pages for later; an idle host has no later.
-fn give_memory_back() {
+pub(super) fn give_memory_back() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: malloc_trim(3) takes no pointers, locks what it touches, and may be called from any thread at any time.
     #[expect(unsafe_code, reason = "the allocator has no safe interface for it")]

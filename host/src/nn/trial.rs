@@ -10,7 +10,24 @@ use ort::session::{RunOptions, Session as OrtSession};
 use super::batch;
 use super::job::{Inputs, Outputs};
 use super::run::run;
+use super::session::Session;
 use crate::tensor::{Datatype, Storage, Tensor};
+
+/// Whether requests share runs of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Batching {
+    /// An input or output has no open first dimension.
+    Impossible,
+    /// No two requests have waited together yet: it will be tried on the first that do.
+    Untried,
+    /// They do where they can.
+    On,
+    /// The model's answers depend on who else is in the run: every request has its own.
+    RowsInteract,
+    /// It was tried often enough, and nothing showed that they do not: every request has its own.
+    Undecided,
+}
 
 /// What a trial showed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +36,32 @@ pub(super) enum Verdict {
     Interact,
     /// Nothing: it was broken off, or the answers would be the same either way.
     Unknown,
+}
+
+impl Session {
+    /// Requests share no run of this model any more.
+    pub(super) fn refuse_batching(&self, batching: Batching, why: &str) {
+        tracing::warn!(model = self.name, why, "requests do not share runs of this model");
+        self.state().batching = batching;
+    }
+
+    /// What waited together could not show whether the model keeps rows apart. A trial costs three runs: not for ever.
+    pub(super) fn trial_failed(&self) {
+        const MAX_TRIALS: u32 = 16;
+        let failed = {
+            let mut state = self.state();
+            state.failed_trials += 1;
+            state.failed_trials
+        };
+        if failed == MAX_TRIALS {
+            self.refuse_batching(Batching::Undecided, "no trial showed that it keeps rows apart");
+        }
+    }
+
+    /// Whether requests share runs.
+    pub fn batching(&self) -> Batching {
+        self.state().batching
+    }
 }
 
 /// Whether the model answers for two rows together as it does for each alone. `jobs` are of one kind, at least one.

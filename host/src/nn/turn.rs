@@ -10,11 +10,12 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::batch;
+use super::improve::retire;
 use super::job::{Answer, Inputs, Job, KeptOutputs, Outputs, Wish};
 use super::queue::{JobId, Next, Waiting};
 use super::run::{self, RunError, run};
-use super::session::{Batching, Session};
-use super::trial::{self, Verdict};
+use super::session::Session;
+use super::trial::{self, Batching, Verdict};
 
 /// After a run of at least this length a turn lingers, since the next job often comes as soon as this one is answered. Jobs
 /// that went round three threads took 3 % longer: what a thread has for itself has left the processor's cache by its turn.
@@ -38,7 +39,7 @@ impl Turn {
     pub(super) fn run_here(mut self, inputs: &Inputs, shape: Option<u64>) -> Result<Outputs, RunError> {
         let started = Instant::now();
         let outputs = run(self.ort(), inputs, None);
-        self.session.ran(1, shape, started.elapsed(), outputs.is_ok());
+        self.ran(1, shape, started.elapsed(), outputs.is_ok());
         self.hand_on();
         outputs
     }
@@ -46,9 +47,9 @@ impl Turn {
     /// Gives the session back, or on to those who queued while this turn had it.
     fn hand_on(mut self) {
         let Some(ort) = self.ort.take() else { return };
-        let mut state = self.session.state();
+        let state = self.session.state();
         if state.queue.is_empty() {
-            state.idle.push(ort);
+            Session::put_back(state, ort);
         } else {
             drop(state);
             Self::new(&self.session, ort).work_elsewhere();
@@ -85,7 +86,11 @@ impl Turn {
 
     /// What to run next; waits while jobs wait for company. `None`: nothing is queued.
     fn next(&mut self, options: &Arc<RunOptions>) -> Option<Vec<Waiting<Job>>> {
-        let mut state = self.session.state();
+        let session = Arc::clone(&self.session);
+        let mut state = session.state();
+        if let Some(gone) = self.ort.as_mut().and_then(|ort| state.improvement.exchange(ort)) {
+            retire(gone);
+        }
         let mut lingers = std::mem::take(&mut self.lingers);
         loop {
             let now = Instant::now();
@@ -101,16 +106,18 @@ impl Turn {
                 }
                 Next::Wait(until) => {
                     let wait = until.saturating_duration_since(now);
-                    let woken = self.session.company.wait_timeout(state, wait);
+                    let woken = session.company.wait_timeout(state, wait);
                     state = woken.unwrap_or_else(PoisonError::into_inner).0;
                 }
                 Next::Empty if std::mem::take(&mut lingers) => {
-                    let woken = self.session.company.wait_timeout(state, LINGER);
+                    let woken = session.company.wait_timeout(state, LINGER);
                     state = woken.unwrap_or_else(PoisonError::into_inner).0;
                 }
                 Next::Empty => {
                     // Under the same lock: who comes now finds it.
-                    state.idle.extend(self.ort.take());
+                    if let Some(ort) = self.ort.take() {
+                        Session::put_back(state, ort);
+                    }
                     return None;
                 }
             }
@@ -139,8 +146,11 @@ impl Turn {
     fn finish(&mut self, ids: &[JobId]) {
         let mut state = self.session.state();
         state.flights.end(ids);
-        if state.queue.is_empty() && !self.lingers {
-            state.idle.extend(self.ort.take());
+        if state.queue.is_empty()
+            && !self.lingers
+            && let Some(ort) = self.ort.take()
+        {
+            Session::put_back(state, ort);
         }
     }
 
@@ -150,7 +160,7 @@ impl Turn {
             Wish::Kept { held, answer } => {
                 let (started, session) = (Instant::now(), Arc::clone(&self.session));
                 let outputs = run::run_keeping(self.ort(), &job.inputs, &held, &session, options);
-                session.ran(1, None, started.elapsed(), outputs.is_ok());
+                self.ran(1, None, started.elapsed(), outputs.is_ok());
                 Reply::Kept(answer, outputs)
             }
             Wish::Host(_) => {
@@ -229,8 +239,15 @@ impl Turn {
         let outputs = run(self.ort(), inputs, Some(options));
         let took = started.elapsed();
         self.lingers = took >= LONG;
-        self.session.ran(jobs, shape, took, outputs.is_ok());
+        self.ran(jobs, shape, took, outputs.is_ok());
         outputs
+    }
+
+    fn ran(&mut self, jobs: usize, shape: Option<u64>, took: Duration, succeeded: bool) {
+        if self.session.ran(jobs, shape, took, succeeded) {
+            let session = Arc::clone(&self.session);
+            session.measure(self.ort());
+        }
     }
 
     fn ort(&mut self) -> &mut OrtSession {
@@ -242,7 +259,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         // A turn ends by itself but where it could not begin: the host is going down, or has no memory.
         if let Some(ort) = self.ort.take() {
-            self.session.state().idle.push(ort);
+            Session::put_back(self.session.state(), ort);
         }
     }
 }

@@ -6,7 +6,6 @@
 //! to the guest; only a handle that does not exist traps. Handles live in the instance's resource table and end with it at
 //! the latest.
 
-use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 
@@ -14,7 +13,7 @@ use bytes::Bytes;
 use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
 
 use super::held::AnyTensor;
-use super::{Model, Models, NnError};
+use super::{Model, Models, Named, NnError};
 use crate::registry::device::Device;
 
 mod latest;
@@ -31,7 +30,7 @@ use bindings::graph::{ExecutionTarget, GraphEncoding};
 pub struct NnState {
     models: Arc<Models>,
     /// The bundle's models by name.
-    by_name: Arc<HashMap<String, Arc<Model>>>,
+    named: Arc<Named>,
     /// Models the guest loaded from bytes of its own, for the budget.
     private: Vec<Weak<Model>>,
     /// Bytes of models the guest may hold loaded that way at once, and of tensors.
@@ -41,9 +40,9 @@ pub struct NnState {
 }
 
 impl NnState {
-    /// `by_name` are the bundle's models; `budget_bytes` bounds those the guest loads itself and the tensors it holds.
-    pub fn new(models: Arc<Models>, by_name: Arc<HashMap<String, Arc<Model>>>, budget_bytes: u64) -> Self {
-        Self { models, by_name, private: Vec::new(), budget_bytes, held_bytes: Arc::default() }
+    /// `named` are the bundle's models; `budget_bytes` bounds those the guest loads itself and the tensors it holds.
+    pub fn new(models: Arc<Models>, named: Arc<Named>, budget_bytes: u64) -> Self {
+        Self { models, named, private: Vec::new(), budget_bytes, held_bytes: Arc::default() }
     }
 }
 
@@ -91,6 +90,7 @@ impl From<NnError> for Fault {
             NnError::InvalidInput(_) => ErrorCode::InvalidArgument,
             NnError::Unsupported(_) => ErrorCode::UnsupportedOperation,
             NnError::Run { .. } => ErrorCode::RuntimeError,
+            NnError::NoMemory { .. } => ErrorCode::TooLarge,
             NnError::Ended(_) => ErrorCode::Unknown,
         };
         Self { code, text: error.to_string() }
@@ -147,7 +147,7 @@ impl NnCtx<'_> {
             return Err(Fault { code: ErrorCode::TooLarge, text });
         }
         let held: u64 =
-            self.state.private.iter().filter_map(Weak::upgrade).map(|model| model.session().size_bytes()).sum();
+            self.state.private.iter().filter_map(Weak::upgrade).map(|model| model.session().file_bytes()).sum();
         if held.saturating_add(bytes.len() as u64) > self.state.budget_bytes {
             let text = format!(
                 "a model of {} bytes does not fit: {held} of {} bytes are taken (limits.memory)",
@@ -163,10 +163,10 @@ impl NnCtx<'_> {
     }
 
     fn graph_by_name(&self, name: &str) -> Result<Graph, Fault> {
-        if let Some(model) = self.state.by_name.get(name) {
+        if let Some(model) = self.state.named.get(name) {
             return Ok(Graph(Arc::clone(model)));
         }
-        let mut known: Vec<_> = self.state.by_name.keys().map(|name| format!("'{name}'")).collect();
+        let mut known: Vec<_> = self.state.named.names().map(|name| format!("'{name}'")).collect();
         known.sort();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         let text = format!("there is no model '{name}' in the bundle; it has {known}");

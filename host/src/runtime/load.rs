@@ -1,18 +1,20 @@
-//! From a component's bytes to something that can be instantiated, compiled once per node.
+//! From a component's bytes to something that can be instantiated, compiled once per node and loaded once per process.
 //!
-//! Compiled code is kept in the cache folder under a key of everything it depends on, beside the sha256 of the file, so
-//! that a damaged entry is noticed and made anew. The folder is the host's own: whoever can write there can run code.
+//! Compiled code is kept in the node's cache and mapped from there, the guest's initial memory included. A loaded component is
+//! shared by all versions that have it, and ends with the last of them.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use sha2::{Digest as _, Sha256};
+use dashmap::DashMap;
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
 use super::RuntimeError;
 use super::instance::Pre;
 use super::state::State;
+use crate::cache::{Cache, Entry, Key, Kind};
 
 /// What a component answers to, told from its exports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,31 +29,54 @@ enum Exports {
 pub struct Loader {
     engine: Engine,
     linker: Linker<State>,
-    cache: PathBuf,
+    cache: Arc<Cache>,
+    /// wasmtime's version and settings and the processor's features, as the cache's key has them.
+    made_for: String,
+    /// By digest; locked while it is being loaded.
+    loaded: DashMap<String, Arc<Mutex<Weak<Pre>>>>,
 }
 
 impl Loader {
-    /// `cache` is the folder for compiled code; it is created when first needed.
-    pub fn new(engine: Engine, cache: PathBuf) -> wasmtime::Result<Self> {
+    /// Compiled code is kept in `cache`.
+    pub fn new(engine: Engine, cache: Arc<Cache>) -> wasmtime::Result<Self> {
         let linker = super::link::linker(&engine)?;
-        Ok(Self { engine, linker, cache })
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        let made_for = format!("wasmtime, compatible with {:016x}", hasher.finish());
+        Ok(Self { engine, linker, cache, made_for, loaded: DashMap::new() })
     }
 
-    /// Compiles, or takes from the cache, the component called `digest`; `read` gives its bytes when they are needed.
-    /// Blocks for as long as compiling takes.
+    /// The component called `digest`: loaded already, from the cache, or compiled from the bytes that `read` gives. Blocks for as long as
+    /// compiling takes.
     pub fn load(
         &self,
         digest: &str,
         read: impl FnOnce() -> Result<Vec<u8>, RuntimeError>,
-    ) -> Result<Pre, RuntimeError> {
-        let entry = self.cache.join(format!("{digest}-{:016x}.cwasm", self.compatibility()));
-        let component = match self.cached(&entry) {
+    ) -> Result<Arc<Pre>, RuntimeError> {
+        let slot = Arc::clone(&self.loaded.entry(digest.to_owned()).or_default());
+        let mut loaded = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pre) = loaded.upgrade() {
+            return Ok(pre);
+        }
+        let component = match self.cached(digest) {
             Some(component) => component,
-            None => self.compile(&read()?, &entry)?,
+            None => self.compile(digest, &read()?)?,
         };
-        let exports = exports(&self.engine, &component)?;
+        let pre = Arc::new(self.link(&component)?);
+        *loaded = Arc::downgrade(&pre);
+        drop(loaded);
+        drop(slot);
+        // Those that have ended, and that nobody is about to load.
+        self.loaded.retain(|_, slot| {
+            Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|loaded| loaded.strong_count() > 0)
+        });
+        Ok(pre)
+    }
+
+    fn link(&self, component: &Component) -> Result<Pre, RuntimeError> {
+        let exports = exports(&self.engine, component)?;
         let invalid = |error: wasmtime::Error| RuntimeError::InvalidComponent(format!("{error:#}"));
-        let linked = self.linker.instantiate_pre(&component).map_err(|error| missing_import(&error))?;
+        let linked = self.linker.instantiate_pre(component).map_err(|error| missing_import(&error))?;
         match exports {
             // Checks the exports' types; calls find them by name, since one of them is optional.
             Exports::Typed => {
@@ -62,58 +87,52 @@ impl Loader {
         }
     }
 
-    /// wasmtime's version and settings and the CPU's features, as one number.
-    fn compatibility(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        self.engine.precompile_compatibility_hash().hash(&mut hasher);
-        hasher.finish()
-    }
-
-    fn compile(&self, bytes: &[u8], entry: &Path) -> Result<Component, RuntimeError> {
-        let component = Component::from_binary(&self.engine, bytes)
-            .map_err(|error| RuntimeError::InvalidComponent(format!("{error:#}")))?;
-        // A cache that cannot be written costs time at the next start, nothing else.
-        match component.serialize() {
-            Ok(code) => {
-                if let Err(error) = write_entry(entry, &code) {
-                    tracing::warn!(%error, "compiled component not cached");
-                }
-            }
-            Err(error) => tracing::warn!(%error, "compiled component not cached"),
+    fn compile(&self, digest: &str, bytes: &[u8]) -> Result<Component, RuntimeError> {
+        let code = self.engine.precompile_component(bytes);
+        let code = code.map_err(|error| RuntimeError::InvalidComponent(format!("{error:#}")))?;
+        let written = self.cache.write(self.key(digest), |folder| std::fs::write(folder.join(CODE), &code));
+        match written {
+            Ok(entry) => match self.open(&entry.file(CODE)) {
+                Ok(component) => return Ok(component),
+                Err(error) => tracing::warn!(%error, "compiled component cannot be read back"),
+            },
+            // It costs time at the next start and memory now, nothing else.
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "compiled component not cached"),
         }
-        Ok(component)
-    }
-
-    fn cached(&self, entry: &Path) -> Option<Component> {
-        let code = std::fs::read(entry).ok()?;
-        let checksum = std::fs::read_to_string(checksum_path(entry)).ok()?;
-        if hex::encode(Sha256::digest(&code)) != checksum {
-            tracing::warn!(entry = %entry.display(), "damaged cache entry: compiling again");
-            return None;
-        }
-        // SAFETY: the bytes are what `serialize` of an engine with the same compatibility hash gave: the key holds that
-        // hash, the checksum was just compared, and the bytes were read into memory before, so no change follows.
-        #[expect(unsafe_code, reason = "compiled code has to be trusted somewhere: here alone")]
+        // SAFETY: the bytes are what `precompile_component` of this engine gave just now.
+        #[expect(unsafe_code, reason = "compiled code has to be trusted somewhere: in this file alone")]
         let component = unsafe { Component::deserialize(&self.engine, code) };
-        component.inspect_err(|error| tracing::warn!(%error, "unusable cache entry: compiling again")).ok()
+        component.map_err(|error| RuntimeError::Host(format!("{error:#}")))
+    }
+
+    fn cached(&self, digest: &str) -> Option<Component> {
+        let entry: Entry<()> = self.cache.find(self.key(digest))?;
+        match self.open(&entry.file(CODE)) {
+            Ok(component) => Some(component),
+            Err(error) => {
+                tracing::warn!(%error, "unusable cache entry: compiling again");
+                self.cache.discard(entry);
+                None
+            }
+        }
+    }
+
+    fn open(&self, code: &Path) -> wasmtime::Result<Component> {
+        // SAFETY: the file is what `precompile_component` of an engine with the same compatibility hash gave: the key holds
+        // that hash, and the cache has seen that the content is what was sealed. Nobody changes an entry's files in place.
+        #[expect(unsafe_code, reason = "compiled code has to be trusted somewhere: in this file alone")]
+        unsafe {
+            Component::deserialize_file(&self.engine, code)
+        }
+    }
+
+    fn key<'k>(&'k self, digest: &'k str) -> Key<'k> {
+        Key { kind: Kind::Components, digest, made_for: &self.made_for }
     }
 }
 
-fn checksum_path(entry: &Path) -> PathBuf {
-    entry.with_extension("sha256")
-}
-
-/// Code first, checksum last: an entry without its checksum does not count.
-fn write_entry(entry: &Path, code: &[u8]) -> std::io::Result<()> {
-    let folder = entry.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    for (path, content) in [(entry, code), (&checksum_path(entry), hex::encode(Sha256::digest(code)).as_bytes())] {
-        let mut staged = tempfile::NamedTempFile::new_in(folder)?;
-        std::io::Write::write_all(&mut staged, content)?;
-        staged.persist(path)?;
-    }
-    Ok(())
-}
+/// The entry's file.
+const CODE: &str = "component.cwasm";
 
 fn exports(engine: &Engine, component: &Component) -> Result<Exports, RuntimeError> {
     let ty = component.component_type();

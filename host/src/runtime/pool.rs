@@ -57,6 +57,19 @@ impl Pool {
         Arc::new(Self { pre, grants, policy, idle: Mutex::default(), busy: AtomicUsize::new(0) })
     }
 
+    /// Whether its instances answer typed calls.
+    pub fn is_typed(&self) -> bool {
+        matches!(self.pre, Pre::Typed(_))
+    }
+
+    /// Starts so many idle instances, as far as it can. What fails here fails again where a request sees it.
+    pub async fn fill(self: &Arc<Self>, count: usize) {
+        for _ in 0..count {
+            let Ok(mut lease) = self.check_out().await else { return };
+            lease.finish();
+        }
+    }
+
     /// A warm instance, or a new one.
     pub async fn check_out(self: &Arc<Self>) -> Result<Lease, RuntimeError> {
         let warm = self.idle.lock().unwrap_or_else(PoisonError::into_inner).instances.pop();

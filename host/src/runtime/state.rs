@@ -15,7 +15,7 @@ use wasmtime_wasi_http::{
 
 use super::log::{Budget, GuestOutput};
 use crate::nn::wit::{NnCtx, NnState, NnView};
-use crate::nn::{Model, Models};
+use crate::nn::{Models, Named};
 
 /// What every instance of a version is given.
 pub struct Grants {
@@ -32,7 +32,7 @@ pub struct Grants {
     /// The model plane, for models guests bring themselves.
     pub models: Arc<Models>,
     /// The bundle's models by name.
-    pub by_name: Arc<std::collections::HashMap<String, Arc<Model>>>,
+    pub named: Arc<Named>,
 }
 
 /// The data of an instance's store.
@@ -72,7 +72,7 @@ impl State {
             http: WasiHttpCtx::new(),
             hooks: NoOutgoingRequests,
             config,
-            nn: NnState::new(Arc::clone(&grants.models), Arc::clone(&grants.by_name), grants.memory_bytes),
+            nn: NnState::new(Arc::clone(&grants.models), Arc::clone(&grants.named), grants.memory_bytes),
             table,
             limits: MemoryLimit { limit_bytes: grants.memory_bytes, used_bytes: 0, refused: false },
         })

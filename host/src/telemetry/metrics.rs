@@ -17,6 +17,7 @@ pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; chars
 pub struct Metrics {
     registry: Registry,
     pub models: ModelMetrics,
+    pub lifecycle: LifecycleMetrics,
 }
 
 /// What sessions record; clones share the numbers.
@@ -30,10 +31,22 @@ pub struct ModelMetrics {
     pub batch_size: Histogram,
 }
 
+/// What waking and unloading record; clones share the numbers.
+#[derive(Debug, Clone)]
+pub struct LifecycleMetrics {
+    /// Of each phase of a cold start, in seconds.
+    pub cold_start_seconds: Family<[(&'static str, &'static str); 1], Histogram, fn() -> Histogram>,
+    /// Models that were unloaded because others needed their memory.
+    pub evictions: Counter,
+}
+
 /// The state of the host as it is now.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observed {
     pub sessions: Vec<ObservedSession>,
+    /// Bytes that sessions may take, by device.
+    pub budgets: Vec<(String, u64)>,
+    pub held_requests: usize,
     pub functions: Vec<ObservedFunction>,
     /// Bytes of tensors copied, in a build that counts them.
     pub moved_bytes: Option<u64>,
@@ -52,7 +65,8 @@ pub struct ObservedFunction {
     pub function: String,
     pub idle: usize,
     pub busy: usize,
-    pub cold_starts: u64,
+    /// Cold starts by phase: those that needed it.
+    pub cold_starts: Vec<(&'static str, u64)>,
 }
 
 type Labels<const N: usize> = [(&'static str, String); N];
@@ -75,7 +89,14 @@ impl Default for Metrics {
         register("nocti_queue_seconds", "Time jobs waited for their model's session", &models.queue_seconds);
         register("nocti_compute_seconds", "Time of runs of ONNX Runtime", &models.compute_seconds);
         register("nocti_batch_size", "Jobs that ran together", &models.batch_size);
-        Self { registry, models }
+        let lifecycle = LifecycleMetrics {
+            cold_start_seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
+            evictions: Counter::default(),
+        };
+        let (phases, evictions) = (lifecycle.cold_start_seconds.clone(), lifecycle.evictions.clone());
+        registry.register("nocti_cold_start_seconds", "Time of the phases of cold starts, which overlap", phases);
+        registry.register("nocti_evictions", "Models unloaded because others needed their memory", evictions);
+        Self { registry, models, lifecycle }
     }
 }
 
@@ -101,18 +122,32 @@ impl Observed {
             session_bytes.get_or_create(&labels).inc_by(signed(session.size_bytes));
         }
         registry.register("nocti_sessions", "Loaded sessions of ONNX Runtime", sessions);
-        registry.register("nocti_session_bytes", "Model files of the loaded sessions, in bytes", session_bytes);
+        let (held, budget) = (Gauge::<i64>::default(), Family::<Labels<1>, Gauge>::default());
+        held.set(signed(self.held_requests as u64));
+        for (device, bytes) in &self.budgets {
+            budget.get_or_create(&[("device", device.clone())]).set(signed(*bytes));
+        }
+        registry.register("nocti_held_requests", "Requests in the host, waiting ones included", held);
+        registry.register("nocti_session_budget_bytes", "Memory that all sessions may take together", budget);
+        registry.register("nocti_session_bytes", "Memory of the loaded sessions as measured, in bytes", session_bytes);
 
-        let (instances, cold_starts) = (Family::<Labels<2>, Gauge>::default(), Family::<Labels<1>, Counter>::default());
+        let (instances, cold_starts) = (Family::<Labels<2>, Gauge>::default(), Family::<Labels<2>, Counter>::default());
         for seen in &self.functions {
             for (state, count) in [("idle", seen.idle), ("busy", seen.busy)] {
                 let labels = [("function", seen.function.clone()), ("state", state.to_owned())];
                 instances.get_or_create(&labels).inc_by(signed(count as u64));
             }
-            cold_starts.get_or_create(&[("function", seen.function.clone())]).inc_by(seen.cold_starts);
+            for &(phase, count) in &seen.cold_starts {
+                let labels = [("function", seen.function.clone()), ("phase", phase.to_owned())];
+                cold_starts.get_or_create(&labels).inc_by(count);
+            }
         }
         registry.register("nocti_instances", "Instances of functions", instances);
-        registry.register("nocti_cold_starts", "Times a version was brought from disk into memory", cold_starts);
+        registry.register(
+            "nocti_cold_starts",
+            "Times a version was brought into memory, by the phases that this needed",
+            cold_starts,
+        );
 
         if let Some(bytes) = self.moved_bytes {
             let moved = Counter::<u64>::default();
@@ -137,11 +172,13 @@ mod tests {
         metrics.models.clone().compute_seconds.observe(0.0004);
         metrics.models.batch_size.observe(3.0);
         let session = || ObservedSession { device: "cpu".into(), size_bytes: 5 };
-        let version = |busy| ObservedFunction { function: "f".into(), idle: 1, busy, cold_starts: 2 };
+        let version =
+            |busy| ObservedFunction { function: "f".into(), idle: 1, busy, cold_starts: vec![("session", 2)] };
         let observed = Observed {
             sessions: vec![session(), session()],
             functions: vec![version(0), version(1)],
-            moved_bytes: None,
+            held_requests: 3,
+            ..Observed::default()
         };
         let text = metrics.text(&observed);
         for line in [
@@ -152,9 +189,10 @@ mod tests {
             "nocti_queue_seconds_count 0",
             "nocti_sessions{device=\"cpu\"} 2",
             "nocti_session_bytes{device=\"cpu\"} 10",
+            "nocti_held_requests 3",
             "nocti_instances{function=\"f\",state=\"idle\"} 2",
             "nocti_instances{function=\"f\",state=\"busy\"} 1",
-            "nocti_cold_starts_total{function=\"f\"} 4",
+            "nocti_cold_starts_total{function=\"f\",phase=\"session\"} 4",
         ] {
             assert!(text.lines().any(|found| found == line), "{line}: not in\n{text}");
         }

@@ -8,7 +8,8 @@ use super::*;
 use crate::nn::fixtures::{ALONE, ENDLESS, LANE, fp32, int64, open, row, soon, until};
 use crate::nn::job::Inputs;
 use crate::nn::run::RunError;
-use crate::nn::session::{Batching, Policy};
+use crate::nn::session::Policy;
+use crate::nn::trial::Batching;
 use crate::nn::{Model, batch};
 use crate::tensor::Storage;
 

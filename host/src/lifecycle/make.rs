@@ -1,0 +1,239 @@
+//! Waking a version: its component, its sessions and its first instance, each begun as soon as it can be.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::slot::Slot;
+use super::{Kind, Live, Parts, WakeError, assets};
+use crate::nn::load::Source;
+use crate::nn::session::Took;
+use crate::nn::{self, Named, SessionKey};
+use crate::registry::catalog::Version;
+use crate::registry::digest::{Blob, Digest};
+use crate::registry::manifest::{Manifest, Model};
+use crate::runtime::RuntimeError;
+use crate::runtime::instance::Pre;
+use crate::runtime::log::Budget;
+use crate::runtime::pool::{Policy, Pool};
+use crate::runtime::state::Grants;
+use crate::telemetry::LifecycleMetrics;
+
+/// What a version is woken for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// A request that waits for it.
+    Request,
+    /// Its manifest asks for instances that are always there.
+    MinWarm,
+}
+
+/// A part of a cold start. Those of one start overlap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Component,
+    Session,
+    WarmUp,
+    Instance,
+}
+
+/// How a version came into memory.
+#[derive(Debug, Clone, Copy)]
+pub struct ColdStart {
+    pub cause: Cause,
+    /// Until a request could be handed to it.
+    pub total: Duration,
+    /// What was in memory already took no time.
+    component: Option<Duration>,
+    instance: Option<Duration>,
+    /// The longest of those that were loaded.
+    session: Option<Took>,
+}
+
+/// Component, sessions and first instance, made side by side.
+pub(super) async fn make(parts: &Arc<Parts>, slot: &Arc<Slot>, cause: Cause) -> Result<(Live, ColdStart), WakeError> {
+    let (started, version) = (Instant::now(), &slot.version);
+    let named = Arc::new(Named::default());
+    // A request that waits is the warm-up.
+    let opening = open_models(parts, &version.manifest, cause != Cause::Request);
+    let sessions = async {
+        let models = opening.await?;
+        named.set(models.iter().map(|opened| (opened.name.clone(), Arc::clone(&opened.model))));
+        Ok(models)
+    };
+    let code = async {
+        let (component, took) = component(parts, slot).await?;
+        let Some(component) = component else { return Ok((None, None, None)) };
+        let grants = grants(parts, version, &named, assets::unpack(parts, version).await?);
+        let pool = Pool::new(Pre::clone(&component), grants, policy(version));
+        let began = Instant::now();
+        pool.fill(1).await;
+        if named.asked_early() {
+            pool.give_up_idle();
+        }
+        Ok::<_, WakeError>((Some(pool), took, Some(began.elapsed())))
+    };
+    let (models, (pool, component, instance)) = tokio::try_join!(sessions, code)?;
+    let kind = match pool {
+        Some(pool) => match pool.is_typed() {
+            true => Kind::Typed(pool),
+            false => Kind::Http(pool),
+        },
+        None => match models.first() {
+            Some(opened) => Kind::ModelOnly(Arc::clone(&opened.model)),
+            None => return Err(WakeError::Host("the version has neither code nor a model".into())),
+        },
+    };
+    let session = models.iter().filter_map(|opened| opened.took).max_by_key(|took| took.load);
+    let models: HashMap<_, _> = models.into_iter().map(|opened| (opened.name, opened.model)).collect();
+    let start = ColdStart { cause, total: started.elapsed(), component, instance, session };
+    Ok((Live { kind, models: Arc::new(models) }, start))
+}
+
+/// A version's hold on one of its models.
+pub(crate) struct OpenModel {
+    pub(crate) name: String,
+    pub(crate) model: Arc<nn::Model>,
+    /// If the session was loaded for it.
+    took: Option<Took>,
+}
+
+/// A version's models. Of versions that have several only one opens them at a time: two that each wait for the memory which the
+/// other has would wait for ever.
+pub(crate) async fn open_models(
+    parts: &Parts,
+    manifest: &Manifest,
+    warm_up: bool,
+) -> Result<Vec<OpenModel>, WakeError> {
+    let _alone = match manifest.models.len() {
+        0 | 1 => None,
+        _ => Some(parts.several_models.lock().await),
+    };
+    // All to their ends, since loading cannot be stopped.
+    let opened = futures::future::join_all(manifest.models.iter().map(|model| open_model(parts, model, warm_up)));
+    opened.await.into_iter().collect()
+}
+
+async fn open_model(parts: &Parts, model: &Model, warm_up: bool) -> Result<OpenModel, WakeError> {
+    let file = local_file(parts, &model.blob.sha256)?;
+    let options = &model.options;
+    let name = model.name.as_str();
+    let warm_up = warm_up && options.warmup;
+    let opened = parts.models.open(session_key(model), name, Source::File(file), warm_up).await?;
+    let max_rows = usize::try_from(options.max_batch).unwrap_or(usize::MAX);
+    let policy = nn::Policy { max_rows, max_delay: options.max_delay };
+    let took = opened.loaded.then(|| opened.session.took());
+    Ok(OpenModel { name: name.to_owned(), model: Arc::new(nn::Model::new(name, opened.session, policy)), took })
+}
+
+/// Which session serves a model.
+pub fn session_key(model: &Model) -> SessionKey {
+    let options = &model.options;
+    SessionKey {
+        digest: model.blob.sha256,
+        device: options.device,
+        intra_threads: options.intra_threads,
+        sessions: options.sessions,
+    }
+}
+
+/// The slot's component, loaded if it has none, and how long that took.
+async fn component(parts: &Arc<Parts>, slot: &Slot) -> Result<(Option<Arc<Pre>>, Option<Duration>), WakeError> {
+    if let Some(component) = slot.component() {
+        return Ok((Some(component), None));
+    }
+    let began = Instant::now();
+    let Some(component) = load_component(parts, &slot.version.manifest).await? else { return Ok((None, None)) };
+    slot.keep_component(&component);
+    Ok((Some(component), Some(began.elapsed())))
+}
+
+/// A version's component, if it has one.
+pub(crate) async fn load_component(parts: &Arc<Parts>, manifest: &Manifest) -> Result<Option<Arc<Pre>>, WakeError> {
+    let Some(Blob { sha256: digest, .. }) = manifest.component else { return Ok(None) };
+    let file = local_file(parts, &digest)?;
+    let parts = Arc::clone(parts);
+    // Compiling takes the processor for as long as it takes: not on the executor.
+    let loaded = tokio::task::spawn_blocking(move || {
+        parts.loader.load(&digest.to_string(), || {
+            std::fs::read(file).map_err(|error| RuntimeError::Host(format!("component blob {digest}: {error}")))
+        })
+    });
+    match loaded.await {
+        Ok(result) => result.map(Some).map_err(|error| WakeError::Component(Arc::new(error))),
+        Err(error) => Err(WakeError::Host(format!("loading the component failed: {error}"))),
+    }
+}
+
+pub(super) fn local_file(parts: &Parts, digest: &Digest) -> Result<PathBuf, WakeError> {
+    parts.store.local_path(digest).ok_or(WakeError::Missing(*digest))
+}
+
+fn grants(parts: &Parts, version: &Version, named: &Arc<Named>, assets: Option<PathBuf>) -> Grants {
+    Grants {
+        function: version.label().into(),
+        output: Budget::new(),
+        assets,
+        env: version.manifest.env.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        memory_bytes: version.manifest.limits.memory,
+        models: Arc::clone(&parts.models),
+        named: Arc::clone(named),
+    }
+}
+
+fn policy(version: &Version) -> Policy {
+    let instances = &version.manifest.instances;
+    Policy {
+        reuse: instances.reuse,
+        min_warm: instances.min_warm as usize,
+        max_warm: instances.max_warm as usize,
+        idle_timeout: instances.idle_timeout,
+    }
+}
+
+impl Phase {
+    pub const ALL: [Self; 4] = [Self::Component, Self::Session, Self::WarmUp, Self::Instance];
+
+    /// As metrics and `status` call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Component => "component",
+            Self::Session => "session",
+            Self::WarmUp => "warmup",
+            Self::Instance => "instance",
+        }
+    }
+}
+
+impl ColdStart {
+    /// How long a phase took; `None`: it was not needed.
+    pub fn phase(&self, phase: Phase) -> Option<Duration> {
+        match phase {
+            Phase::Component => self.component,
+            Phase::Session => self.session.map(|took| took.load),
+            Phase::WarmUp => self.session.and_then(|took| took.warm_up),
+            Phase::Instance => self.instance,
+        }
+    }
+
+    pub(super) fn observe(&self, metrics: &LifecycleMetrics) {
+        for phase in Phase::ALL {
+            if let Some(took) = self.phase(phase) {
+                metrics.cold_start_seconds.get_or_create(&[("phase", phase.name())]).observe(took.as_secs_f64());
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Request => "request",
+            Self::MinWarm => "min_warm",
+        })
+    }
+}

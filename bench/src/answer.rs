@@ -7,16 +7,16 @@ use serde::Deserialize;
 
 use crate::client::Reply;
 
-/// How far two answers may be apart, absolutely near zero and relatively elsewhere: batches add up in another order.
+/// How far two numbers may be apart, absolutely near zero and relatively elsewhere: batches add up in another order.
 const TOLERANCE: f64 = 1e-3;
 
 /// Outputs by their names.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Answer {
     outputs: BTreeMap<String, Output>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Output {
     shape: Vec<usize>,
     elements: Vec<f64>,
@@ -66,6 +66,20 @@ impl Answer {
         Ok(Self { outputs })
     }
 
+    /// The elements of one output.
+    pub(crate) fn elements(&self, output: &str) -> Option<&[f64]> {
+        self.outputs.get(output).map(|output| output.elements.as_slice())
+    }
+
+    /// The same with an output more, which is another one with a number added to each element.
+    pub(crate) fn with_shifted(mut self, output: &str, name: &str, by: f64) -> Self {
+        if let Some(Output { shape, elements }) = self.outputs.get(output).cloned() {
+            let elements = elements.into_iter().map(|element| element + by).collect();
+            self.outputs.insert(name.to_owned(), Output { shape, elements });
+        }
+        self
+    }
+
     /// Fails where the other answer is another one.
     pub(crate) fn must_be(&self, other: &Self) -> anyhow::Result<()> {
         let names = |answer: &Self| answer.outputs.keys().cloned().collect::<Vec<_>>();
@@ -73,13 +87,16 @@ impl Answer {
         for ((name, one), two) in self.outputs.iter().zip(other.outputs.values()) {
             ensure!(one.shape == two.shape, "output '{name}' has shapes {:?} and {:?}", one.shape, two.shape);
             for (index, (one, two)) in one.elements.iter().zip(&two.elements).enumerate() {
-                // Written so that what is no number differs from everything.
-                let same = (one - two).abs() <= TOLERANCE * one.abs().max(two.abs()).max(1.0);
-                ensure!(same, "output '{name}', element {index}: {one} and {two}");
+                ensure!(same(*one, *two), "output '{name}', element {index}: {one} and {two}");
             }
         }
         Ok(())
     }
+}
+
+/// Whether two numbers of answers are as good as one. What is no number differs from everything.
+pub(crate) fn same(one: f64, two: f64) -> bool {
+    (one - two).abs() <= TOLERANCE * one.abs().max(two.abs()).max(1.0)
 }
 
 fn numbers(datatype: &str, bytes: &[u8]) -> anyhow::Result<Vec<f64>> {

@@ -114,6 +114,7 @@ pub(crate) fn comparisons() -> Vec<Comparison> {
     }
     all.push(batch(Model::Minilm, Metric::Rps, Goal::AtLeast(1.5)));
     all.push(batch(Model::Cnn, Metric::P50, Goal::AtMost(1.03)));
+    all.push(fresh(vec![(Metric::P50, Some(Goal::AtMost(1.5))), (Metric::Rps, Some(Goal::AtLeast(0.45)))]));
     all
 }
 
@@ -122,15 +123,26 @@ fn predict(kind: Kind, model: Model, form: Form, metrics: Vec<(Metric, Option<Go
     Comparison {
         id: format!("predict/{}/{}{suffix}", kind.name(), model.name()),
         baseline: Subject::Baseline(model),
-        nocti: Function { kind, model, max_batch: None },
+        nocti: Function::plain(kind, model),
         form,
+        metrics,
+    }
+}
+
+/// An instance that no other request sees, for each request.
+fn fresh(metrics: Vec<(Metric, Option<Goal>)>) -> Comparison {
+    Comparison {
+        id: "fresh/typed/cnn".into(),
+        baseline: Subject::Baseline(Model::Cnn),
+        nocti: Function { reuse: Some(1), ..Function::plain(Kind::Typed, Model::Cnn) },
+        form: Form::Json,
         metrics,
     }
 }
 
 /// Batching on against off.
 fn batch(model: Model, metric: Metric, goal: Goal) -> Comparison {
-    let function = |requests| Function { kind: Kind::ModelOnly, model, max_batch: Some(requests) };
+    let function = |requests| Function { max_batch: Some(requests), ..Function::plain(Kind::ModelOnly, model) };
     Comparison {
         id: format!("batch/{}", model.name()),
         baseline: Subject::Function(function(1)),

@@ -11,6 +11,7 @@ use crate::answer::Answer;
 use crate::cases::Metric;
 use crate::client::{self, Connection, Requests, Span};
 use crate::cpu::{self, Cores};
+use crate::quantile::median;
 
 /// How much is measured.
 #[derive(Clone, Copy)]
@@ -72,7 +73,8 @@ pub(crate) async fn check(baseline: &Target, nocti: &Target, clients: usize) -> 
     Ok(())
 }
 
-async fn answers(target: &Target) -> anyhow::Result<Vec<Answer>> {
+/// What it answers to each of its requests.
+pub(crate) async fn answers(target: &Target) -> anyhow::Result<Vec<Answer>> {
     let mut connection = Connection::open(target.address).await?;
     let mut answers = Vec::new();
     for request in target.requests.iter() {
@@ -111,9 +113,9 @@ pub(crate) async fn measure(
         }
     }
     Ok(Ratio {
-        value: median(olds.iter().zip(&news).map(|(old, new)| new.value / old.value).collect()),
-        baseline: median(olds.iter().map(|run| run.value).collect()),
-        nocti: median(news.iter().map(|run| run.value).collect()),
+        value: median(olds.iter().zip(&news).map(|(old, new)| new.value / old.value)),
+        baseline: median(olds.iter().map(|run| run.value)),
+        nocti: median(news.iter().map(|run| run.value)),
         cpu: cpu_of(&olds, &news),
     })
 }
@@ -123,7 +125,7 @@ fn cpu_of(olds: &[Run], news: &[Run]) -> Option<Cpu> {
     let (olds, news) = (used(olds)?, used(news)?);
     let all = || olds.iter().chain(&news);
     Some(Cpu {
-        ratio: median(olds.iter().zip(&news).map(|((old, ..), (new, ..))| new / old).collect()),
+        ratio: median(olds.iter().zip(&news).map(|((old, ..), (new, ..))| new / old)),
         client: all().map(|(_, client, _)| *client).fold(0.0, f64::max),
         others: all().map(|(.., others)| *others).fold(0.0, f64::max),
     })
@@ -149,22 +151,4 @@ async fn run(target: &Target, metric: Metric, effort: Effort) -> anyhow::Result<
         Metric::Rps => load.per_second,
     };
     Ok(Run { value, used })
-}
-
-/// The middle one; of an even number the mean of the middle two.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 { values[middle] } else { f64::midpoint(values[middle - 1], values[middle]) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_the_middle() {
-        assert!((median(vec![9.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
-        assert!((median(vec![4.0, 1.0, 2.0, 9.0]) - 3.0).abs() < f64::EPSILON);
-    }
 }

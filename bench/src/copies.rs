@@ -2,7 +2,6 @@
 //!
 //! Only builds with the feature `count-copies` count; `make build` makes one.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +10,8 @@ use crate::client::Connection;
 use crate::compare::{self, Target};
 use crate::functions::{Function, Kind};
 use crate::models::{IDENTITY_BYTES, Model};
-use crate::payload::{self, Form};
+use crate::observe;
+use crate::payload::Form;
 use crate::report::{Outcome, Report};
 use crate::server::Start;
 use crate::stage::{self, Baseline, Host, Programs};
@@ -31,8 +31,8 @@ pub(crate) async fn measure(
         report.not_measured(CASE, "not measured: no build that counts: `make build` makes one");
         return Ok(());
     }
-    let function = Function { kind: Kind::ModelOnly, model: Model::Identity, max_batch: None };
-    let host = Host::start(counting, &[function], start)?;
+    let function = Function::plain(Kind::ModelOnly, Model::Identity);
+    let host = Host::start(counting, &[function], start).await?;
     let address = host.server.address;
     if !stage::speaks_binary(address).await? {
         report.not_measured(CASE, NO_BINARY);
@@ -46,7 +46,7 @@ pub(crate) async fn measure(
     let beside = Target { address: beside, process: baseline.server.id(), requests: expected };
     compare::check(&beside, &target, 1).await?;
 
-    let Some(before) = moved_bytes(address).await else {
+    let Some(before) = observe::metric(address, COUNTER).await else {
         report.not_measured(CASE, "not measured: this build does not count: it lacks the feature count-copies");
         return Ok(());
     };
@@ -54,39 +54,12 @@ pub(crate) async fn measure(
     for request in requests.iter().cycle().take(REQUESTS) {
         connection.ask(request).await?;
     }
-    let Some(after) = moved_bytes(address).await else { anyhow::bail!("{COUNTER} has gone") };
+    let Some(after) = observe::metric(address, COUNTER).await else { anyhow::bail!("{COUNTER} has gone") };
     let copies = (after - before) / (REQUESTS * IDENTITY_BYTES) as f64;
     let goal = Some(Goal::AtMost(0.0));
-    report.add(CASE, Outcome { value: copies, unit: "count", goal, baseline: None, nocti: copies, cpu: None });
+    report.add(CASE, Outcome::new(copies, "count", goal));
     Ok(())
 }
 
 /// Why a case with binary bodies is left out.
 pub(crate) const NO_BINARY: &str = "not measured: this host does not list the extension binary_tensor_data";
-
-/// The counter, summed over its labels.
-async fn moved_bytes(host: SocketAddr) -> Option<f64> {
-    let mut connection = Connection::open(host).await.ok()?;
-    let reply = connection.ask(&payload::get(host, "/metrics")).await.ok()?;
-    let text = std::str::from_utf8(reply.body).ok()?;
-    sum(text)
-}
-
-fn sum(metrics: &str) -> Option<f64> {
-    let lines = metrics.lines().filter(|line| line.starts_with(COUNTER));
-    let numbers = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-    numbers.reduce(|one, two| one + two)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_counter_is_summed_and_a_missing_one_is_none() {
-        let text = "# TYPE nocti_moved_bytes_total counter\nnocti_moved_bytes_total{way=\"in\"} 5\n\
-                    nocti_moved_bytes_total{way=\"out\"} 7\nother 9\n";
-        assert_eq!(sum(text), Some(12.0));
-        assert_eq!(sum("other 9\n"), None);
-    }
-}

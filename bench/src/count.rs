@@ -76,8 +76,8 @@ pub(crate) async fn measure(
         return Ok(());
     }
     let slow = Start { patience: PATIENCE, ..start.clone() };
-    let function = Function { kind: Kind::Typed, model: Model::Cnn, max_batch: None };
-    let (mut store, _) = Host::start(&programs.nocti, &[function], start)?.stop(PATIENCE)?;
+    let function = Function::plain(Kind::Typed, Model::Cnn);
+    let (mut store, _) = Host::start(&programs.nocti, &[function], start).await?.stop(PATIENCE)?;
     // Compiles the component for the processor that valgrind plays; the code stays with the store.
     let host = store.start(&["valgrind", "--tool=none"], &slow)?;
     ask(&host.server, &function.path(), 1).await?;

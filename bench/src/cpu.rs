@@ -62,6 +62,11 @@ fn time_in(schedstat: &Path) -> Option<Duration> {
 }
 
 impl Cores {
+    /// Both, as taskset takes them.
+    pub(crate) fn both(self) -> String {
+        format!("{},{}", self.server, self.client)
+    }
+
     /// The time that both cores together have been busy with anything since the machine was started.
     pub(crate) fn busy_time(self) -> Option<Duration> {
         /// What /proc/stat counts in, wherever Linux runs today (USER_HZ).

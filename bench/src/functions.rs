@@ -1,11 +1,10 @@
 //! The functions that are measured: a folder is written for each and deployed as a user deploys one.
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
-use std::path::Path;
-use std::process::Command;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
+use tempfile::TempDir;
 
 use crate::models::Model;
 
@@ -24,6 +23,8 @@ pub(crate) struct Function {
     pub(crate) model: Model,
     /// The most requests that run together; none leaves nocti's default.
     pub(crate) max_batch: Option<u32>,
+    /// The requests that one instance serves; none leaves nocti's default.
+    pub(crate) reuse: Option<u32>,
 }
 
 impl Kind {
@@ -48,9 +49,15 @@ impl Kind {
 }
 
 impl Function {
+    /// A function that leaves everything to nocti's defaults.
+    pub(crate) fn plain(kind: Kind, model: Model) -> Self {
+        Self { kind, model, max_batch: None, reuse: None }
+    }
+
     pub(crate) fn name(self) -> String {
         let batch = self.max_batch.map(|requests| format!("-batch{requests}")).unwrap_or_default();
-        format!("{}-{}{batch}", self.model.name(), self.kind.name())
+        let reuse = self.reuse.map(|requests| format!("-reuse{requests}")).unwrap_or_default();
+        format!("{}-{}{batch}{reuse}", self.model.name(), self.kind.name())
     }
 
     /// Where it is asked.
@@ -61,20 +68,11 @@ impl Function {
         }
     }
 
-    /// Deploys it by the command line.
-    pub(crate) fn deploy(self, nocti: &Path, server: SocketAddr) -> anyhow::Result<()> {
+    /// A folder to deploy it from; it goes away when it is dropped.
+    pub(crate) fn folder(self) -> anyhow::Result<TempDir> {
         let folder = tempfile::tempdir().context("no temporary folder")?;
         std::fs::write(folder.path().join("nocti.toml"), self.manifest()?)?;
-        let mut command = Command::new(nocti);
-        command.arg("deploy").arg(folder.path()).arg("--server").arg(format!("http://{server}"));
-        let output = command.output().with_context(|| format!("cannot start {}", nocti.display()))?;
-        ensure!(
-            output.status.success(),
-            "cannot deploy {}: {}",
-            self.name(),
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-        Ok(())
+        Ok(folder)
     }
 
     fn manifest(self) -> anyhow::Result<String> {
@@ -82,11 +80,12 @@ impl Function {
         ensure!(model.is_file(), "{} is not there; `make bench` makes it", model.display());
         let mut text = format!("name = \"{}\"\nversion = \"1.0.0\"\n", self.name());
         if let Some(component) = self.kind.component() {
-            let wasm = crate::repository().join(format!("{GUESTS}/{component}.wasm"));
-            ensure!(wasm.is_file(), "{} is not there; `make fixtures` makes it", wasm.display());
-            writeln!(text, "[component]\npath = {:?}", wasm.display().to_string())?;
+            writeln!(text, "[component]\npath = {:?}", guest(component)?.display().to_string())?;
             // As many as there are clients: what is measured is a warm instance.
             writeln!(text, "[instances]\nmax_warm = {}", crate::cases::MANY_CLIENTS)?;
+            if let Some(requests) = self.reuse {
+                writeln!(text, "reuse = {requests}")?;
+            }
         }
         if self.kind == Kind::Typed {
             write!(text, "[signature]\n{}", self.model.signature())?;
@@ -97,6 +96,13 @@ impl Function {
         }
         Ok(text)
     }
+}
+
+/// A component among the tests' guests.
+pub(crate) fn guest(component: &str) -> anyhow::Result<PathBuf> {
+    let wasm = crate::repository().join(format!("{GUESTS}/{component}.wasm"));
+    ensure!(wasm.is_file(), "{} is not there; `make fixtures` makes it", wasm.display());
+    Ok(wasm)
 }
 
 /// Where the tests' guests are compiled to.

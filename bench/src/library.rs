@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 #[derive(clap::Args)]
+#[group(skip)]
 pub(crate) struct Options {
     /// Path of libonnxruntime.so for all servers; without it the newest that scripts/setup installed
     #[arg(long, value_name = "FILE", env = "NOCTI_ONNXRUNTIME_LIBRARY")]

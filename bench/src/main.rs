@@ -14,9 +14,11 @@ use self::cases::{Comparison, Subject};
 use self::client::Span;
 use self::compare::{Effort, Target};
 use self::count::Count;
+use self::cpu::Cores;
 use self::functions::Function;
 use self::models::Model;
 use self::payload::Form;
+use self::plan::Plan;
 use self::report::{Outcome, Report};
 use self::server::{Server, Start};
 use self::stage::{Baseline, Host, Programs};
@@ -24,17 +26,27 @@ use self::stage::{Baseline, Host, Programs};
 mod answer;
 mod cases;
 mod client;
+mod cold;
 mod compare;
 mod copies;
 mod count;
 mod cpu;
+mod density;
+mod examples;
 mod functions;
+mod leak;
 mod library;
 mod models;
+mod observe;
+mod own;
 mod payload;
+mod plan;
+mod quantile;
 mod report;
 mod server;
+mod soak;
 mod stage;
+mod variants;
 
 /// Measures nocti beside a server written by hand.
 #[derive(Parser)]
@@ -57,6 +69,11 @@ struct Options {
     /// Where the results go
     #[arg(long, value_name = "FILE", default_value_os_t = repository().join("bench/results.json"))]
     output: PathBuf,
+    /// Only the soak: random calls over 2000 functions under a memory budget, for so many minutes
+    #[arg(long, value_name = "MINUTES", num_args = 0..=1, default_missing_value = "10")]
+    soak: Option<f64>,
+    #[command(flatten)]
+    own: own::Options,
     #[command(flatten)]
     library: library::Options,
 }
@@ -113,48 +130,58 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
         Err(why) => format!("servers and client share their cores, so figures are rough: {why}"),
     });
     let start = Start {
-        core: cores.ok().map(|cores| cores.server),
+        cores: cores.ok().map(|cores| cores.server.to_string()),
         library: options.library.find()?,
         patience: Duration::from_secs(60),
+        settings: Vec::new(),
     };
+    let plan = Plan {
+        programs,
+        only: options.only.clone(),
+        quick: options.quick,
+        unpinned: Start { cores: cores.ok().map(Cores::both), ..start.clone() },
+    };
+    if let Some(minutes) = options.soak {
+        ensure!(minutes > 0.0 && minutes <= 100_000.0, "--soak must be more than 0 minutes and at most 100000");
+        return soak::run(&plan, minutes).await;
+    }
+    if options.own.run(&plan).await? {
+        return Ok(());
+    }
     let (rounds, time, answers) = if options.quick {
         (3, Duration::from_millis(200), 5)
     } else {
         (5, Duration::from_secs_f64(options.seconds), 20)
     };
     let effort = Effort { rounds, span: Span { time, answers }, cores: cores.ok() };
-    let wanted = |case: &str| options.only.as_ref().is_none_or(|text| case.contains(text));
-
     let mut report = Report::default();
     Report::heading();
-    compare_all(&mut report, &wanted, &programs, &start, effort).await?;
-    if wanted(copies::CASE) {
-        copies::measure(&mut report, &programs, &options.counting_server, &start).await?;
+    compare_all(&mut report, &plan, &start, effort).await?;
+    cold::measure(&mut report, &plan).await?;
+    density::measure(&mut report, &plan).await?;
+    leak::measure(&mut report, &plan).await?;
+    if plan.wants(copies::CASE) {
+        copies::measure(&mut report, &plan.programs, &options.counting_server, &start).await?;
     }
-    let counts: Vec<Count> = Count::ALL.into_iter().filter(|count| wanted(count.case())).collect();
+    let counts: Vec<Count> = Count::ALL.into_iter().filter(|count| plan.wants(count.case())).collect();
     if options.quick && options.only.is_none() {
         for count in counts {
             report.not_measured(count.case(), "not measured: it takes minutes, which --quick has not");
         }
     } else {
-        count::measure(&mut report, &counts, &programs, &start).await?;
+        count::measure(&mut report, &counts, &plan.programs, &start).await?;
     }
     ensure!(report.has_lines(), "no case's name contains '{}'", options.only.as_deref().unwrap_or_default());
     report.finish(&options.output)
 }
 
 /// Every comparison that is wanted, all with the same two servers.
-async fn compare_all(
-    report: &mut Report,
-    wanted: &dyn Fn(&str) -> bool,
-    programs: &Programs,
-    start: &Start,
-    effort: Effort,
-) -> anyhow::Result<()> {
+async fn compare_all(report: &mut Report, plan: &Plan, start: &Start, effort: Effort) -> anyhow::Result<()> {
+    let programs = &plan.programs;
     let mut comparisons = cases::comparisons();
     for comparison in &mut comparisons {
         let id = &comparison.id;
-        comparison.metrics.retain(|(metric, _)| wanted(&format!("{id}/{}", metric.name())));
+        comparison.metrics.retain(|(metric, _)| plan.wants(&format!("{id}/{}", metric.name())));
     }
     comparisons.retain(|comparison| !comparison.metrics.is_empty());
     if comparisons.is_empty() {
@@ -168,7 +195,7 @@ async fn compare_all(
             .extend(both.into_iter().flatten().filter(|function| !functions.contains(function)).collect::<Vec<_>>());
     }
     let baseline = Baseline::start(programs, &models, &[], start)?;
-    let host = Host::start(&programs.nocti, &functions, start)?;
+    let host = Host::start(&programs.nocti, &functions, start).await?;
     let binary = stage::speaks_binary(host.server.address).await?;
     for comparison in &comparisons {
         let Comparison { id, baseline: subject, nocti, form, metrics } = comparison;

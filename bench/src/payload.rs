@@ -24,6 +24,8 @@ pub(crate) struct Input {
 enum Elements {
     Fp32(Vec<f32>),
     Int64(Vec<i64>),
+    Uint8(Vec<u8>),
+    Text(Vec<String>),
 }
 
 /// The elements of two payloads differ; their shapes never do, so that they may be batched.
@@ -36,9 +38,18 @@ impl Numbers {
     }
 
     /// The next number below `bound` (a linear congruential generator, Knuth's MMIX).
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
+    }
+
+    /// The numbers below `count`, each once, in an order of chance.
+    pub(crate) fn shuffled(&mut self, count: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..count).collect();
+        for place in (1..count).rev() {
+            order.swap(place, self.below(place as u64 + 1) as usize);
+        }
+        order
     }
 
     /// FP32 numbers from 0 to 1, in steps of 1/256: as pixels are.
@@ -57,10 +68,22 @@ impl Numbers {
 }
 
 impl Input {
+    /// Bytes as they are.
+    pub(crate) fn uint8(name: &'static str, shape: &[usize], elements: Vec<u8>) -> Self {
+        Self { name, shape: shape.to_vec(), elements: Elements::Uint8(elements) }
+    }
+
+    /// Texts, one dimension of them.
+    pub(crate) fn texts(name: &'static str, texts: Vec<String>) -> Self {
+        Self { name, shape: vec![texts.len()], elements: Elements::Text(texts) }
+    }
+
     fn datatype(&self) -> &'static str {
         match self.elements {
             Elements::Fp32(_) => "FP32",
             Elements::Int64(_) => "INT64",
+            Elements::Uint8(_) => "UINT8",
+            Elements::Text(_) => "BYTES",
         }
     }
 
@@ -68,6 +91,8 @@ impl Input {
         let data = match &self.elements {
             Elements::Fp32(elements) => json!(elements),
             Elements::Int64(elements) => json!(elements),
+            Elements::Uint8(elements) => json!(elements),
+            Elements::Text(elements) => json!(elements),
         };
         json!({"name": self.name, "shape": self.shape, "datatype": self.datatype(), "data": data})
     }
@@ -81,16 +106,24 @@ impl Input {
         match &self.elements {
             Elements::Fp32(elements) => elements.iter().flat_map(|element| element.to_le_bytes()).collect(),
             Elements::Int64(elements) => elements.iter().flat_map(|element| element.to_le_bytes()).collect(),
+            Elements::Uint8(elements) => elements.clone(),
+            Elements::Text(elements) => {
+                let length = |element: &String| u32::try_from(element.len()).unwrap_or(u32::MAX).to_le_bytes();
+                elements.iter().flat_map(|element| [&length(element), element.as_bytes()].concat()).collect()
+            }
         }
     }
 }
+
+/// The header of a body that is JSON.
+pub(crate) const JSON: &str = "content-type: application/json\r\n";
 
 /// A whole HTTP request, head and body.
 pub(crate) fn request(address: SocketAddr, path: &str, inputs: &[Input], form: Form) -> Vec<u8> {
     let (json, behind, head) = match form {
         Form::Json => {
             let inputs: Vec<_> = inputs.iter().map(Input::json).collect();
-            (json!({ "inputs": inputs }).to_string(), Vec::new(), "content-type: application/json\r\n".to_owned())
+            (json!({ "inputs": inputs }).to_string(), Vec::new(), JSON.to_owned())
         }
         Form::Binary => {
             let behind: Vec<u8> = inputs.iter().flat_map(Input::bytes).collect();
@@ -105,9 +138,14 @@ pub(crate) fn request(address: SocketAddr, path: &str, inputs: &[Input], form: F
             (json, behind, head)
         }
     };
-    let length = json.len() + behind.len();
-    let head = format!("POST {path} HTTP/1.1\r\nhost: {address}\r\n{head}content-length: {length}\r\n\r\n");
-    [head.as_bytes(), json.as_bytes(), &behind].concat()
+    post(address, path, &head, &[json.as_bytes(), &behind].concat())
+}
+
+/// A request with this body; `headers` are whole lines.
+pub(crate) fn post(address: SocketAddr, path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.1\r\nhost: {address}\r\n{headers}content-length: {length}\r\n\r\n");
+    [head.as_bytes(), body].concat()
 }
 
 /// A request without a body.

@@ -38,6 +38,13 @@ pub(crate) struct Outcome {
     pub(crate) cpu: Option<Cpu>,
 }
 
+impl Outcome {
+    /// A figure of nocti's alone.
+    pub(crate) fn new(value: f64, unit: &'static str, goal: Option<Goal>) -> Self {
+        Self { value, unit, goal, baseline: None, nocti: value, cpu: None }
+    }
+}
+
 /// Above this the client's core may be what was measured.
 const BUSY_CLIENT: f64 = 0.8;
 

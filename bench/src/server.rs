@@ -10,10 +10,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use tokio::time::Instant;
 
 /// A server that answers.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    /// Before its process was there.
+    pub(crate) begun: Instant,
     child: Child,
     log: Option<JoinHandle<String>>,
     /// Its address, then the end of its log.
@@ -23,26 +26,35 @@ pub(crate) struct Server {
 /// How servers are started.
 #[derive(Clone)]
 pub(crate) struct Start {
-    /// The core they are kept on, if there is one to spare.
-    pub(crate) core: Option<u32>,
+    /// The cores they are kept on, as taskset takes them, if there are any to give out.
+    pub(crate) cores: Option<String>,
     /// Path of ONNX Runtime: the same for all.
     pub(crate) library: PathBuf,
     /// How long one may take until it answers.
     pub(crate) patience: Duration,
+    /// Settings of a host, as variables of its environment.
+    pub(crate) settings: Vec<(&'static str, String)>,
+}
+
+impl Start {
+    /// The words that keep a program on the cores, before its own.
+    pub(crate) fn pin(&self) -> Vec<OsString> {
+        let cores = self.cores.as_ref().map(|cores| ["taskset", "--cpu-list", cores].map(OsString::from));
+        cores.into_iter().flatten().collect()
+    }
 }
 
 impl Server {
     /// Starts a program and waits until it says on standard error that it is `listening on http://ADDRESS`.
     pub(crate) fn start(words: &[OsString], start: &Start) -> anyhow::Result<Self> {
-        let mut line: Vec<OsString> = Vec::new();
-        if let Some(core) = start.core {
-            line.extend(["taskset".into(), "--cpu-list".into(), core.to_string().into()]);
-        }
+        let mut line = start.pin();
         line.extend_from_slice(words);
+        let begun = Instant::now();
         let shown = words.first().map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
         let mut child = Command::new(&line[0])
             .args(&line[1..])
             .env("NOCTI_ONNXRUNTIME_LIBRARY", &start.library)
+            .envs(start.settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -63,7 +75,8 @@ impl Server {
             seen
         });
         // From here on the process ends with this value, whatever happens.
-        let mut server = Self { address: SocketAddr::from(([127, 0, 0, 1], 0)), child, log: Some(log), ended: address };
+        let address_to_come = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server = Self { address: address_to_come, begun, child, log: Some(log), ended: address };
         match server.ended.recv_timeout(start.patience) {
             Ok(url) => server.address = url.parse().with_context(|| format!("{shown} says it listens on {url}"))?,
             Err(_) => bail!("{shown} did not start; it said:\n{}", server.end()),

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
+use tokio::process::Command;
+use tokio::task::JoinSet;
 
 use crate::client::{Connection, Requests};
 use crate::functions::Function;
@@ -51,20 +53,47 @@ impl Baseline {
             std::os::unix::fs::symlink(path, folder.path().join(format!("{}.onnx", model.name())))?;
         }
         let mut words: Vec<OsString> = before.iter().map(OsString::from).collect();
-        words.extend([programs.baseline.clone().into(), "--models".into(), folder.path().into()]);
+        words.extend([programs.baseline.clone().into(), "serve".into(), "--models".into(), folder.path().into()]);
         Ok(Self { server: Server::start(&words, start)?, _models: folder })
     }
 }
 
 impl Host {
-    /// Starts a host over a new store and deploys the functions.
-    pub(crate) fn start(nocti: &Path, functions: &[Function], start: &Start) -> anyhow::Result<Self> {
+    /// Starts a host over a new store.
+    pub(crate) fn empty(nocti: &Path, start: &Start) -> anyhow::Result<Self> {
         let store = tempfile::tempdir().context("no temporary folder")?;
         let server = serve(nocti, store.path(), &[], start)?;
-        for function in functions {
-            function.deploy(nocti, server.address)?;
-        }
         Ok(Self { server, nocti: nocti.to_owned(), store })
+    }
+
+    /// Starts a host over a new store and deploys the functions.
+    pub(crate) async fn start(nocti: &Path, functions: &[Function], start: &Start) -> anyhow::Result<Self> {
+        let host = Self::empty(nocti, start)?;
+        for function in functions {
+            host.deploy(function.folder()?.path(), &function.name()).await?;
+        }
+        Ok(host)
+    }
+
+    /// Deploys a folder, a bundle or a model under this name, by the command line as a user does.
+    pub(crate) async fn deploy(&self, what: &Path, name: &str) -> anyhow::Result<()> {
+        deploy(&self.nocti, self.server.address, what, name).await
+    }
+
+    /// Deploys many, two at a time, which is what keeps a host of two cores busy.
+    pub(crate) async fn deploy_all(&self, all: Vec<(PathBuf, String)>) -> anyhow::Result<()> {
+        let mut tasks = JoinSet::new();
+        for (what, name) in all {
+            if tasks.len() == 2 {
+                tasks.join_next().await.expect("there are two").context("a deploy failed")??;
+            }
+            let (nocti, address) = (self.nocti.clone(), self.server.address);
+            tasks.spawn(async move { deploy(&nocti, address, &what, &name).await });
+        }
+        while let Some(deployed) = tasks.join_next().await {
+            deployed.context("a deploy failed")??;
+        }
+        Ok(())
     }
 
     /// Ends it as an operator would, and gives what it said; the store stays.
@@ -79,6 +108,24 @@ impl Stopped {
         let server = serve(&self.nocti, self.store.path(), before, start)?;
         Ok(Host { server, nocti: self.nocti, store: self.store })
     }
+}
+
+async fn deploy(nocti: &Path, server: SocketAddr, what: &Path, name: &str) -> anyhow::Result<()> {
+    let mut command = Command::new(nocti);
+    command.arg("deploy").arg(what).args(["--name", name, "--server"]).arg(format!("http://{server}"));
+    let output = command.kill_on_drop(true).output().await;
+    let output = output.with_context(|| format!("cannot start {}", nocti.display()))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "cannot deploy {name}: {}", said.trim());
+    Ok(())
+}
+
+/// Whether a host has a setting of this name; `serve --print-config` lists them all.
+pub(crate) async fn has_setting(nocti: &Path, name: &str) -> anyhow::Result<bool> {
+    let output = Command::new(nocti).args(["serve", "--print-config"]).kill_on_drop(true).output().await;
+    let output = output.with_context(|| format!("cannot start {}", nocti.display()))?;
+    let lists = |line: &str| line.split_once('=').is_some_and(|(key, _)| key.trim() == name);
+    Ok(String::from_utf8_lossy(&output.stdout).lines().any(lists))
 }
 
 fn serve(nocti: &Path, store: &Path, before: &[&str], start: &Start) -> anyhow::Result<Server> {

@@ -27,6 +27,7 @@ use self::answer::Answer;
 use self::model::Model;
 
 mod answer;
+mod cold;
 mod model;
 mod question;
 
@@ -35,9 +36,16 @@ static JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-conte
 
 type Models = HashMap<String, Model>;
 
-/// Serves every FILE.onnx of a folder as /v2/models/FILE/infer.
+/// The baseline: ONNX Runtime without nocti.
 #[derive(Parser)]
-struct Options {
+enum Command {
+    Serve(ServeOptions),
+    Cold(cold::Options),
+}
+
+/// Serves every FILE.onnx of a folder as /v2/models/FILE/infer.
+#[derive(clap::Args)]
+struct ServeOptions {
     /// The folder
     #[arg(long)]
     models: PathBuf,
@@ -49,12 +57,16 @@ struct Options {
 #[tokio::main]
 #[expect(clippy::print_stderr, reason = "where programs say why they failed")]
 async fn main() -> ExitCode {
-    let Err(error) = listen(&Options::parse()).await else { return ExitCode::SUCCESS };
+    let done = match Command::parse() {
+        Command::Serve(options) => listen(&options).await,
+        Command::Cold(options) => cold::run(&options),
+    };
+    let Err(error) = done else { return ExitCode::SUCCESS };
     eprintln!("nocti-baseline: {error:#}");
     ExitCode::FAILURE
 }
 
-async fn listen(options: &Options) -> anyhow::Result<()> {
+async fn listen(options: &ServeOptions) -> anyhow::Result<()> {
     let models = Arc::new(model::load_all(&options.library, &options.models)?);
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("cannot listen")?;
     say_address(&listener)?;

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use ort::environment::Environment;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{Session, SessionInputValue};
-use ort::value::{DynValue, TensorRef};
+use ort::value::{DynValue, TensorRef, ValueType};
 
 use crate::question::{Elements, Input};
 
@@ -21,11 +21,7 @@ pub(crate) struct Model {
 
 /// Every model of the folder, by the file's name without its end.
 pub(crate) fn load_all(library: &Path, folder: &Path) -> anyhow::Result<HashMap<String, Model>> {
-    let environment = ort::init_from(std::path::absolute(library)?)?
-        .with_name("baseline")
-        .with_telemetry(false)
-        .build()
-        .with_context(|| format!("{} cannot be used", library.display()))?;
+    let environment = environment(library)?;
     let mut models = HashMap::new();
     for entry in std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry?.path();
@@ -38,7 +34,15 @@ pub(crate) fn load_all(library: &Path, folder: &Path) -> anyhow::Result<HashMap<
     Ok(models)
 }
 
-fn load(environment: &Environment, name: &str, path: &Path) -> anyhow::Result<Model> {
+/// Opens ONNX Runtime.
+pub(crate) fn environment(library: &Path) -> anyhow::Result<Environment> {
+    let environment =
+        ort::init_from(std::path::absolute(library)?)?.with_name("baseline").with_telemetry(false).build();
+    environment.with_context(|| format!("{} cannot be used", library.display()))
+}
+
+/// A model from its file.
+pub(crate) fn load(environment: &Environment, name: &str, path: &Path) -> anyhow::Result<Model> {
     let options = |environment| -> ort::Result<_> {
         Session::builder(environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
@@ -54,6 +58,12 @@ fn load(environment: &Environment, name: &str, path: &Path) -> anyhow::Result<Mo
 }
 
 impl Model {
+    /// An input made for each that the model has.
+    pub(crate) fn inputs<I>(&self, make: impl Fn(&str, &ValueType) -> anyhow::Result<I>) -> anyhow::Result<Vec<I>> {
+        let session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        session.inputs().iter().map(|outlet| make(outlet.name(), outlet.dtype())).collect()
+    }
+
     /// Runs on this thread. The outputs are in the order of [`Model::outputs`].
     pub(crate) fn run(&self, inputs: &[Input<'_>]) -> anyhow::Result<Vec<DynValue>> {
         let values = inputs.iter().map(|input| Ok((&*input.name, lend(input)?))).collect::<anyhow::Result<Vec<_>>>()?;

@@ -74,9 +74,13 @@ pub(super) async fn measure(report: &mut Report, plan: &Plan) -> anyhow::Result<
 
 /// One request on each of [`INSTANCES`] connections, all at once; the connections end with this.
 async fn at_once(host: &Host, requests: &[Vec<u8>]) -> anyhow::Result<()> {
+    // All of them before the first request: a host that is busy may make a new one wait for a second.
+    let mut connections = Vec::new();
+    for _ in 0..INSTANCES {
+        connections.push(Connection::open(host.server.address).await?);
+    }
     let mut tasks = tokio::task::JoinSet::new();
-    for request in requests.iter().cycle().take(INSTANCES) {
-        let (mut connection, request) = (Connection::open(host.server.address).await?, request.clone());
+    for (mut connection, request) in connections.into_iter().zip(requests.iter().cycle().cloned()) {
         tasks.spawn(async move { connection.ask(&request).await.map(drop) });
     }
     while let Some(asked) = tasks.join_next().await {

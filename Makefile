@@ -1,6 +1,6 @@
 # Everything sets itself up: `make demo` and `make test` work on a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-gpu bench lint build examples fixtures models resnet50 setup clean
+.PHONY: help demo test test-gpu bench bench-cold lint build examples fixtures models resnet50 setup clean
 
 examples := examples/wasm-models
 fixtures := tests/fixtures/guests
@@ -26,6 +26,10 @@ test-gpu: setup examples fixtures models ## Run the tests that need an NVIDIA GP
 bench: setup fixtures models resnet50 build ## Measure beside a server written by hand, see bench/README.md; BENCH="--only cnn" for some
 	cargo build --release --locked -p nocti -p nocti-bench
 	target/release/nocti-bench $(BENCH)
+
+bench-cold: setup ## Measure the cold start of a function of yours: BUNDLE=function.wasm (or a model, a folder) DATA=request.json
+	cargo build --release --locked -p nocti -p nocti-bench
+	target/release/nocti-bench --cold "$(BUNDLE)" $(if $(DATA),--data "$(DATA)") $(BENCH)
 
 lint: ## Check format, scripts, WIT, dependencies, clippy and docs
 	scripts/lint

@@ -95,7 +95,8 @@ impl Connection {
         Ok(Self { stream, buffer: vec![0; 64 << 10] })
     }
 
-    /// Sends a request and reads the answer, which must have status 200 and say how long it is.
+    /// Sends a request and reads the answer, which must have status 200 and say how long it is or come in chunks; those are
+    /// left as they come.
     pub(crate) async fn ask(&mut self, request: &[u8]) -> anyhow::Result<Reply<'_>> {
         self.stream.write_all(request).await?;
         let mut filled = 0;
@@ -103,10 +104,10 @@ impl Connection {
             filled += self.read(filled).await?;
             if let Some(end) = self.buffer[..filled].windows(4).position(|four| four == b"\r\n\r\n") {
                 let head = end + 4;
-                let Some(length) = header(&self.buffer[..head], "content-length") else {
-                    bail!("an answer without content-length: {}", String::from_utf8_lossy(&self.buffer[..head]));
-                };
-                break (head, head + length);
+                match header(&self.buffer[..head], "content-length") {
+                    Some(length) => break (head, head + length),
+                    None => break (head, self.chunks(head, &mut filled).await?),
+                }
             }
         };
         if self.buffer.len() < whole {
@@ -120,6 +121,23 @@ impl Connection {
             bail!("{}{}", String::from_utf8_lossy(reply.head), String::from_utf8_lossy(reply.body));
         }
         Ok(reply)
+    }
+
+    /// Reads on to the end of an answer in chunks; where that is.
+    async fn chunks(&mut self, head: usize, filled: &mut usize) -> anyhow::Result<usize> {
+        let said = self.buffer[..head].to_ascii_lowercase();
+        if !said.windows(10).any(|some| some == b": chunked\r") {
+            bail!("an answer that does not say how long it is: {}", String::from_utf8_lossy(&said));
+        }
+        loop {
+            if let Some(length) = chunked_length(&self.buffer[head..*filled]) {
+                return Ok(head + length);
+            }
+            if *filled == self.buffer.len() {
+                self.buffer.resize(2 * *filled, 0);
+            }
+            *filled += self.read(*filled).await?;
+        }
     }
 
     async fn read(&mut self, filled: usize) -> anyhow::Result<usize> {
@@ -147,9 +165,33 @@ fn header(head: &[u8], name: &str) -> Option<usize> {
     })
 }
 
+/// How long a body in chunks is (RFC 9112, 7.1), if its end is there.
+fn chunked_length(body: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        let line = body.get(at..)?.windows(2).position(|two| two == b"\r\n")?;
+        let size = std::str::from_utf8(&body[at..at + line]).ok()?.split(';').next()?.trim();
+        let size = usize::from_str_radix(size, 16).ok()?;
+        if size == 0 {
+            // Trailers end as a head does.
+            let end = body[at + line..].windows(4).position(|four| four == b"\r\n\r\n")?;
+            return Some(at + line + end + 4);
+        }
+        at += line + 2 + size + 2;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chunks_end_where_the_last_one_does() {
+        let body = b"5;x=y\r\n0\r\n\r\n\r\nA\r\n0123456789\r\n0\r\n\r\nmore";
+        assert_eq!(chunked_length(body), Some(body.len() - 4));
+        assert_eq!(chunked_length(&body[..body.len() - 5]), None);
+        assert_eq!(chunked_length(b"0\r\na: b\r\n\r\n"), Some(11));
+    }
 
     #[test]
     fn a_header_is_found_in_any_case_and_only_whole() {

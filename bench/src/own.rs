@@ -2,6 +2,7 @@
 //!
 //! Deployed and asked once, then a new host over the same store for every sample: it starts, answers first, answers again.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,6 +43,12 @@ const WARM: usize = 20;
 /// Until a host that was just started does nothing any more.
 const REST: Duration = Duration::from_millis(200);
 
+/// What the function is asked: GET where there is no body.
+struct Request {
+    path: String,
+    body: Option<Vec<u8>>,
+}
+
 /// A line of the table: what was measured in each sample.
 type Lines = Vec<(String, Vec<f64>)>;
 
@@ -49,10 +56,10 @@ impl Options {
     /// Measures, where that is what was asked for; whether it was.
     pub(crate) async fn run(&self, plan: &Plan) -> anyhow::Result<bool> {
         let Some(what) = &self.cold else { return Ok(false) };
-        let (mut store, path, body) = self.prepare(what, plan).await?;
+        let (mut store, request) = self.prepare(what, plan).await?;
         let mut lines = Lines::new();
         for _ in 0..plan.samples() {
-            store = sample(store, &plan.unpinned, &path, &body, &mut lines).await?;
+            store = sample(store, &plan.unpinned, &request, &mut lines).await?;
         }
         Report::note(&format!("{}, {} new processes", what.display(), plan.samples()));
         Report::note(&format!("{:<34} {:>10} {:>10} {:>10}", "", "quarter", "median", "3 quarters"));
@@ -63,8 +70,8 @@ impl Options {
         Ok(true)
     }
 
-    /// A store with the function, where it is asked, and with which body.
-    async fn prepare(&self, what: &Path, plan: &Plan) -> anyhow::Result<(Stopped, String, Vec<u8>)> {
+    /// A store with the function, and what it is asked.
+    async fn prepare(&self, what: &Path, plan: &Plan) -> anyhow::Result<(Stopped, Request)> {
         let host = Host::empty(&plan.programs.nocti, &plan.unpinned)?;
         host.deploy(what, NAME).await?;
         let address = host.server.address;
@@ -75,16 +82,26 @@ impl Options {
             false => format!("/v2/models/{NAME}/infer"),
         };
         let body = match &self.data {
-            Some(file) => std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?,
-            None if is_http => Vec::new(),
+            Some(file) => Some(std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?),
+            None if is_http => None,
             None => {
                 let reply = connection.ask(&payload::get(address, &format!("/v2/models/{NAME}"))).await?;
-                zeros(&serde_json::from_slice(reply.body)?)?
+                Some(zeros(&serde_json::from_slice(reply.body)?)?)
             }
         };
-        let request = payload::post(address, &path, payload::JSON, &body);
-        connection.ask(&request).await.context("the function does not answer")?;
-        Ok((host.stop(PATIENCE)?.0, path, body))
+        let request = Request { path, body };
+        let bytes = request.bytes(address);
+        connection.ask(&bytes).await.context("the function does not answer; --data gives the body of its requests")?;
+        Ok((host.stop(PATIENCE)?.0, request))
+    }
+}
+
+impl Request {
+    fn bytes(&self, host: SocketAddr) -> Vec<u8> {
+        match &self.body {
+            Some(body) => payload::post(host, &self.path, payload::JSON, body),
+            None => payload::get(host, &self.path),
+        }
     }
 }
 
@@ -93,7 +110,9 @@ fn zeros(metadata: &Value) -> anyhow::Result<Vec<u8>> {
     let mut inputs = Vec::new();
     for input in metadata["inputs"].as_array().context("the function's metadata tells no inputs: give --data")? {
         let lengths = input["shape"].as_array().into_iter().flatten();
-        let shape: Vec<usize> = lengths.map(|length| length.as_u64().map_or(1, |length| length as usize)).collect();
+        let shape: Vec<usize> = lengths
+            .map(|length| length.as_u64().and_then(|length| usize::try_from(length).ok()).unwrap_or(1))
+            .collect();
         let zero = match input["datatype"].as_str() {
             Some("BYTES") => json!(""),
             Some("BOOL") => json!(false),
@@ -107,7 +126,7 @@ fn zeros(metadata: &Value) -> anyhow::Result<Vec<u8>> {
 }
 
 /// One new process.
-async fn sample(store: Stopped, start: &Start, path: &str, body: &[u8], lines: &mut Lines) -> anyhow::Result<Stopped> {
+async fn sample(store: Stopped, start: &Start, request: &Request, lines: &mut Lines) -> anyhow::Result<Stopped> {
     let host = store.start(&[], start)?;
     let (address, process) = (host.server.address, host.server.id());
     let mut connection = Connection::open(address).await?;
@@ -115,7 +134,7 @@ async fn sample(store: Stopped, start: &Start, path: &str, body: &[u8], lines: &
     note(lines, "start to ready, ms", ms(host.server.begun.elapsed()));
     tokio::time::sleep(REST).await;
     note(lines, "resident before, MB", observe::resident_kb(process)? / 1024.0);
-    let request = payload::post(address, path, payload::JSON, body);
+    let request = request.bytes(address);
     let begun = Instant::now();
     connection.ask(&request).await?;
     note(lines, "first answer, ms", ms(begun.elapsed()));

@@ -38,16 +38,21 @@ impl Numbers {
     }
 
     /// The next number below `bound` (a linear congruential generator, Knuth's MMIX).
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+    fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
+    }
+
+    /// One of so many places.
+    pub(crate) fn place(&mut self, count: usize) -> usize {
+        usize::try_from(self.below(count as u64)).expect("it is below a number of that type")
     }
 
     /// The numbers below `count`, each once, in an order of chance.
     pub(crate) fn shuffled(&mut self, count: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..count).collect();
         for place in (1..count).rev() {
-            order.swap(place, self.below(place as u64 + 1) as usize);
+            order.swap(place, self.place(place + 1));
         }
         order
     }

@@ -11,7 +11,7 @@ pub(crate) fn quantile(values: impl IntoIterator<Item = f64>, share: f64) -> f64
     values.sort_by(f64::total_cmp);
     let Some(last) = values.len().checked_sub(1) else { return f64::NAN };
     let place = share * last as f64;
-    // `as` ends at the greatest and the least number, which is within the list.
+    #[expect(clippy::cast_possible_truncation, reason = "it is cut off, and not above the last place")]
     let below = (place as usize).min(last);
     let above = (below + 1).min(last);
     values[below] + (values[above] - values[below]) * (place - below as f64)

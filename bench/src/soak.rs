@@ -124,7 +124,7 @@ async fn one_client(host: SocketAddr, client: usize, network: Arc<Vec<Answer>>, 
     let mut chance = Numbers::new(client);
     let mut open: Option<Connection> = None;
     while Instant::now() < end {
-        let (index, payload) = (chance.below(FUNCTIONS as u64) as usize, chance.below(network.len() as u64) as usize);
+        let (index, payload) = (chance.place(FUNCTIONS), chance.place(network.len()));
         let request = variants::request(host, &name(index), payload);
         let begun = Instant::now();
         let asked = async {

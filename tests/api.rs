@@ -24,6 +24,7 @@ mod limits;
 mod memory;
 mod metadata;
 mod metrics;
+mod pool;
 mod races;
 mod raw_http;
 mod requests;

@@ -91,6 +91,9 @@ impl App {
 
     /// Serves until `stop`, then drains. True when every request in flight could finish.
     pub async fn run(self, stop: CancellationToken) -> bool {
+        for function in self.host.catalog.functions() {
+            self.host.lifecycle.keep_warm(&function);
+        }
         let drained = server::serve(Arc::clone(&self.host), self.listener, stop).await;
         self.host.lifecycle.clear();
         drained

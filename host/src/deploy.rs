@@ -67,6 +67,7 @@ where
     let deployment = Deployment { manifest: Arc::clone(&manifest), kind, signature, models, alias };
     let published = host.catalog.deploy(deployment).await?;
     let (function, changed) = (published.function, published.changed);
+    host.lifecycle.keep_warm(&function);
     let (name, version, revision) = (&manifest.name, &manifest.version, function.revision.revision);
     tracing::info!(function = %format_args!("{name}@{version}"), revision, %kind, changed, "deployed");
     Ok(Deployed { manifest, function, changed, size_bytes })

@@ -15,7 +15,7 @@ use dashmap::DashMap;
 use futures::future::FutureExt;
 
 use crate::nn::{self, Models, NnError};
-use crate::registry::catalog::Version;
+use crate::registry::catalog::{Function, Version};
 use crate::registry::digest::Digest;
 use crate::registry::store::Store;
 use crate::runtime::RuntimeError;
@@ -129,6 +129,25 @@ impl Lifecycle {
             }
         };
         loading.await
+    }
+
+    /// Those of a function's versions that get traffic and ask for instances that are always there are woken now, and stay in
+    /// memory until this is called for a later state of the function.
+    pub fn keep_warm(&self, function: &Function) {
+        for version in function.versions.values() {
+            let gets_traffic = || function.revision.aliases.values().any(|weights| weights.contains_key(&version.name));
+            let stays = version.manifest.instances.min_warm > 0 && gets_traffic();
+            let known = self.slots.get(&version.digest).map(|slot| Arc::clone(&slot));
+            let Some(slot) = known.or_else(|| stays.then(|| self.slot(version))) else { continue };
+            if slot.set_stays(stays) {
+                tokio::spawn(rest(Arc::downgrade(&slot), self.idle));
+            }
+            let mut loading = slot.loading.lock().unwrap_or_else(PoisonError::into_inner);
+            if stays && slot.live.load().is_none() && loading.is_none() {
+                // It goes on by itself; a failure is seen by the first request, which tries again.
+                *loading = Some(self.begin(&slot, Cause::MinWarm));
+            }
+        }
     }
 
     /// An instance of the pool; when the process has no room for another one, idle ones of all pools make room.

@@ -1,6 +1,5 @@
 //! Versions come into memory when they are asked for and leave it when they are not.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use nocti::lifecycle::Idle;
@@ -56,26 +55,6 @@ async fn a_component_stays_longer_than_the_models() {
     assert_eq!(host.get("/api/status").await.expect(200)["sessions"], json!([]));
     host.infer("digits", &request).await.expect(200);
     assert_eq!(phases(&host.status("digits").await), ["instance", "session"], "its component was there");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_first_requests_load_once_and_are_all_answered() {
-    let host = Arc::new(TestHost::start().await);
-    host.deploy(&example("digits")).await.expect(201);
-    let mut asking = JoinSet::new();
-    for _ in 0..1000 {
-        let host = Arc::clone(&host);
-        asking.spawn(async move {
-            let request = json!({"inputs": [tensor("image", "UINT8", &[1, 8, 8], json!(vec![0; 64]))]});
-            host.infer("digits", &request).await.expect(200)["outputs"].clone()
-        });
-    }
-    let answers = asking.join_all().await;
-    assert!(answers.iter().all(|answer| *answer == answers[0]));
-    let status = host.status("digits").await;
-    assert_eq!((&status["requests"], &status["cold_starts"]), (&json!(1000), &json!(1)));
-    let sessions = &host.get("/api/status").await.expect(200)["sessions"];
-    assert_eq!(sessions.as_array().map(Vec::len), Some(1), "{sessions}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -71,7 +71,7 @@ pub(super) async fn make(parts: &Arc<Parts>, slot: &Arc<Slot>, cause: Cause) -> 
         let grants = grants(parts, version, &named, assets::unpack(parts, version).await?);
         let pool = Pool::new(Pre::clone(&component), grants, policy(version));
         let began = Instant::now();
-        pool.fill(1).await;
+        pool.fill().await;
         if named.asked_early() {
             pool.give_up_idle();
         }

@@ -46,7 +46,7 @@ fn loaded(slots: &Slots, target: Target) -> HashMap<usize, Loaded> {
     let slots: Vec<Arc<Slot>> = slots.iter().map(|slot| Arc::clone(&slot)).collect();
     for slot in slots {
         let Some(live) = slot.live.load_full() else { continue };
-        let needed = live.in_use() || slot.keeps_warm();
+        let needed = live.in_use() || slot.stays();
         for model in live.models.values().filter(|model| model.session().device() == target) {
             let session = model.session();
             let known = sessions.entry(Arc::as_ptr(session).addr()).or_insert_with(|| Loaded {

@@ -59,6 +59,8 @@ pub(super) struct Slot {
     component: Mutex<Option<Arc<Pre>>>,
     pub(super) requests: AtomicU64,
     used_at: Mutex<Instant>,
+    /// Whether it keeps instances that are always there.
+    stays: AtomicBool,
     /// Whether a timer sees to it that it goes to rest.
     resting: AtomicBool,
     starts: Mutex<Starts>,
@@ -80,14 +82,21 @@ impl Slot {
             component: Mutex::new(None),
             requests: AtomicU64::new(0),
             used_at: Mutex::new(Instant::now()),
+            stays: AtomicBool::new(false),
             resting: AtomicBool::new(false),
             starts: Mutex::default(),
         }
     }
 
-    /// Whether its manifest asks for instances that are always there.
-    pub(super) fn keeps_warm(&self) -> bool {
-        self.version.manifest.instances.min_warm > 0
+    /// Whether it is to stay in memory.
+    pub(super) fn stays(&self) -> bool {
+        self.stays.load(Ordering::Acquire)
+    }
+
+    /// From now on it is to stay in memory, or not. True if somebody has to begin to [rest](Self::rest) it.
+    pub(super) fn set_stays(&self, stays: bool) -> bool {
+        self.stays.store(stays, Ordering::Release);
+        !stays && self.live.load().is_some() && !self.resting.swap(true, Ordering::AcqRel)
     }
 
     pub(super) fn component(&self) -> Option<Arc<Pre>> {
@@ -115,14 +124,17 @@ impl Slot {
     /// What was made is in use from now on. True if somebody has to begin to [rest](Self::rest) it.
     pub(super) fn install(&self, live: &Arc<Live>) -> bool {
         self.live.store(Some(Arc::clone(live)));
-        // What keeps instances warm never rests.
-        !self.keeps_warm() && !self.resting.swap(true, Ordering::AcqRel)
+        !self.stays() && !self.resting.swap(true, Ordering::AcqRel)
     }
 
     /// Lets go what nobody has used for long enough; when to look again. `None`: there is nothing left to let go.
     pub(super) fn rest(&self, idle: Idle) -> Option<Instant> {
         let now = Instant::now();
         if let Some(live) = self.live.load_full() {
+            if self.stays() {
+                self.resting.store(false, Ordering::Release);
+                return None;
+            }
             if live.in_use() {
                 self.touch();
             }

@@ -8,7 +8,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 const TICK: Duration = Duration::from_millis(10);
 
 /// Instances that can exist at once in the process.
-const MAX_INSTANCES: u32 = 1000;
+pub(super) const MAX_INSTANCES: u32 = 1000;
 
 /// Creates the engine, with pooled instance slots where the machine's address space has room for them.
 pub fn create() -> wasmtime::Result<Engine> {

@@ -1,12 +1,14 @@
 //! One instance: a store and the component running in it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use wasmtime::component::InstancePre;
 use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 
 use super::RuntimeError;
+use super::engine::MAX_INSTANCES;
 use super::exports::TypedExports;
 use super::state::{Grants, State};
 
@@ -29,6 +31,31 @@ pub struct Instance {
     pub(super) bound: Arc<Bound>,
     /// Requests it has begun to serve.
     pub(super) served: u32,
+    _counted: Counted,
+}
+
+/// Instances of this process.
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// One of them.
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        COUNT.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether an instance may be made that no request waits for: the last slots are for those that one does.
+pub(super) fn has_room() -> bool {
+    COUNT.load(Ordering::Relaxed) < MAX_INSTANCES as usize / 10 * 9
 }
 
 impl Instance {
@@ -50,7 +77,7 @@ impl Instance {
             Pre::Http(pre) => pre.instantiate_async(&mut store).await.map(Bound::Http),
         };
         match bound {
-            Ok(bound) => Ok(Self { store, bound: Arc::new(bound), served: 0 }),
+            Ok(bound) => Ok(Self { store, bound: Arc::new(bound), served: 0, _counted: Counted::new() }),
             Err(error) if error.is::<wasmtime::PoolConcurrencyLimitError>() => Err(RuntimeError::NoRoom),
             Err(error) => Err(trap(&store, error)),
         }

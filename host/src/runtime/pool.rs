@@ -1,25 +1,32 @@
 //! Warm instances of one version, and who has one out.
 //!
 //! An instance ends when: its lease is dropped before the call was finished (it trapped, timed out, was cancelled); it has
-//! served `reuse` requests; `max_warm` others are idle already; it has been idle for `idle_timeout`; the pool is dropped.
-//! Whether it may stay is decided here, by [`Policy`]; making one is `Instance::start`'s business.
+//! served `reuse` requests; `max_warm` others are idle already; it has been idle for `idle_timeout`; so many have not been needed of
+//! late; the pool is dropped. Whether it may stay, and whether another is to be made ahead, is decided here, by [`Policy`] and
+//! [`Demand`]; making one is `Instance::start`'s business. What is not needed for an answer, the end of a used instance and the start of the
+//! next, waits until the answer is on its way.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::RuntimeError;
-use super::instance::{Instance, Pre};
+use super::instance::{self, Instance, Pre};
 use super::state::Grants;
+
+mod demand;
+
+use demand::Demand;
 
 /// How long instances live, as the manifest's `[instances]` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// Requests one instance serves; 1 is a fresh one per request.
     pub reuse: u32,
-    /// Idle instances that are not let go.
+    /// Instances that are always there.
     pub min_warm: usize,
     /// Idle instances that are kept at most.
     pub max_warm: usize,
@@ -36,10 +43,12 @@ pub struct Pool {
     busy: AtomicUsize,
 }
 
-#[derive(Default)]
 struct Idle {
     /// Latest returned last: the warmest caches go out first, the oldest expire first.
     instances: Vec<(Instant, Instance)>,
+    demand: Demand,
+    /// Instances that are being made ahead.
+    coming: usize,
     /// Whether a task is waiting to let expired ones go.
     reaping: bool,
 }
@@ -54,7 +63,9 @@ pub struct Lease {
 impl Pool {
     /// An empty pool.
     pub fn new(pre: Pre, grants: Grants, policy: Policy) -> Arc<Self> {
-        Arc::new(Self { pre, grants, policy, idle: Mutex::default(), busy: AtomicUsize::new(0) })
+        let demand = Demand::new(policy.idle_timeout, Instant::now());
+        let idle = Idle { instances: Vec::new(), demand, coming: 0, reaping: false };
+        Arc::new(Self { pre, grants, policy, idle: Mutex::new(idle), busy: AtomicUsize::new(0) })
     }
 
     /// Whether its instances answer typed calls.
@@ -62,20 +73,30 @@ impl Pool {
         matches!(self.pre, Pre::Typed(_))
     }
 
-    /// Starts so many idle instances, as far as it can. What fails here fails again where a request sees it.
-    pub async fn fill(self: &Arc<Self>, count: usize) {
-        for _ in 0..count {
-            let Ok(mut lease) = self.check_out().await else { return };
-            lease.finish();
+    /// Starts an instance, and as many as are always to be there, as far as it can. What fails here fails again where a request
+    /// sees it.
+    pub async fn fill(self: &Arc<Self>) {
+        for _ in 0..self.policy.min_warm.max(1) {
+            match Instance::start(&self.pre, &self.grants).await {
+                Ok(instance) => drop(self.keep(self.idle(), instance)),
+                Err(_) => return,
+            }
         }
     }
 
     /// A warm instance, or a new one.
     pub async fn check_out(self: &Arc<Self>) -> Result<Lease, RuntimeError> {
-        let warm = self.idle.lock().unwrap_or_else(PoisonError::into_inner).instances.pop();
         // Counted before starting, so that an instance being made is never invisible.
-        self.busy.fetch_add(1, Ordering::Relaxed);
-        let mut lease = Lease { pool: Arc::clone(self), instance: warm.map(|(_, instance)| instance), finished: false };
+        let busy = self.busy.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut lease = Lease { pool: Arc::clone(self), instance: None, finished: false };
+        {
+            let mut idle = self.idle();
+            lease.instance = idle.instances.pop().map(|(_, instance)| instance);
+            idle.demand.took(busy, lease.instance.is_none(), Instant::now());
+            if lease.instance.is_none() {
+                self.prepare(idle, None, 0);
+            }
+        }
         if lease.instance.is_none() {
             lease.instance = Some(Instance::start(&self.pre, &self.grants).await?);
         }
@@ -84,40 +105,89 @@ impl Pool {
 
     /// Lets all idle instances go, for the sake of another pool.
     pub fn give_up_idle(&self) {
-        let gone = std::mem::take(&mut self.idle.lock().unwrap_or_else(PoisonError::into_inner).instances);
+        let gone = std::mem::take(&mut self.idle().instances);
         drop(gone);
     }
 
     /// Instances that wait, and that serve.
     pub fn counts(&self) -> (usize, usize) {
         let busy = self.busy.load(Ordering::Acquire);
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).instances.len();
-        (idle, busy)
+        (self.idle().instances.len(), busy)
     }
 
-    fn take_back(self: &Arc<Self>, instance: Instance) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if instance.served >= self.policy.reuse || idle.instances.len() >= self.policy.max_warm {
-            drop(idle);
-            return;
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        // Nothing panics while it holds the lock, and if it did, what it guards would be whole.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call has come to its end, with the instance or without.
+    fn take_back(self: &Arc<Self>, instance: Option<Instance>) {
+        let idle = self.idle();
+        match instance {
+            Some(instance) if instance.served < self.policy.reuse => drop(self.keep(idle, instance)),
+            used => self.prepare(idle, used, 1),
+        }
+    }
+
+    /// An idle instance more, unless there are enough: then it comes back.
+    fn keep(self: &Arc<Self>, mut idle: MutexGuard<'_, Idle>, instance: Instance) -> Option<Instance> {
+        if idle.instances.len() >= self.policy.max_warm.max(self.policy.min_warm) {
+            return Some(instance);
         }
         idle.instances.push((Instant::now(), instance));
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let Ok(runtime) = Handle::try_current() else { return None };
         if !std::mem::replace(&mut idle.reaping, true) {
-            runtime.spawn(reap(Arc::downgrade(self), self.policy.idle_timeout));
+            let first = idle.demand.next();
+            runtime.spawn(reap(Arc::downgrade(self), first));
         }
+        None
     }
 
-    /// Lets expired instances go; says when the next one expires, `None` when there is none to wait for.
+    /// Makes an instance ahead, off this request's path, if another will be needed; there too ends a used one. So many of the busy
+    /// ones are about to leave.
+    fn prepare(self: &Arc<Self>, mut idle: MutexGuard<'_, Idle>, used: Option<Instance>, leaving: usize) {
+        let wanted = idle.demand.wanted(Instant::now()).min(self.policy.max_warm).max(self.policy.min_warm);
+        let staying = self.busy.load(Ordering::Relaxed).saturating_sub(leaving);
+        let more = idle.instances.len() + idle.coming + staying < wanted && instance::has_room();
+        if !more && used.is_none() {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        idle.coming += usize::from(more);
+        drop(idle);
+        let pool = Arc::downgrade(self);
+        runtime.spawn(async move {
+            drop(used);
+            if !more {
+                return;
+            }
+            let Some(pool) = pool.upgrade() else { return };
+            let made = Instance::start(&pool.pre, &pool.grants).await;
+            let mut idle = pool.idle();
+            idle.coming -= 1;
+            if let Ok(instance) = made {
+                drop(pool.keep(idle, instance));
+            }
+        });
+    }
+
+    /// Lets go what is idle for too long or was not needed of late; says when to look again, `None` when there is nothing to
+    /// wait for.
     fn expire(&self) -> Option<Instant> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let may_go = idle.instances.len().saturating_sub(self.policy.min_warm);
-        let expired =
-            idle.instances.iter().take(may_go).take_while(|(since, _)| *since + self.policy.idle_timeout <= now);
-        let expired = expired.count();
-        let gone: Vec<_> = idle.instances.drain(..expired).collect();
-        let next = (may_go > expired).then(|| idle.instances[0].0 + self.policy.idle_timeout);
+        let mut idle = self.idle();
+        let (now, timeout) = (Instant::now(), self.policy.idle_timeout);
+        let (count, busy) = (idle.instances.len(), self.busy.load(Ordering::Relaxed));
+        let may_go = count.saturating_sub(self.policy.min_warm.saturating_sub(busy));
+        let old = idle.instances.iter().take_while(|(since, _)| *since + timeout <= now).count();
+        // The last one is kept for as long as it may be idle.
+        let unneeded = (count + busy).saturating_sub(idle.demand.wanted(now).max(1));
+        let gone: Vec<_> = idle.instances.drain(..old.max(unneeded).min(may_go)).collect();
+        let left = may_go - gone.len();
+        let next = (left > 0).then(|| {
+            let old = idle.instances[0].0 + timeout;
+            let next = if left > 1 { old.min(idle.demand.next()) } else { old };
+            next.max(now + TICK)
+        });
         idle.reaping = next.is_some();
         drop(idle);
         drop(gone);
@@ -125,9 +195,11 @@ impl Pool {
     }
 }
 
-/// One task per pool while it has idle instances, none while it has not.
-async fn reap(pool: Weak<Pool>, idle_timeout: Duration) {
-    let mut next = Instant::now() + idle_timeout;
+/// The pause between two looks, at least.
+const TICK: Duration = Duration::from_millis(10);
+
+/// One task per pool while it has idle instances that may go, none while it has not.
+async fn reap(pool: Weak<Pool>, mut next: Instant) {
     loop {
         tokio::time::sleep_until(next).await;
         match pool.upgrade().and_then(|pool| pool.expire()) {
@@ -160,10 +232,9 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(instance) = self.instance.take()
-            && self.finished
-        {
-            self.pool.take_back(instance);
+        if let Some(instance) = self.instance.take() {
+            // What did not finish ends here and now, whatever it was doing.
+            self.pool.take_back(if self.finished { Some(instance) } else { None });
         }
         // Last, so that an instance on its way back is never invisible.
         self.pool.busy.fetch_sub(1, Ordering::Release);

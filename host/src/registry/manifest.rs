@@ -116,8 +116,8 @@ pub struct Limits {
 pub struct Instances {
     /// Requests one instance serves before it is replaced.
     pub reuse: u32,
-    /// Idle instances that are kept beyond `idle_timeout`. None is made before a request needs it. 0: the version goes
-    /// back to disk when it is not used; otherwise it stays live once it has been woken.
+    /// Instances that are always there while an alias sends requests to the version. 0: it goes back to disk when it is not
+    /// used.
     pub min_warm: u32,
     /// The most idle instances to keep.
     pub max_warm: u32,

@@ -44,7 +44,7 @@ pub struct Pool {
 }
 
 struct Idle {
-    /// Latest returned last: the warmest caches go out first, the oldest expire first.
+    /// Latest returned last: the warmest caches go out first. Those that have not served yet come before all that have.
     instances: Vec<(Instant, Instance)>,
     demand: Demand,
     /// Instances that are being made ahead.
@@ -134,7 +134,8 @@ impl Pool {
         if idle.instances.len() >= self.policy.max_warm.max(self.policy.min_warm) {
             return Some(instance);
         }
-        idle.instances.push((Instant::now(), instance));
+        let place = if instance.served == 0 { 0 } else { idle.instances.len() };
+        idle.instances.insert(place, (Instant::now(), instance));
         let Ok(runtime) = Handle::try_current() else { return None };
         if !std::mem::replace(&mut idle.reaping, true) {
             let first = idle.demand.next();
@@ -178,16 +179,20 @@ impl Pool {
         let (now, timeout) = (Instant::now(), self.policy.idle_timeout);
         let (count, busy) = (idle.instances.len(), self.busy.load(Ordering::Relaxed));
         let may_go = count.saturating_sub(self.policy.min_warm.saturating_sub(busy));
-        let old = idle.instances.iter().take_while(|(since, _)| *since + timeout <= now).count();
         // The last one is kept for as long as it may be idle.
         let unneeded = (count + busy).saturating_sub(idle.demand.wanted(now).max(1));
-        let gone: Vec<_> = idle.instances.drain(..old.max(unneeded).min(may_go)).collect();
+        let mut gone = Vec::new();
+        for (since, instance) in std::mem::take(&mut idle.instances) {
+            let goes = gone.len() < unneeded || since + timeout <= now;
+            if goes && gone.len() < may_go {
+                gone.push(instance);
+            } else {
+                idle.instances.push((since, instance));
+            }
+        }
         let left = may_go - gone.len();
-        let next = (left > 0).then(|| {
-            let old = idle.instances[0].0 + timeout;
-            let next = if left > 1 { old.min(idle.demand.next()) } else { old };
-            next.max(now + TICK)
-        });
+        let oldest = idle.instances.iter().map(|(since, _)| *since).min();
+        let next = oldest.map(|oldest| (oldest + timeout).min(idle.demand.next()).max(now + TICK)).filter(|_| left > 0);
         idle.reaping = next.is_some();
         drop(idle);
         drop(gone);

@@ -36,5 +36,20 @@ pub mod explainer {
     });
 }
 
+/// The export that world `initialised-model` has beside those of `model`.
+pub mod initializer {
+    wit_bindgen::generate!({
+        inline: "
+            package nocti:sdk;
+            world initializer {
+                export init: func() -> result<_, string>;
+            }
+        ",
+        pub_export_macro: true,
+        export_macro_name: "export_initializer",
+        default_bindings_module: "nocti_sdk::bindings::initializer",
+    });
+}
+
 pub use model::nocti::function::types;
 pub use model::wasi::nn;

@@ -3,15 +3,19 @@
 use std::cell::RefCell;
 
 use crate::bindings::types;
-use crate::{Request, Result, Values};
+use crate::{Request, Result, Values, ahead};
 
 /// A model function. [`export!`](crate::export) makes it the component's answer to requests.
 pub trait Function: Sized + 'static {
     /// Makes the function ready: loads models, reads assets. Called once per instance, before its first request; if it
     /// fails, that request fails with it and the next one tries again.
     ///
+    /// With `export!(Name, init)` it is called when the bundle is built, and all instances begin with what it made. Then
+    /// there are no models to run yet, nothing may be printed or kept open, clocks stand still, and what is random is the
+    /// same in every instance.
+    ///
     /// # Errors
-    /// Whatever the first request shall be answered with.
+    /// Whatever the first request shall be answered with; or why there can be no bundle.
     fn init() -> Result<Self>;
 
     /// Answers a request. What it keeps in `self` is there for this instance's later requests, but requests are spread
@@ -56,6 +60,16 @@ impl<F: Function> Slot<F> {
     /// What the function failed with.
     pub fn predict(&self, request: types::Request) -> Answer {
         self.answer(request, F::predict)
+    }
+
+    /// Fills the slot before there are requests.
+    ///
+    /// # Errors
+    /// What the function failed with.
+    pub fn init(&self) -> Result<(), String> {
+        let function = ahead::run(F::init).map_err(|error| error.to_string())?;
+        *self.function.borrow_mut() = Some(function);
+        Ok(())
     }
 
     fn answer(&self, request: types::Request, verb: fn(&mut F, Request) -> Result<Values>) -> Answer {
@@ -121,6 +135,9 @@ mod tests {
         assert!(matches!(slot.predict(request()), Err(types::Error::Unavailable(m)) if m == "not yet"));
         assert!(matches!(slot.predict(request()), Err(types::Error::InvalidInput(m)) if m == "request 1, init 2"));
         assert!(matches!(slot.predict(request()), Err(types::Error::InvalidInput(m)) if m == "request 2, init 2"));
+        let ahead = Slot::<Reluctant>::new();
+        ahead.init().expect("its third init works");
+        assert!(matches!(ahead.predict(request()), Err(types::Error::InvalidInput(m)) if m == "request 1, init 3"));
         let why = slot.explain(request()).expect("an explanation");
         assert!(matches!(&why[..], [(name, types::Value::Bytes(_))] if name == "why"));
     }

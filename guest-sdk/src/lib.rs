@@ -34,6 +34,7 @@
 //! This crate knows nothing of HTTP, bundles or the host's insides. A function that answers raw HTTP needs no `export!`;
 //! it may still use [`Model`].
 
+mod ahead;
 pub mod assets;
 pub mod bindings;
 mod element;
@@ -67,21 +68,17 @@ pub mod prelude {
     };
 }
 
-/// Makes a [`Function`] the component's answer to requests: `export!(Digits)`, or `export!(Digits, explainer)` for one
-/// that is an [`Explainer`] too. Once per component, at the top of its crate.
+/// Makes a [`Function`] the component's answer to requests: `export!(Digits)`. Once per component, at the top of its crate.
+///
+/// What else it can do follows: `export!(Digits, explainer)` for one that is an [`Explainer`] too; `export!(Digits, init)`
+/// to have [`Function::init`] run when the bundle is built, so that every instance begins with what it made.
 #[macro_export]
 macro_rules! export {
-    ($function:ident) => {
+    ($function:ident $(, $more:ident)*) => {
         const _: () = {
             $crate::__export_slot!($function);
             $crate::__export_predictor!($function);
-        };
-    };
-    ($function:ident, explainer) => {
-        const _: () = {
-            $crate::__export_slot!($function);
-            $crate::__export_predictor!($function);
-            $crate::__export_explainer!();
+            $($crate::__export_more!($more);)*
         };
     };
 }
@@ -125,8 +122,8 @@ macro_rules! __export_predictor {
 
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __export_explainer {
-    () => {
+macro_rules! __export_more {
+    (explainer) => {
         impl $crate::bindings::explainer::exports::nocti::function::explainer::Guest for Exported {
             fn explain(
                 request: $crate::bindings::types::Request,
@@ -143,6 +140,20 @@ macro_rules! __export_explainer {
         #[cfg(not(target_family = "wasm"))]
         const _: () = {
             let _ = <Exported as $crate::bindings::explainer::exports::nocti::function::explainer::Guest>::explain;
+        };
+    };
+    (init) => {
+        impl $crate::bindings::initializer::Guest for Exported {
+            fn init() -> ::core::result::Result<(), ::std::string::String> {
+                FUNCTION.with(|slot| slot.init())
+            }
+        }
+        #[cfg(target_family = "wasm")]
+        $crate::bindings::initializer::export_initializer!(Exported with_types_in $crate::bindings::initializer);
+        // Native linkers do not take the names a component exports, so elsewhere it is only made sure that all is there.
+        #[cfg(not(target_family = "wasm"))]
+        const _: () = {
+            let _ = <Exported as $crate::bindings::initializer::Guest>::init;
         };
     };
 }

@@ -1,12 +1,13 @@
 //! A model of the bundle, behind wasi:nn. It lives with the host, shared by all instances; dropping this gives it back.
 
+use std::cell::OnceCell;
 use std::fmt;
 
 use crate::bindings::nn;
 use crate::bindings::nn::errors::Error as HostError;
 use crate::bindings::nn::graph::{self, ExecutionTarget, Graph, GraphEncoding};
 use crate::bindings::nn::inference::GraphExecutionContext;
-use crate::{Error, Values};
+use crate::{Error, Values, ahead};
 
 pub use nn::errors::ErrorCode;
 
@@ -25,6 +26,12 @@ pub use nn::errors::ErrorCode;
 #[derive(Debug)]
 pub struct Model {
     name: String,
+    /// Empty only where it was asked for while the bundle was built.
+    loaded: OnceCell<Loaded>,
+}
+
+#[derive(Debug)]
+struct Loaded {
     context: GraphExecutionContext,
     /// What the context computes; kept for as long as the context is.
     _graph: Graph,
@@ -44,12 +51,17 @@ pub struct ModelError {
 }
 
 impl Model {
-    /// Loads the model that the manifest names so.
+    /// Loads the model that the manifest names so; in an `init` that runs when the bundle is built, notes its name and
+    /// loads it when it is first run.
     ///
     /// # Errors
     /// The bundle has no such model, or it cannot be loaded.
     pub fn load(name: &str) -> Result<Self, ModelError> {
-        Self::prepare(name, graph::load_by_name(name))
+        let model = Self { name: name.to_owned(), loaded: OnceCell::new() };
+        if !ahead::is_running() {
+            model.loaded()?;
+        }
+        Ok(model)
     }
 
     /// Loads an ONNX model from its bytes, which count against the instance's memory. `name` is for messages.
@@ -57,13 +69,18 @@ impl Model {
     /// # Errors
     /// The bytes are no model that the host can run.
     pub fn from_onnx(name: &str, onnx: Vec<u8>) -> Result<Self, ModelError> {
-        Self::prepare(name, graph::load(&[onnx], GraphEncoding::Onnx, ExecutionTarget::Cpu))
+        let loaded = Loaded::prepare(name, graph::load(&[onnx], GraphEncoding::Onnx, ExecutionTarget::Cpu))?;
+        Ok(Self { name: name.to_owned(), loaded: loaded.into() })
     }
 
-    fn prepare(name: &str, graph: Result<Graph, HostError>) -> Result<Self, ModelError> {
-        let graph = graph.map_err(|error| ModelError::from_host(name, &error))?;
-        let context = graph.init_execution_context().map_err(|error| ModelError::from_host(name, &error))?;
-        Ok(Self { name: name.to_owned(), context, _graph: graph })
+    fn loaded(&self) -> Result<&Loaded, ModelError> {
+        match self.loaded.get() {
+            Some(loaded) => Ok(loaded),
+            None => {
+                let loaded = Loaded::prepare(&self.name, graph::load_by_name(&self.name))?;
+                Ok(self.loaded.get_or_init(|| loaded))
+            }
+        }
     }
 
     /// Runs the model on inputs by name and gives its outputs by name. Tensors go in and come out as handles.
@@ -71,6 +88,7 @@ impl Model {
     /// # Errors
     /// The inputs are not the model's, or the host could not run it.
     pub fn run(&self, inputs: impl Into<Values>) -> Result<Values, ModelError> {
+        let loaded = self.loaded()?;
         let inputs = inputs.into().into_entries().into_iter().map(|(name, entry)| match entry.into_handle() {
             Ok(handle) => Ok((name, handle)),
             Err(_) => Err(ModelError {
@@ -80,8 +98,16 @@ impl Model {
             }),
         });
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
-        let outputs = self.context.compute(inputs).map_err(|error| ModelError::from_host(&self.name, &error))?;
+        let outputs = loaded.context.compute(inputs).map_err(|error| ModelError::from_host(&self.name, &error))?;
         Ok(Values::from_entries(outputs))
+    }
+}
+
+impl Loaded {
+    fn prepare(name: &str, graph: Result<Graph, HostError>) -> Result<Self, ModelError> {
+        let graph = graph.map_err(|error| ModelError::from_host(name, &error))?;
+        let context = graph.init_execution_context().map_err(|error| ModelError::from_host(name, &error))?;
+        Ok(Self { context, _graph: graph })
     }
 }
 

@@ -49,6 +49,7 @@ const MODEL_ONLY: &[(&str, &[u8])] = template!(
 const SDK: &[(&str, &str)] = sdk!(
     "Cargo.toml" <- "guest-sdk/Cargo.toml",
     "README.md" <- "guest-sdk/README.md",
+    "src/ahead.rs" <- "guest-sdk/src/ahead.rs",
     "src/assets.rs" <- "guest-sdk/src/assets.rs",
     "src/bindings.rs" <- "guest-sdk/src/bindings.rs",
     "src/element.rs" <- "guest-sdk/src/element.rs",

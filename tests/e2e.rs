@@ -20,6 +20,7 @@ mod kill;
 mod memory;
 mod projects;
 mod signals;
+mod snapshot;
 mod start;
 mod templates;
 #[cfg(target_os = "linux")]

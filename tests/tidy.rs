@@ -47,7 +47,7 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("app", &["admit", "cache", "config", "host", "http", "lifecycle", "nn", "registry", "runtime", "telemetry"]),
-    ("cli", &["app", "config", "nn", "registry", "telemetry", "tensor"]),
+    ("cli", &["app", "config", "nn", "registry", "runtime", "telemetry", "tensor"]),
 ];
 
 #[test]

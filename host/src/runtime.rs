@@ -11,6 +11,7 @@ pub mod link;
 pub mod load;
 pub mod log;
 pub mod pool;
+pub mod snapshot;
 pub mod state;
 pub mod typed;
 

@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::Global;
+use super::ahead;
 use super::component::Component;
 use super::guest_env::GuestEnv;
 use super::output;
@@ -16,6 +17,7 @@ use crate::registry::manifest::Manifest;
 use crate::registry::name::{FunctionName, VersionName};
 use crate::registry::nocti_toml::{FILE_NAME, Project};
 use crate::registry::revision::FunctionKind;
+use crate::runtime::snapshot;
 
 /// What `nocti build` takes.
 #[derive(Debug, Args)]
@@ -92,15 +94,19 @@ pub(super) fn from_folder(mut project: Project, names: &Names) -> anyhow::Result
 /// Checks the component that a project names and makes all its parts a bundle, ready to be written.
 pub(super) fn from_parts(project: &Project) -> anyhow::Result<(Bundle, FunctionKind)> {
     let bundle = Bundle::prepare(project)?;
-    let kind = match &project.component {
-        None => FunctionKind::ModelOnly,
-        Some(component) => {
-            let file = component.file.path.display();
-            let checked = Component::read(bundle.component()).and_then(|component| component.check());
-            checked.with_context(|| format!("{file} cannot be a function"))?
-        }
+    let Some(source) = &project.component else {
+        return Ok((bundle, FunctionKind::ModelOnly));
     };
-    Ok((bundle, kind))
+    let as_function = || format!("{} cannot be a function", source.file.path.display());
+    let component = Component::read(bundle.component()).with_context(as_function)?;
+    let kind = component.check().with_context(as_function)?;
+    if !component.exports.iter().any(|name| name == snapshot::EXPORT) {
+        return Ok((bundle, kind));
+    }
+    let initialised = ahead::initialised(project, bundle.component()).with_context(as_function)?;
+    let (before, after) = (bundle.component().len() as u64, initialised.len() as u64);
+    output::note(&format!("initialised ahead: {} -> {}", output::size(before), output::size(after)));
+    Ok((bundle.with_component(initialised), kind))
 }
 
 fn run_build_command(dir: &Path, command: &str) -> anyhow::Result<()> {

@@ -77,6 +77,12 @@ impl Bundle {
         Ok(Self { manifest, component, files })
     }
 
+    /// The same with another component in the place of the project's.
+    pub fn with_component(mut self, component: Vec<u8>) -> Self {
+        self.manifest.component = Some(Blob::of(&component));
+        Self { component, ..self }
+    }
+
     /// The finished manifest.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest

@@ -74,7 +74,7 @@ impl State {
             config,
             nn: NnState::new(Arc::clone(&grants.models), Arc::clone(&grants.named), grants.memory_bytes),
             table,
-            limits: MemoryLimit { limit_bytes: grants.memory_bytes, used_bytes: 0, refused: false },
+            limits: MemoryLimit::new(grants.memory_bytes),
         })
     }
 
@@ -109,6 +109,12 @@ pub(super) struct MemoryLimit {
     pub(super) refused: bool,
 }
 
+impl MemoryLimit {
+    pub(super) fn new(limit_bytes: u64) -> Self {
+        Self { limit_bytes, used_bytes: 0, refused: false }
+    }
+}
+
 impl ResourceLimiter for MemoryLimit {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let used = self.used_bytes.saturating_add((desired.saturating_sub(current)) as u64);
@@ -126,7 +132,7 @@ impl ResourceLimiter for MemoryLimit {
 }
 
 /// Outgoing HTTP is refused: functions have no network.
-struct NoOutgoingRequests;
+pub(super) struct NoOutgoingRequests;
 
 impl WasiHttpHooks for NoOutgoingRequests {
     /// What a guest may write at once; it may be two of these ahead of its client. Most answers are shorter, so that their

@@ -35,4 +35,4 @@ impl Function for Sentences {
     }
 }
 
-nocti_sdk::export!(Sentences);
+nocti_sdk::export!(Sentences, init);

@@ -58,7 +58,7 @@ impl App {
         let loader = Loader::new(engine, Arc::clone(&cache));
         let loader = loader.map_err(|error| AppError::Engine(format!("{error:#}")))?;
         let store = Store::open_folder(&config.store).await?;
-        let catalog = Catalog::load(store.clone()).await?;
+        let catalog = Catalog::load_saved(store.clone(), &cache_dir).await?;
         for (function, why) in catalog.damaged() {
             tracing::error!(%function, why, "cannot be used");
         }
@@ -96,6 +96,7 @@ impl App {
         }
         let drained = server::serve(Arc::clone(&self.host), self.listener, stop).await;
         self.host.lifecycle.clear();
+        self.host.catalog.save().await;
         drained
     }
 }

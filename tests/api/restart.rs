@@ -1,6 +1,6 @@
 //! A host over a store that another one left behind.
 
-use nocti_tests::{TestHost, fixture_guest};
+use nocti_tests::{TestHost, eventually, fixture_guest};
 use serde_json::{Value, json};
 
 use super::{mode, tensor};
@@ -85,4 +85,38 @@ async fn a_missing_model_file_is_said_and_a_new_deploy_mends_it() {
     );
     host.deploy_model("scalar", "scalar.onnx").await.expect(200);
     host.infer("scalar", &request).await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_last_start_saved_hides_no_change_and_may_be_damaged() {
+    let host = TestHost::start().await;
+    host.deploy_model("kept", "scalar.onnx").await.expect(201);
+    host.deploy_model("gone", "scalar.onnx").await.expect(201);
+    let (_, mut store) = host.stop().await;
+    let saved = store.path().join("cache/catalog.snapshot");
+    // By now the files are old enough to be known again.
+    eventually("the saved catalog", async || {
+        let host = TestHost::start_over(std::mem::replace(&mut store, tempfile::TempDir::new().ok()?), |_| {}).await;
+        store = host.stop().await.1;
+        let text = std::fs::read_to_string(&saved).ok()?;
+        (text.contains("kept") && text.contains("gone")).then_some(())
+    })
+    .await;
+    let before = std::fs::read(&saved).expect("it was written");
+
+    let host = TestHost::start_over(store, |_| {}).await;
+    host.deploy_model("new", "scalar.onnx").await.expect(201);
+    host.delete("/api/functions/gone").await.expect(200);
+    let list = host.get("/api/functions").await.expect(200);
+    let mut store = host.stop().await.1;
+    let request = json!({"inputs": [tensor("x", "FP32", &[1], json!([1]))]});
+    for content in [&before[..], &before[..before.len() / 2], b"", b"{}\n0123456789abcdef\n"] {
+        std::fs::write(&saved, content).expect("it can be replaced");
+        let host = TestHost::start_over(store, |_| {}).await;
+        assert_eq!(host.get("/api/functions").await.expect(200), list);
+        host.infer("kept", &request).await.expect(200);
+        host.infer("new", &request).await.expect(200);
+        host.get("/api/functions/gone").await.expect_error(404, "not_found", &[]);
+        store = host.stop().await.1;
+    }
 }

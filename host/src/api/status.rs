@@ -1,6 +1,6 @@
 //! `GET /api/status`: which versions are in memory, with how many instances, on which devices, and which sessions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,10 +109,11 @@ struct BudgetStatus {
 /// Every deployed version, whether anybody asked for it yet or not.
 pub(crate) fn status(host: &Host) -> Response<Body> {
     let known = host.lifecycle.statuses();
+    let by_digest: HashMap<_, _> = known.iter().map(|status| (status.version.digest, status)).collect();
     let mut functions = Vec::new();
     for function in host.catalog.functions() {
         for version in function.versions.values() {
-            let status = known.iter().find(|status| status.version.digest == version.digest);
+            let status = by_digest.get(&version.digest).copied();
             functions.push(FunctionStatus {
                 function: version.function.to_string(),
                 version: version.name.to_string(),
@@ -126,8 +127,16 @@ pub(crate) fn status(host: &Host) -> Response<Body> {
             });
         }
     }
-    let sessions: Vec<SessionStatus> =
-        host.lifecycle.parts.models.loaded().iter().map(|info| session_status(info, &known)).collect();
+    let mut refs = HashMap::new();
+    for status in known.iter().filter(|status| status.is_live()) {
+        let keys: HashSet<_> = status.version.manifest.models.iter().map(lifecycle::session_key).collect();
+        for key in keys {
+            *refs.entry(key).or_default() += 1;
+        }
+    }
+    let loaded = host.lifecycle.parts.models.loaded();
+    let session = |info: &SessionInfo| session_status(info, refs.get(&info.key).copied().unwrap_or_default());
+    let sessions: Vec<SessionStatus> = loaded.iter().map(session).collect();
     let memory = Memory {
         resident_bytes: resident_bytes(),
         session_bytes: sessions.iter().map(|session| session.size_bytes).sum(),
@@ -159,7 +168,7 @@ fn models(host: &Host, version: &Version) -> Vec<ModelStatus> {
     named.map(status).collect()
 }
 
-fn session_status(info: &SessionInfo, known: &[VersionStatus]) -> SessionStatus {
+fn session_status(info: &SessionInfo, refs: usize) -> SessionStatus {
     let (queued, running) = info.session.jobs();
     let (runs, requests) = info.session.runs();
     SessionStatus {
@@ -174,12 +183,8 @@ fn session_status(info: &SessionInfo, known: &[VersionStatus]) -> SessionStatus 
         running,
         size_bytes: info.session.size_bytes(),
         file_bytes: info.session.file_bytes(),
-        refs: known.iter().filter(|status| status.is_live() && has_model(&status.version, info)).count(),
+        refs,
     }
-}
-
-fn has_model(version: &Version, info: &SessionInfo) -> bool {
-    version.manifest.models.iter().any(|model| lifecycle::session_key(model) == info.key)
 }
 
 fn instances(status: &VersionStatus) -> Instances {

@@ -5,11 +5,11 @@
 //! top of theirs. The catalog knows functions, versions and aliases, nothing of what runs them. An [`Arc<Version>`]
 //! outlives its place in the catalog for as long as somebody uses it.
 
-use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
-use futures::StreamExt;
 use indexmap::IndexMap;
 
 use super::digest::Digest;
@@ -24,6 +24,11 @@ use super::timestamp::Timestamp;
 use crate::tensor::Signature;
 
 mod read;
+mod saved;
+mod shards;
+
+use saved::Everything;
+use shards::Shards;
 
 /// Losing a race so often means something is wrong, not that others are quick.
 const MAX_ATTEMPTS: usize = 16;
@@ -40,9 +45,15 @@ struct Shared {
     snapshot: ArcSwap<Snapshot>,
     /// One change at a time in this process, so that snapshots follow each other in order.
     changing: tokio::sync::Mutex<()>,
+    /// What makes the next start quicker.
+    file: Option<saved::File>,
+    /// Writes the file after the start.
+    saving: tokio::sync::Mutex<Option<tokio::task::JoinHandle<()>>>,
+    /// Whether there was a change since the file was read.
+    unsaved: AtomicBool,
 }
 
-type Snapshot = HashMap<FunctionName, Entry>;
+type Snapshot = Shards<Entry>;
 
 #[derive(Debug, Clone)]
 enum Entry {
@@ -124,6 +135,16 @@ pub enum CatalogError {
 }
 
 impl Version {
+    fn new(function: &FunctionName, name: &VersionName, record: &VersionRecord, manifest: Manifest) -> Self {
+        Self {
+            function: function.clone(),
+            name: name.clone(),
+            digest: record.digest,
+            manifest: Arc::new(manifest),
+            record: record.clone(),
+        }
+    }
+
     /// `name@version`, for logs and messages.
     pub fn label(&self) -> String {
         format!("{}@{}", self.function, self.name)
@@ -134,20 +155,59 @@ impl Catalog {
     /// Reads everything that is deployed. A function that cannot be read is kept as [damaged](Self::damaged) and
     /// leaves the others alone.
     pub async fn load(store: Store) -> Result<Self, StoreError> {
-        let functions = store.list_functions().await?;
-        let entries = futures::stream::iter(functions).map(|name| {
-            let store = &store;
-            async move {
-                let entry = match read::function(store, &name).await {
-                    Ok(function) => Entry::Usable(Arc::new(function?)),
-                    Err(error) => Entry::Damaged(error.to_string()),
-                };
-                Some((name, entry))
-            }
+        Self::read(store, None).await
+    }
+
+    /// The same, but of what a file in `cache` knows already only the metadata are read. The file is brought up to date
+    /// behind, and by [`save`](Self::save).
+    pub async fn load_saved(store: Store, cache: &Path) -> Result<Self, StoreError> {
+        Self::read(store, Some(saved::File::new(cache))).await
+    }
+
+    async fn read(store: Store, file: Option<saved::File>) -> Result<Self, StoreError> {
+        let Everything { functions, damaged, unsaved } = saved::read_all(&store, file.as_ref()).await?;
+        let mut snapshot = Snapshot::default();
+        for function in functions.into_iter().filter(|function| !function.revision.is_deleted()) {
+            snapshot.insert(function.name().clone(), Entry::Usable(function));
+        }
+        for (name, why) in damaged {
+            snapshot.insert(name, Entry::Damaged(why));
+        }
+        let saving = file.clone().zip(unsaved).map(|(file, functions)| {
+            let store = store.clone();
+            tokio::task::spawn_blocking(move || file.write(&store, &functions))
         });
-        let snapshot: Snapshot = entries.buffer_unordered(16).filter_map(async |entry| entry).collect().await;
-        let (snapshot, changing) = (ArcSwap::from_pointee(snapshot), tokio::sync::Mutex::new(()));
-        Ok(Self { shared: Arc::new(Shared { store, snapshot, changing }) })
+        let shared = Shared {
+            store,
+            snapshot: ArcSwap::from_pointee(snapshot),
+            changing: tokio::sync::Mutex::default(),
+            file,
+            saving: tokio::sync::Mutex::new(saving),
+            unsaved: AtomicBool::new(false),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Saves what has changed for the next [`load_saved`](Self::load_saved). Nothing is lost without.
+    pub async fn save(&self) {
+        let shared = Arc::clone(&self.shared);
+        let mut saving = shared.saving.lock().await;
+        if let Some(earlier) = saving.take() {
+            let _ = earlier.await;
+        }
+        let Some(file) = shared.file.clone() else { return };
+        if !shared.unsaved.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        // Read again instead of kept from each deploy: what is saved is what the store has, and deploys do no more for it.
+        match saved::read_all(&shared.store, Some(&file)).await {
+            Ok(Everything { unsaved: Some(functions), .. }) => {
+                let store = shared.store.clone();
+                let _ = tokio::task::spawn_blocking(move || file.write(&store, &functions)).await;
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "what is deployed cannot be saved; the next start takes longer"),
+        }
     }
 
     /// The version that a request for `function` goes to: the one called `version`, or the one that the alias of that
@@ -183,7 +243,7 @@ impl Catalog {
     /// All functions, sorted by name.
     pub fn functions(&self) -> Vec<Arc<Function>> {
         let snapshot = self.shared.snapshot.load();
-        let usable = snapshot.values().filter_map(|entry| match entry {
+        let usable = snapshot.iter().filter_map(|(_, entry)| match entry {
             Entry::Usable(function) => Some(Arc::clone(function)),
             Entry::Damaged(_) => None,
         });
@@ -273,6 +333,7 @@ impl Shared {
                 }
             }
             self.show(Arc::clone(&function));
+            self.unsaved.fetch_or(changed, Ordering::Relaxed);
             return Ok(Published { function, changed });
         }
         Err(CatalogError::Contended(name.clone()))
@@ -306,7 +367,7 @@ impl Function {
 }
 
 fn entry<'s>(snapshot: &'s Snapshot, function: &str) -> Result<&'s Arc<Function>, CatalogError> {
-    match snapshot.get_key_value(function) {
+    match snapshot.get(function) {
         Some((_, Entry::Usable(function))) => Ok(function),
         Some((name, Entry::Damaged(why))) => Err(CatalogError::Damaged { function: name.clone(), why: why.clone() }),
         None => Err(CatalogError::UnknownFunction(excerpt(function))),

@@ -21,8 +21,10 @@ use super::revision::Revision;
 
 mod blob_writer;
 mod folder;
+mod stamp;
 
 pub use blob_writer::BlobWriter;
+pub use stamp::Stamp;
 
 /// The most a revision may take: thousands of versions fit, and a damaged store cannot fill the memory.
 const MAX_REVISION_BYTES: u64 = 16 << 20;
@@ -102,6 +104,26 @@ impl Store {
     pub fn local_path(&self, digest: &Digest) -> Option<PathBuf> {
         let root = self.folder.root();
         Some(root.join("blobs").join("sha256").join(digest.to_string())).filter(|path| path.is_file())
+    }
+
+    /// The folder, absolute.
+    pub fn root(&self) -> &Path {
+        self.folder.root()
+    }
+
+    /// A blob's stamp, read from its file's metadata. As any [`Stamp`], it may be missing.
+    pub fn blob_stamp(&self, digest: &Digest) -> Option<Stamp> {
+        Stamp::of(&self.local_path(digest)?)
+    }
+
+    /// The number of a function's newest revision and its stamp, without reading it.
+    pub fn latest_stamp(&self, function: &FunctionName) -> Option<(u64, Stamp)> {
+        let folder = self.root().join("functions").join(function.as_str());
+        let names = std::fs::read_dir(folder).ok()?.map(|entry| entry.ok()?.file_name().into_string().ok());
+        // Where one entry cannot be listed, nobody knows which is the newest.
+        let names: Option<Vec<String>> = names.collect();
+        let number = names?.iter().filter_map(|name| revision_number(name)).max()?;
+        Some((number, Stamp::of(&self.root().join(revision_path(function, number).as_ref()))?))
     }
 
     /// Every function that was ever deployed, sorted; those deleted since are among them.

@@ -11,14 +11,6 @@ use super::super::revision::Revision;
 use super::super::store::{Store, StoreError};
 use super::{Function, Version};
 
-/// Reads a function's newest revision and its manifests; `None` if it has been deleted.
-pub(super) async fn function(store: &Store, name: &FunctionName) -> Result<Option<Function>, StoreError> {
-    match store.latest(name).await? {
-        Some(revision) if !revision.is_deleted() => with_manifests(store, revision, None).await.map(Some),
-        Some(_) | None => Ok(None),
-    }
-}
-
 /// Adds the manifests to a revision, reading only those that `shown` does not have.
 pub(super) async fn with_manifests(
     store: &Store,
@@ -30,13 +22,10 @@ pub(super) async fn with_manifests(
         let known = shown.and_then(|function| function.versions.get(name)).filter(|known| known.record == *record);
         let version = match known {
             Some(version) => Arc::clone(version),
-            None => Arc::new(Version {
-                function: revision.function.clone(),
-                name: name.clone(),
-                digest: record.digest,
-                manifest: Arc::new(manifest(store, &revision.function, name, record.digest).await?),
-                record: record.clone(),
-            }),
+            None => {
+                let manifest = manifest(store, &revision.function, name, record.digest).await?;
+                Arc::new(Version::new(&revision.function, name, record, manifest))
+            }
         };
         versions.insert(name.clone(), version);
     }

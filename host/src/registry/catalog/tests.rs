@@ -16,7 +16,7 @@ fn manifest(function: &str, version: &str, content: &str) -> Manifest {
     manifest
 }
 
-fn deployment(function: &str, version: &str, content: &str) -> Deployment {
+pub(super) fn deployment(function: &str, version: &str, content: &str) -> Deployment {
     Deployment {
         manifest: Arc::new(manifest(function, version, content)),
         kind: FunctionKind::ModelOnly,
@@ -27,13 +27,13 @@ fn deployment(function: &str, version: &str, content: &str) -> Deployment {
 }
 
 /// An empty store, and the folder it is in.
-async fn empty() -> (TempDir, Store) {
+pub(super) async fn empty() -> (TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open_folder(dir.path()).await.unwrap();
     (dir, store)
 }
 
-async fn deployed(catalog: &Catalog, function: &str, version: &str) -> Published {
+pub(super) async fn deployed(catalog: &Catalog, function: &str, version: &str) -> Published {
     catalog.deploy(deployment(function, version, version)).await.expect("the version is new")
 }
 

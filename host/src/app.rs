@@ -63,7 +63,8 @@ impl App {
             tracing::error!(%function, why, "cannot be used");
         }
         let metrics = Metrics::default();
-        let models = Arc::new(Models::new(library, Arc::clone(&cache), models_config(&config), metrics.models.clone()));
+        let models =
+            Arc::new(Models::new(library, Arc::clone(&cache), &models_config(&config), metrics.models.clone()));
         let (several_models, lifecycle_metrics) = (Mutex::new(()), metrics.lifecycle.clone());
         let parts = Parts { store, loader, models, cache_dir, several_models, metrics: lifecycle_metrics };
         let lifecycle = Lifecycle::new(Arc::new(parts), config.idle);

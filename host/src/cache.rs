@@ -117,7 +117,7 @@ impl Cache {
     }
 
     /// Its user found that an entry is of no use.
-    pub fn discard<F>(&self, entry: Entry<F>) {
+    pub fn discard<F>(&self, entry: &Entry<F>) {
         remove(&entry.folder);
     }
 

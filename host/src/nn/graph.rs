@@ -71,7 +71,7 @@ pub struct Opened {
 
 impl Models {
     /// No sessions yet. Prepared forms are kept in `cache`.
-    pub fn new(library: Library, cache: Arc<Cache>, config: Config, metrics: ModelMetrics) -> Self {
+    pub fn new(library: Library, cache: Arc<Cache>, config: &Config, metrics: ModelMetrics) -> Self {
         Self {
             library,
             devices: device::offered(&config.devices),

@@ -133,7 +133,7 @@ pub(super) fn load(library: &Library, source: &Source, options: &Options) -> Res
     let reason = |error: ort::Error| library.without_folder(&without_paths(&error.to_string(), source));
     let builder = builder(library, options).map_err(|error| invalid(error.to_string()))?;
     let file_bytes = size_bytes(source).map_err(invalid)?;
-    if let Some(loaded) = options.shelf().and_then(|shelf| from_shelf(library, shelf, &builder, file_bytes, options)) {
+    if let Some(loaded) = from_shelf(library, &builder, file_bytes, options) {
         return loaded.map_err(invalid);
     }
     let structure = structure(source).map_err(invalid)?;
@@ -142,7 +142,7 @@ pub(super) fn load(library: &Library, source: &Source, options: &Options) -> Res
         let commit = |builder: &mut SessionBuilder| commit(builder, source);
         match shelf.prepare(&builder, structure.open_ended, commit) {
             Ok(_) => {
-                if let Some(loaded) = from_shelf(library, shelf, &builder, file_bytes, options) {
+                if let Some(loaded) = from_shelf(library, &builder, file_bytes, options) {
                     return loaded.map_err(invalid);
                 }
             }
@@ -184,11 +184,11 @@ pub(super) fn load(library: &Library, source: &Source, options: &Options) -> Res
 /// The model from its prepared form; `None` where there is none that can be used.
 fn from_shelf(
     library: &Library,
-    shelf: &Shelf,
     builder: &SessionBuilder,
     file_bytes: u64,
     options: &Options,
 ) -> Option<Result<Loaded, String>> {
+    let shelf = options.shelf()?;
     let prepared = shelf.find()?;
     let prepared_facts = prepared.facts();
     let quick_pays = if options.quick_start { prepared_facts.quick_pays_until() } else { None };
@@ -198,7 +198,7 @@ fn from_shelf(
         Ok(sessions) => sessions,
         Err(error) => {
             tracing::warn!(model = options.model, %error, "unusable cache entry: made anew");
-            shelf.discard(prepared);
+            shelf.discard(&prepared);
             return None;
         }
     };

@@ -96,8 +96,8 @@ impl Shelf {
     }
 
     /// A prepared form that is of no use goes.
-    pub(super) fn discard(&self, prepared: Prepared) {
-        self.cache.discard(prepared.entry);
+    pub(super) fn discard(&self, prepared: &Prepared) {
+        self.cache.discard(&prepared.entry);
     }
 
     fn key(&self) -> Key<'_> {

@@ -111,7 +111,7 @@ impl Loader {
             Ok(component) => Some(component),
             Err(error) => {
                 tracing::warn!(%error, "unusable cache entry: compiling again");
-                self.cache.discard(entry);
+                self.cache.discard(&entry);
                 None
             }
         }

@@ -31,11 +31,14 @@ pub struct ModelMetrics {
     pub batch_size: Histogram,
 }
 
+/// Histograms by phase.
+pub type Phases = Family<[(&'static str, &'static str); 1], Histogram, fn() -> Histogram>;
+
 /// What waking and unloading record; clones share the numbers.
 #[derive(Debug, Clone)]
 pub struct LifecycleMetrics {
     /// Of each phase of a cold start, in seconds.
-    pub cold_start_seconds: Family<[(&'static str, &'static str); 1], Histogram, fn() -> Histogram>,
+    pub cold_start_seconds: Phases,
     /// Models that were unloaded because others needed their memory.
     pub evictions: Counter,
 }

@@ -77,7 +77,7 @@ fn sessions_share_one_mapped_file_and_outlive_it() {
     let open = || prepared.open(&builder(&library), Form::Full).unwrap();
     let mut sessions: Vec<_> = (0..3).map(|_| open()).collect();
     let (expected, entry) = (scores(&mut sessions[0]), prepared.entry.file(WEIGHTS));
-    shelf(folder.path()).discard(prepared);
+    shelf(folder.path()).discard(&prepared);
     assert!(!entry.exists());
     for session in &mut sessions {
         assert_eq!(scores(session), expected);

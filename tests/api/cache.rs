@@ -34,7 +34,8 @@ fn files(cache: &Path) -> Vec<PathBuf> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn damaged_entries_are_made_anew_and_answers_stay_the_same() {
-    let damages: [(&str, fn(&Path)); 5] = [
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 5] = [
         ("truncated", |file| {
             let content = std::fs::read(file).unwrap();
             std::fs::write(file, &content[..content.len() / 2]).unwrap();

@@ -63,6 +63,7 @@ pub(super) struct Facts {
     pub(super) fixed_work: bool,
 }
 
+#[derive(Clone, Copy)]
 struct Sizes {
     file_bytes: u64,
     mapped_bytes: u64,

@@ -1,6 +1,6 @@
 //! The memory that loaded models may take together: one budget for the host's memory, one for each device's.
 //!
-//! Whoever loads a model first takes a [`Share`] for what it will need; when the share is dropped, after the memory was given
+//! Whoever loads a model first takes a `Share` for what it will need; when the share is dropped, after the memory was given
 //! back, others can have it. One that finds no room asks for some: the owner of what is loaded unloads what was used least
 //! lately. Those that wait are served in order. A running model is never unloaded, so waiting ends after a while with an
 //! error.

@@ -3,7 +3,7 @@
 //! An instance ends when: its lease is dropped before the call was finished (it trapped, timed out, was cancelled); it has
 //! served `reuse` requests; `max_warm` others are idle already; it has been idle for `idle_timeout`; so many have not been needed of
 //! late; the pool is dropped. Whether it may stay, and whether another is to be made ahead, is decided here, by [`Policy`] and
-//! [`Demand`]; making one is `Instance::start`'s business. What is not needed for an answer, the end of a used instance and the start of the
+//! `Demand`; making one is `Instance::start`'s business. What is not needed for an answer, the end of a used instance and the start of the
 //! next, waits until the answer is on its way.
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -23,10 +23,8 @@ pub(crate) struct FunctionStatus {
     pub(crate) kind: String,
     pub(crate) instances: Instances,
     pub(crate) cold_starts: u64,
-    pub(crate) last_cold_start_ms: Option<f64>,
-    /// Absent in hosts that do not tell.
-    #[serde(default)]
-    pub(crate) cold_start: Option<ColdStart>,
+    /// How it came into memory the last time.
+    pub(crate) last_cold_start: Option<ColdStart>,
 }
 
 #[derive(Deserialize)]
@@ -37,8 +35,8 @@ pub(crate) struct Instances {
 
 #[derive(Deserialize)]
 pub(crate) struct ColdStart {
-    /// By the phase's name, in the host's order; null for what the function does not have.
-    #[serde(default)]
+    pub(crate) total_ms: f64,
+    /// By the phase's name; what was in memory already has none.
     pub(crate) phases_ms: serde_json::Map<String, serde_json::Value>,
 }
 

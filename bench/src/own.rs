@@ -154,8 +154,8 @@ async fn sample(store: Stopped, start: &Start, request: &Request, lines: &mut Li
 
 /// What the host itself says of its waking.
 fn phases(function: &FunctionStatus) -> Vec<(String, f64)> {
-    let whole = function.last_cold_start_ms.map(|took| ("waking".to_owned(), took));
-    let parts = function.cold_start.iter().flat_map(|cold_start| &cold_start.phases_ms);
+    let whole = function.last_cold_start.iter().map(|start| ("waking".to_owned(), start.total_ms));
+    let parts = function.last_cold_start.iter().flat_map(|start| &start.phases_ms);
     let parts = parts.filter_map(|(name, took)| Some((name.clone(), took.as_f64()?)));
     whole.into_iter().chain(parts).collect()
 }

@@ -1,4 +1,4 @@
-//! What this node has made ahead and can make anew: compiled components, optimised models.
+//! What this node has made ahead and can make anew: compiled components, optimised models, unpacked assets.
 //!
 //! ```text
 //! <kind>/<sha256>-<hash of all else it depends on>/    whole, or not there
@@ -8,11 +8,13 @@
 //! it is removed and made anew. Losing the folder costs time, nothing else. The folder is the host's own: whoever can write
 //! there can run code. Entries are never changed in place, so that what is mapped of one outlives its removal.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
+use dashmap::DashMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
@@ -29,6 +31,10 @@ pub struct Cache {
     used_bytes: AtomicU64,
     /// One at a time makes room.
     evicting: Mutex<()>,
+    /// The folders of entries that somebody has.
+    in_use: Mutex<HashMap<PathBuf, Weak<PathBuf>>>,
+    /// Entries that are being made.
+    making: DashMap<PathBuf, Arc<Mutex<()>>>,
 }
 
 /// What entries hold; each kind has a folder.
@@ -36,6 +42,7 @@ pub struct Cache {
 pub enum Kind {
     Components,
     Models,
+    Assets,
 }
 
 /// What an entry was made from.
@@ -48,12 +55,13 @@ pub struct Key<'k> {
     pub made_for: &'k str,
 }
 
-/// An entry that was whole when it was found.
+/// An entry that was whole when it was found. It is not removed to make room for others while somebody has this.
 #[derive(Debug, Clone)]
 pub struct Entry<F> {
     folder: PathBuf,
     /// What its maker said about it.
     pub facts: F,
+    _in_use: Arc<PathBuf>,
 }
 
 /// Why an entry was not made.
@@ -72,10 +80,12 @@ impl Cache {
     /// A cache in a folder, which is made when it is first needed. At most `limit_bytes` of entries are kept, the latest
     /// used.
     pub fn open(root: PathBuf, limit_bytes: u64) -> Self {
-        for kind in [Kind::Components, Kind::Models] {
+        for kind in Kind::ALL {
             sweep(&root.join(kind.folder()));
         }
-        Self { root, limit_bytes, used_bytes: AtomicU64::new(UNKNOWN), evicting: Mutex::new(()) }
+        sweep(&root);
+        let (used_bytes, evicting) = (AtomicU64::new(UNKNOWN), Mutex::new(()));
+        Self { root, limit_bytes, used_bytes, evicting, in_use: Mutex::default(), making: DashMap::new() }
     }
 
     /// The entry, if it is there and whole. A damaged one is removed.
@@ -85,7 +95,7 @@ impl Cache {
             Ok(facts) => match serde_json::from_value(facts) {
                 Ok(facts) => {
                     seal::touch(&folder);
-                    return Some(Entry { folder, facts });
+                    return Some(self.entry(folder, facts));
                 }
                 Err(error) => tracing::warn!(entry = %folder.display(), %error, "damaged cache entry: made anew"),
             },
@@ -96,6 +106,26 @@ impl Cache {
         }
         remove(&folder);
         None
+    }
+
+    /// The entry, made now if it is not there. Of those that want it at once one makes it.
+    pub fn find_or_write<F: Serialize + DeserializeOwned, E>(
+        &self,
+        key: Key<'_>,
+        make: impl FnOnce(&Path) -> Result<F, E>,
+    ) -> Result<Entry<F>, CacheError<E>> {
+        let folder = self.folder(key);
+        let turn = Arc::clone(&self.making.entry(folder.clone()).or_default());
+        let made = {
+            let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+            match self.find(key) {
+                Some(entry) => Ok(entry),
+                None => self.write(key, make),
+            }
+        };
+        drop(turn);
+        self.making.remove_if(&folder, |_, turn| Arc::strong_count(turn) == 1);
+        made
     }
 
     /// Makes an entry: `make` fills the folder that it is given and says what there is to know about the content. An entry
@@ -112,8 +142,9 @@ impl Cache {
         let size_bytes = Seal::set(staged.path(), &facts).map_err(CacheError::Folder)?;
         let folder = self.folder(key);
         put(staged, &folder).map_err(CacheError::Folder)?;
-        self.make_room(size_bytes, &folder);
-        Ok(Entry { folder, facts })
+        let entry = self.entry(folder, facts);
+        self.make_room(size_bytes);
+        Ok(entry)
     }
 
     /// Its user found that an entry is of no use.
@@ -126,8 +157,25 @@ impl Cache {
         self.root.join(key.kind.folder()).join(format!("{}-{made_for:016x}", key.digest))
     }
 
-    /// Removes entries, least lately used first, until all are within the limit. `latest` stays, whatever its size.
-    fn make_room(&self, added_bytes: u64, latest: &Path) {
+    fn entry<F>(&self, folder: PathBuf, facts: F) -> Entry<F> {
+        let mut all = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.get(&folder).and_then(Weak::upgrade);
+        let in_use = known.unwrap_or_else(|| {
+            all.retain(|_, in_use| in_use.strong_count() > 0);
+            let in_use = Arc::new(folder.clone());
+            all.insert(folder.clone(), Arc::downgrade(&in_use));
+            in_use
+        });
+        Entry { folder, facts, _in_use: in_use }
+    }
+
+    fn is_in_use(&self, folder: &Path) -> bool {
+        let all = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(folder).is_some_and(|in_use| in_use.strong_count() > 0)
+    }
+
+    /// Removes entries, least lately used first, until all are within the limit. What is in use stays, whatever its size.
+    fn make_room(&self, added_bytes: u64) {
         let _turn = self.evicting.lock().unwrap_or_else(PoisonError::into_inner);
         let known = self.used_bytes.load(Ordering::Relaxed);
         if known != UNKNOWN && known.saturating_add(added_bytes) <= self.limit_bytes {
@@ -138,9 +186,12 @@ impl Cache {
         let mut entries = self.entries();
         entries.sort_by_key(|entry| entry.used_at);
         let mut used_bytes: u64 = entries.iter().map(|entry| entry.size_bytes).sum();
-        for entry in entries.iter().filter(|entry| entry.folder != latest) {
+        for entry in &entries {
             if used_bytes <= self.limit_bytes {
                 break;
+            }
+            if self.is_in_use(&entry.folder) {
+                continue;
             }
             tracing::info!(entry = %entry.folder.display(), "cache full: removed");
             remove(&entry.folder);
@@ -150,7 +201,7 @@ impl Cache {
     }
 
     fn entries(&self) -> Vec<Found> {
-        let folders = [Kind::Components, Kind::Models].map(|kind| self.root.join(kind.folder()));
+        let folders = Kind::ALL.map(|kind| self.root.join(kind.folder()));
         let all = folders.iter().flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten().flatten());
         all.filter(|entry| !is_staged(entry)).filter_map(|entry| Found::look(entry.path())).collect()
     }
@@ -165,8 +216,9 @@ struct Found {
 
 impl Found {
     fn look(folder: PathBuf) -> Option<Self> {
-        let files = std::fs::read_dir(&folder).ok()?.flatten().filter_map(|file| file.metadata().ok());
-        let size_bytes = files.map(|file| file.len()).sum();
+        let files = seal::files(&folder).ok()?;
+        let size_bytes =
+            files.iter().filter_map(|name| std::fs::metadata(folder.join(name)).ok()).map(|file| file.len()).sum();
         // Without a seal it is nobody's, and the first to go.
         let used_at = seal::used_at(&folder).unwrap_or(SystemTime::UNIX_EPOCH);
         Some(Self { folder, size_bytes, used_at })
@@ -174,10 +226,13 @@ impl Found {
 }
 
 impl Kind {
+    const ALL: [Self; 3] = [Self::Components, Self::Models, Self::Assets];
+
     fn folder(self) -> &'static str {
         match self {
             Self::Components => "components",
             Self::Models => "models",
+            Self::Assets => "assets",
         }
     }
 }

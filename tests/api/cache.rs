@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use nocti::cache::{Cache, Key, Kind};
-use nocti_tests::{TestHost, example};
+use nocti_tests::{TestHost, bundle_with, example, fixture_guest};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -126,6 +126,29 @@ async fn a_cache_that_cannot_be_written_costs_time_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn assets_that_are_lost_or_damaged_are_unpacked_again() {
+    let host = TestHost::start().await;
+    host.deployed(bundle_with(&fixture_guest("misbehave-http"), |project| project.manifest.instances.reuse = 1)).await;
+    let read = async || host.get("/functions/misbehave-http/read?path=/assets/folder/nested.txt").await.text();
+    let content = std::fs::read_to_string(fixture_guest("free").join("nested.txt")).unwrap();
+    assert_eq!(read().await, content);
+    let assets = host.store().join("cache/assets");
+    let entry = || std::fs::read_dir(&assets).unwrap().next().expect("an entry").unwrap().path();
+    let damages: [&dyn Fn(); 3] =
+        [&|| std::fs::remove_dir_all(&assets).unwrap(), &|| std::fs::remove_dir_all(entry()).unwrap(), &|| {
+            std::fs::remove_dir_all(entry().join("assets")).unwrap()
+        }];
+    for damage in damages {
+        damage();
+        // One that is there already has the old folder open.
+        for _ in 0..3 {
+            read().await;
+        }
+        assert_eq!(read().await, content);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn entries_beyond_the_limit_go() {
     let (store, answer) = deployed().await;
     let cache = store.path().join("cache");
@@ -133,5 +156,8 @@ async fn entries_beyond_the_limit_go() {
     let host = TestHost::start_over(store, |config| config.cache_limit = 1).await;
     assert_eq!(ask(&host).await, answer);
     let entries = files(&cache).iter().filter_map(|file| file.parent().map(Path::to_path_buf)).collect::<Vec<_>>();
-    assert!(entries.iter().all(|entry| *entry == entries[0]), "only the latest is kept: {entries:?}");
+    assert!(
+        !entries.is_empty() && entries.iter().all(|entry| *entry == entries[0]),
+        "only the latest is kept: {entries:?}"
+    );
 }

@@ -14,7 +14,7 @@ use super::{Ran, ask, get, infer, post, run, text};
 /// `nocti serve` with a file system of its own at `disk`, mounted with these options; `None` where this machine does not
 /// let us mount one.
 #[expect(clippy::print_stderr, reason = "who runs the tests is to know what was not tested")]
-async fn serve_on_own_disk(disk: &Path, options: &str) -> Option<Command> {
+async fn serve_on_own_disk(disk: &Path, options: &str, store: &Path) -> Option<Command> {
     const UNSHARE: [&str; 3] = ["--user", "--map-root-user", "--mount"];
     let mount = "mount -t tmpfs -o \"$1\" tmpfs \"$2\"";
     let mut trial = Command::new("unshare");
@@ -37,7 +37,7 @@ async fn serve_on_own_disk(disk: &Path, options: &str) -> Option<Command> {
     }
     let script = format!("{mount} && shift 2 && exec \"$@\"");
     command.args(UNSHARE).args(["sh", "-c", &script, "sh", options, text(disk)]).arg(nocti.get_program());
-    command.args(["serve", "--listen", "127.0.0.1:0", "--store", text(&disk.join("store"))]);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--store", text(store)]);
     Some(command)
 }
 
@@ -81,7 +81,7 @@ async fn versions(host: &HostProcess, function: &str) -> Vec<String> {
 #[tokio::test]
 async fn a_full_disk_refuses_a_deploy_and_keeps_what_was_there() {
     let disk = TempDir::new().unwrap();
-    let Some(command) = serve_on_own_disk(disk.path(), "size=24m").await else { return };
+    let Some(command) = serve_on_own_disk(disk.path(), "size=24m", &disk.path().join("store")).await else { return };
     let host = HostProcess::spawn(command).await;
     let small = project("1.0.0", 1000);
     deploy(&host, small.path(), &[]).await.expect(0);
@@ -128,7 +128,7 @@ async fn a_full_disk_refuses_a_deploy_and_keeps_what_was_there() {
 async fn a_full_disk_at_the_start_is_named() {
     let disk = TempDir::new().unwrap();
     // One inode is the root folder's: not even a folder can be made.
-    let Some(command) = serve_on_own_disk(disk.path(), "nr_inodes=1").await else { return };
+    let Some(command) = serve_on_own_disk(disk.path(), "nr_inodes=1", &disk.path().join("store")).await else { return };
     let ran = run(command).await.expect_error(1, &[text(&disk.path().join("store"))]);
     assert_eq!(ran.message().lines().count(), 1, "{ran:?}");
 }
@@ -136,7 +136,28 @@ async fn a_full_disk_at_the_start_is_named() {
 #[tokio::test]
 async fn a_read_only_store_is_named() {
     let disk = TempDir::new().unwrap();
-    let Some(command) = serve_on_own_disk(disk.path(), "ro").await else { return };
+    let Some(command) = serve_on_own_disk(disk.path(), "ro", &disk.path().join("store")).await else { return };
     let ran = run(command).await.expect_error(1, &[text(&disk.path().join("store")), "ead-only"]);
     assert_eq!(ran.message().lines().count(), 1, "{ran:?}");
+}
+
+#[tokio::test]
+async fn without_a_cache_that_can_be_written_functions_answer_all_the_same() {
+    for options in ["size=64k", "ro"] {
+        let (disk, store) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let Some(mut command) = serve_on_own_disk(disk.path(), options, store.path()).await else { return };
+        command.env("NOCTI_CACHE_DIR", disk.path()).env("NOCTI_LIFECYCLE_MODEL_IDLE", "1ms");
+        let host = HostProcess::spawn(command).await;
+        // A component with a large asset, and one with a model.
+        deploy(&host, project("1.0.0", 1 << 20).path(), &[]).await.expect(0);
+        deploy(&host, &example("digits"), &[]).await.expect(0);
+        for _ in 0..3 {
+            assert_eq!(get(&host, "/functions/hello/").await.status, 200, "{options}");
+            let image = json!([{"name": "image", "datatype": "UINT8", "shape": [1, 8, 8], "data": vec![0; 64]}]);
+            infer(&host, "digits", image).await.expect(200);
+        }
+        host.signal("TERM").await;
+        let (code, log) = host.wait().await;
+        assert!(code == Some(0) && !log.contains("panicked"), "{log}");
+    }
 }

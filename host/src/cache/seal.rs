@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use twox_hash::XxHash3_64;
 
+use crate::stamp::Stamp;
+
 const FILE_NAME: &str = "seal.json";
 
 /// What is in an entry.
@@ -35,19 +37,9 @@ pub(super) struct Seal {
 struct Content {
     size: u64,
     xxh3: u64,
-    identity: Identity,
-    /// The clock when it was hashed.
-    hashed_ns: i64,
-}
-
-/// What tells a file from others and from itself before a change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    mtime_ns: i64,
-    ctime_ns: i64,
+    stamp: Stamp,
+    /// Whether any change after the hashing shows in the stamp.
+    settled: bool,
 }
 
 /// Why an entry cannot be used.
@@ -61,10 +53,9 @@ impl Seal {
     /// Seals all files of a folder; how many bytes they are.
     pub(super) fn set(folder: &Path, facts: &impl Serialize) -> std::io::Result<u64> {
         let mut seal = Self { files: BTreeMap::new(), boot: boot().to_owned(), facts: serde_json::to_value(facts)? };
-        for entry in std::fs::read_dir(folder)? {
-            let entry = entry?;
-            let name = entry.file_name().into_string().map_err(|_| std::io::Error::other("a name is not UTF-8"))?;
-            seal.files.insert(name, Content::read(&entry.path())?);
+        for name in files(folder)? {
+            let content = Content::read(&folder.join(&name))?;
+            seal.files.insert(name, content);
         }
         seal.write(folder)?;
         Ok(seal.files.values().map(|content| content.size).sum())
@@ -127,7 +118,8 @@ impl Content {
     fn read(path: &Path) -> std::io::Result<Self> {
         let mut file = File::open(path)?;
         // Before the bytes: what is written while they are read shows in the next look at it.
-        let (identity, hashed_ns) = (Identity::of(&file.metadata()?), now_ns());
+        let stamp = Stamp::new(&file.metadata()?);
+        let settled = stamp.is_settled(SystemTime::now());
         let (mut hasher, mut size) = (XxHash3_64::new(), 0);
         let mut buffer = vec![0; 1 << 20];
         loop {
@@ -139,34 +131,27 @@ impl Content {
                 }
             }
         }
-        Ok(Self { size, xxh3: hasher.finish(), identity, hashed_ns })
+        Ok(Self { size, xxh3: hasher.finish(), stamp, settled })
     }
 
     /// Whether nothing can have been written to the file since it was hashed.
     fn is_unchanged(&self, metadata: &std::fs::Metadata) -> bool {
-        /// File times move in steps of a few milliseconds: a change within one does not show.
-        const STEP_NS: i64 = 20_000_000;
-        Identity::of(metadata) == self.identity && self.hashed_ns.saturating_sub(self.identity.ctime_ns) > STEP_NS
+        self.settled && Stamp::new(metadata) == self.stamp
     }
 }
 
-impl Identity {
-    #[cfg(unix)]
-    fn of(metadata: &std::fs::Metadata) -> Self {
-        use std::os::unix::fs::MetadataExt;
-        let ns = |seconds: i64, ns: i64| seconds.wrapping_mul(1_000_000_000).wrapping_add(ns);
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            mtime_ns: ns(metadata.mtime(), metadata.mtime_nsec()),
-            ctime_ns: ns(metadata.ctime(), metadata.ctime_nsec()),
+/// The paths of all files in a folder and those below it, relative to it.
+pub(super) fn files(folder: &Path) -> std::io::Result<Vec<String>> {
+    let (mut found, mut below) = (Vec::new(), vec![String::new()]);
+    while let Some(prefix) = below.pop() {
+        for entry in std::fs::read_dir(folder.join(&prefix))? {
+            let entry = entry?;
+            let name = entry.file_name().into_string().map_err(|_| std::io::Error::other("a name is not UTF-8"))?;
+            let path = prefix.clone() + &name;
+            if entry.file_type()?.is_dir() { below.push(path + "/") } else { found.push(path) }
         }
     }
-}
-
-fn now_ns() -> i64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
+    Ok(found)
 }
 
 pub(super) fn hash_bytes(bytes: &[u8]) -> u64 {

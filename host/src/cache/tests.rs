@@ -115,3 +115,48 @@ fn a_folder_that_cannot_be_made_is_an_error_and_finds_nothing() {
     assert!(matches!(refused, Err(CacheError::Folder(_))));
     assert!(find(&cache, KEY).is_none());
 }
+
+#[test]
+fn what_somebody_has_is_not_removed_to_make_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::open(folder.path().to_owned(), 5000);
+    let key = |digest| Key { digest, ..KEY };
+    let held = write(&cache, key("d1"), &[0; 3000]);
+    write(&cache, key("d2"), &[0; 4000]);
+    assert!(find(&cache, key("d1")).is_some() && find(&cache, key("d2")).is_some());
+    drop(held);
+    write(&cache, key("d3"), &[0; 4000]);
+    assert!(find(&cache, key("d1")).is_none() && find(&cache, key("d2")).is_none());
+}
+
+#[test]
+fn a_clock_that_was_set_back_makes_nothing_unusable_or_eternal() {
+    let (_folder, cache) = cache();
+    let entry = write(&cache, KEY, b"content");
+    let tomorrow = SystemTime::now() + Duration::from_secs(86400);
+    for file in ["a", "seal.json"] {
+        File::options().append(true).open(entry.file(file)).unwrap().set_modified(tomorrow).unwrap();
+    }
+    assert_eq!(find(&cache, KEY).unwrap(), b"content");
+    let used_at = std::fs::metadata(entry.file("seal.json")).unwrap().modified().unwrap();
+    assert!(used_at <= SystemTime::now(), "its turn to go comes as that of others");
+}
+
+#[test]
+fn of_those_that_want_an_entry_at_once_one_makes_it() {
+    let (_folder, cache) = cache();
+    let made = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let entry = cache.find_or_write(KEY, |folder| {
+                    made.fetch_add(1, Ordering::Relaxed);
+                    std::fs::write(folder.join("a"), b"content").map(|()| 7_u32)
+                });
+                assert_eq!(entry.unwrap().facts, 7);
+            });
+        }
+    });
+    assert_eq!(made.into_inner(), 1);
+    assert!(cache.making.is_empty());
+}

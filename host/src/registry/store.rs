@@ -18,13 +18,12 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use super::digest::{Blob, Digest};
 use super::name::FunctionName;
 use super::revision::Revision;
+use crate::stamp::Stamp;
 
 mod blob_writer;
 mod folder;
-mod stamp;
 
 pub use blob_writer::BlobWriter;
-pub use stamp::Stamp;
 
 /// The most a revision may take: thousands of versions fit, and a damaged store cannot fill the memory.
 const MAX_REVISION_BYTES: u64 = 16 << 20;

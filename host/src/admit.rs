@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::deadline::Deadline;
 use crate::registry::digest::Digest;
+use crate::telemetry::Calls;
 
 /// The bounds and who is inside them.
 pub struct Admit {
@@ -24,8 +25,11 @@ pub struct Admit {
 }
 
 /// The way into one function.
-struct Gate {
+pub struct Gate {
     permits: Arc<Semaphore>,
+    concurrency: u32,
+    /// How the requests went that came to it.
+    pub calls: Arc<Calls>,
     /// Requests that are there, inside or not.
     present: AtomicUsize,
 }
@@ -62,20 +66,27 @@ impl Admit {
         Self { host, max_held: held_requests, max_outside, gates: DashMap::new() }
     }
 
-    /// Lets a request into the host that asks for a version, whose function may serve `concurrency` at once.
-    pub fn hold(&self, version: Digest, concurrency: u32) -> Result<Held, AdmitError> {
-        let host = Arc::clone(&self.host).try_acquire_owned().map_err(|_| AdmitError::HostFull)?;
+    /// The way into a version, whose function may serve `concurrency` requests at once.
+    pub fn gate(&self, version: Digest, concurrency: u32, calls: impl FnOnce() -> Calls) -> Arc<Gate> {
         let known = self.gates.get(&version).map(|gate| Arc::clone(&gate));
-        let gate = known.unwrap_or_else(|| {
-            Arc::clone(&self.gates.entry(version).or_insert_with(|| Arc::new(Gate::new(concurrency))))
-        });
+        known.unwrap_or_else(|| {
+            let new = || Arc::new(Gate::new(concurrency, calls()));
+            Arc::clone(&self.gates.entry(version).or_insert_with(new))
+        })
+    }
+
+    /// Lets a request into the host that is to go through this gate.
+    pub fn hold(&self, gate: Arc<Gate>) -> Result<Held, AdmitError> {
+        let host = Arc::clone(&self.host).try_acquire_owned().map_err(|_| AdmitError::HostFull)?;
         let before = gate.present.fetch_add(1, Ordering::Relaxed);
+        let most = self.max_outside.saturating_add(gate.concurrency as usize);
         let held = Held { gate, _host: host };
-        if before < self.max_outside.saturating_add(concurrency as usize) {
-            Ok(held)
-        } else {
-            Err(AdmitError::FunctionFull)
-        }
+        if before < most { Ok(held) } else { Err(AdmitError::FunctionFull) }
+    }
+
+    /// How the requests went to all versions that were asked for.
+    pub fn calls(&self) -> Vec<Arc<Calls>> {
+        self.gates.iter().map(|gate| Arc::clone(&gate.calls)).collect()
     }
 
     /// Requests in the host, waiting ones included.
@@ -106,8 +117,9 @@ impl Drop for Held {
 }
 
 impl Gate {
-    fn new(concurrency: u32) -> Self {
-        Self { permits: Arc::new(Semaphore::new(concurrency as usize)), present: AtomicUsize::new(0) }
+    fn new(concurrency: u32, calls: Calls) -> Self {
+        let permits = Arc::new(Semaphore::new(concurrency as usize));
+        Self { permits, concurrency, calls: Arc::new(calls), present: AtomicUsize::new(0) }
     }
 }
 
@@ -117,7 +129,8 @@ mod tests {
     use std::time::Duration;
 
     async fn enter(admit: &Admit, version: &[u8], due: Deadline) -> Result<Permit, AdmitError> {
-        admit.hold(Digest::of(version), 1)?.enter(due).await
+        let gate = admit.gate(Digest::of(version), 1, || Calls::new("f", "1.0.0"));
+        admit.hold(gate)?.enter(due).await
     }
 
     fn soon() -> Deadline {

@@ -21,6 +21,8 @@ use crate::registry::revision::FunctionKind;
 use crate::runtime::http::ResponseBody;
 use crate::runtime::typed::{self, Question};
 use crate::runtime::{RuntimeError, http as guest_http};
+use crate::telemetry::metrics::Timer;
+use crate::telemetry::{Asked, Call, Calls, Outcome};
 use crate::tensor::{Signature, Tensor};
 
 /// Who is asked: a function and, if the caller cares, a version or alias.
@@ -36,13 +38,6 @@ pub struct Begun {
     /// For the whole of the request, its body included.
     pub due: Deadline,
     held: Held,
-}
-
-/// How a function is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
-    Tensors,
-    Http,
 }
 
 /// Tensors as an answer, and which version gave them.
@@ -76,16 +71,28 @@ pub enum InvokeError {
     NotHttp(String),
 }
 
-/// Lets a request in. One of the wrong kind must not wake anything, and one too many must not take memory.
-pub fn begin(host: &Host, target: &Target, manner: Manner) -> Result<Begun, InvokeError> {
+/// Lets a request in; its [`Call`] is to be ended with what comes of it. One of the wrong kind must not wake anything, and one
+/// too many must not take memory.
+pub fn begin(host: &Host, target: &Target, asked: Asked) -> Result<(Begun, Call), InvokeError> {
     // Alias and traffic weights become an immutable version; it sets the time.
     let version = host.catalog.resolve(&target.function, target.version.as_deref())?;
-    if (manner == Manner::Http) != (version.record.kind == FunctionKind::Http) {
+    let limits = &version.manifest.limits;
+    let due = Deadline::after(limits.timeout);
+    let gate = host
+        .admit
+        .gate(version.digest, limits.concurrency, || Calls::new(version.function.as_str(), version.name.as_str()));
+    let call = gate.calls.begin(asked);
+    if (asked == Asked::Http) != (version.record.kind == FunctionKind::Http) {
+        call.end(Outcome::Invalid);
         return Err(wrong_kind(&version));
     }
-    let limits = &version.manifest.limits;
-    let (due, held) = (Deadline::after(limits.timeout), host.admit.hold(version.digest, limits.concurrency)?);
-    Ok(Begun { version, due, held })
+    match host.admit.hold(gate) {
+        Ok(held) => Ok((Begun { version, due, held }, call)),
+        Err(full) => {
+            call.end(Outcome::Refused);
+            Err(full.into())
+        }
+    }
 }
 
 /// Tensors in, tensors out: an answer, or what explains it. Dropping the future cancels the work, wherever it is.
@@ -113,6 +120,7 @@ pub async fn ask(
             }
             check::check_given_inputs(name, signature, &request)?;
             let lease = due.bound(host.lifecycle.check_out(pool)).await?.map_err(|source| failed(name, source))?;
+            let _timer = Timer::begin(&host.metrics.guest_seconds);
             let outputs =
                 due.bound(typed::ask(lease, question, request)).await?.map_err(|source| failed(name, source))?;
             if question == Question::Predict {
@@ -137,7 +145,7 @@ where
     let name = version.function.as_str();
     let Kind::Http(pool) = &live.kind else { return Err(wrong_kind(&version)) };
     let lease = due.bound(host.lifecycle.check_out(pool)).await?.map_err(|source| failed(name, source))?;
-    let held = (permit, Arc::clone(&live));
+    let held = (permit, Arc::clone(&live), Timer::begin(&host.metrics.guest_seconds));
     guest_http::handle(lease, request, due, held).await.map_err(|source| failed(name, source))
 }
 

@@ -4,8 +4,10 @@ use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
 
+pub mod calls;
 pub mod metrics;
 
+pub use calls::{Asked, Call, Calls, Outcome};
 pub use metrics::{LifecycleMetrics, Metrics, ModelMetrics};
 
 /// Starts logging; `filter` is in the form `info` or `nocti=debug,wasmtime=warn`. A second call changes nothing.

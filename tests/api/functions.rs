@@ -203,7 +203,7 @@ async fn the_status_shows_what_is_in_memory_and_how_it_came_there() {
         json!({
             "function": function, "version": "1.0.0", "kind": kind, "state": "stored",
             "instances": {"idle": 0, "busy": 0}, "requests": 0, "cold_starts": 0, "last_cold_start": null,
-            "models": [],
+            "component_bytes": 0, "model_bytes": 0, "models": [],
         })
     };
     assert_eq!(before["functions"], json!([stored("misbehave", "typed"), stored("scalar", "model-only")]));

@@ -1,9 +1,9 @@
 //! `GET /metrics`: what a scraper reads.
 
-use nocti_tests::{TestHost, example, fixture_model, model_bundle};
+use nocti_tests::{TestHost, example, fixture_guest, fixture_model, model_bundle};
 use serde_json::json;
 
-use super::tensor;
+use super::{mode, tensor};
 
 /// The value of a metric with its labels, as it is written.
 async fn value(host: &TestHost, metric: &str) -> Option<f64> {
@@ -31,6 +31,9 @@ async fn every_metric_has_its_type() {
         ("nocti_session_bytes", "gauge"),
         ("nocti_instances", "gauge"),
         ("nocti_cold_starts", "counter"),
+        ("nocti_requests", "counter"),
+        ("nocti_request_seconds", "histogram"),
+        ("nocti_guest_seconds", "histogram"),
     ] {
         assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name}: not in\n{text}");
     }
@@ -60,6 +63,41 @@ async fn looking_wakes_nothing_and_shows_what_a_request_woke() {
     assert_eq!(value(&host, &loaded("one")).await, Some(1.0));
     assert_eq!(value(&host, &loaded("two")).await, Some(0.0));
     assert_eq!(value(&host, "nocti_cold_start_seconds_count{phase=\"session\"}").await, Some(1.0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_counted_by_what_came_of_them() {
+    let host = TestHost::start().await;
+    host.deploy(&fixture_guest("misbehave")).await.expect(201);
+    host.deploy(&fixture_guest("misbehave-http")).await.expect(201);
+    for (request, status) in [("count", 200), ("count", 200), ("trap", 502), ("no such mode", 400)] {
+        assert_eq!(host.infer("misbehave", &mode(request, json!({}), &[])).await.status, status, "{request}");
+    }
+    host.post("/v2/models/misbehave/infer", "{").await.expect_error(400, "invalid_request", &[]);
+    host.post("/v2/models/misbehave/explain", mode("count", json!({}), &[]).to_string()).await;
+    assert_eq!(host.get("/functions/misbehave-http/slow-body?count=3&ms=1").await.status, 200);
+    let request = host.request(reqwest::Method::HEAD, "/functions/misbehave-http/count");
+    host.send(request).await;
+    let count = async |function: &str, kind: &str, outcome: &str| {
+        let labels = format!("function=\"{function}\",version=\"1.0.0\",kind=\"{kind}\",outcome=\"{outcome}\"");
+        value(&host, &format!("nocti_requests_total{{{labels}}}")).await
+    };
+    assert_eq!(count("misbehave", "predict", "ok").await, Some(2.0));
+    assert_eq!(count("misbehave", "predict", "failed").await, Some(1.0));
+    assert_eq!(count("misbehave", "predict", "invalid").await, Some(2.0));
+    assert_eq!(count("misbehave", "explain", "ok").await, Some(1.0));
+    let both = async || (count("misbehave-http", "http", "ok").await == Some(2.0)).then_some(());
+    nocti_tests::eventually("whole raw answers are counted", both).await;
+    let seconds = "nocti_request_seconds_count{function=\"misbehave\",version=\"1.0.0\"}";
+    assert_eq!(value(&host, seconds).await, Some(6.0));
+
+    // A caller who goes away in the middle of an answer.
+    let path = "/functions/misbehave-http/slow-body?count=100&ms=50";
+    let mut answer = host.request(reqwest::Method::GET, path).send().await.expect("an answer");
+    answer.chunk().await.expect("its beginning");
+    drop(answer);
+    let cancelled = async || (count("misbehave-http", "http", "cancelled").await == Some(1.0)).then_some(());
+    nocti_tests::eventually("what was cancelled is counted", cancelled).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

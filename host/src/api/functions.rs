@@ -103,7 +103,7 @@ struct DeletedBody<'a> {
 }
 
 /// `POST /api/functions[?alias=NAME][&no_traffic=true]`: 201 for new content, 200 for content that was there.
-pub(crate) async fn deploy(host: &Host, mut request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
+pub(crate) async fn deploy(host: &Arc<Host>, mut request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
     let alias = alias(request.uri().query().unwrap_or_default());
     let alias = body::refused(&mut request, alias).await?;
     let mut bundle = request.into_body();

@@ -38,6 +38,9 @@ struct FunctionStatus {
     /// How it came into memory the last time.
     last_cold_start: Option<ColdStartStatus>,
     /// While the version is in memory.
+    /// Of its compiled component, and of its models' sessions, which others may use too; 0: it is not in memory.
+    component_bytes: u64,
+    model_bytes: u64,
     models: Vec<ModelStatus>,
 }
 
@@ -123,6 +126,8 @@ pub(crate) fn status(host: &Host) -> Response<Body> {
                 requests: status.map_or(0, |status| status.requests),
                 cold_starts: status.map_or(0, |status| status.cold_starts),
                 last_cold_start: status.and_then(|status| status.last_cold_start).map(cold_start),
+                component_bytes: status.map_or(0, |status| status.component_bytes),
+                model_bytes: status.map_or(0, |status| status.model_bytes),
                 models: models(host, version),
             });
         }

@@ -29,6 +29,8 @@ struct Function {
     requests: Option<u64>,
     cold_starts: Option<u64>,
     last_cold_start: Option<ColdStart>,
+    component_bytes: Option<u64>,
+    model_bytes: Option<u64>,
     models: Vec<Model>,
 }
 
@@ -90,6 +92,11 @@ pub(super) async fn run(global: &Global) -> anyhow::Result<()> {
     output::text(&text(&serde_json::from_value(answer)?))
 }
 
+/// What a version takes; nothing is a dash.
+fn in_memory(bytes: Option<u64>) -> String {
+    or_dash(bytes.filter(|&bytes| bytes > 0).map(output::size))
+}
+
 fn text(status: &Status) -> String {
     let uptime = status.uptime_s.map(|seconds| std::time::Duration::from_secs_f64(seconds.max(0.0)).as_secs());
     let mut text = format!(
@@ -108,6 +115,8 @@ fn text(status: &Status) -> String {
         "KIND",
         "STATE",
         "DEVICE",
+        "CODE",
+        "MODELS",
         "IDLE",
         "BUSY",
         "REQUESTS",
@@ -124,6 +133,8 @@ fn text(status: &Status) -> String {
             function.kind.clone(),
             function.state.clone(),
             devices(&function.models),
+            in_memory(function.component_bytes),
+            in_memory(function.model_bytes),
             number(instances.map(|instances| instances.idle)),
             number(instances.map(|instances| instances.busy)),
             number(function.requests),
@@ -181,7 +192,7 @@ mod tests {
     fn a_whole_status() {
         let status = r#"{"uptime_s":65,"functions":[
             {"function":"digits","version":"1.0.0","kind":"typed","state":"warm","instances":{"idle":2,"busy":0},
-             "requests":7,"cold_starts":1,"last_cold_start":{"cause":"request","total_ms":12.345,"phases_ms":{"session":11.04,"component":2.0}},
+             "component_bytes":1048576,"model_bytes":40842,"requests":7,"cold_starts":1,"last_cold_start":{"cause":"request","total_ms":12.345,"phases_ms":{"session":11.04,"component":2.0}},
              "models":[{"name":"b","device":"cuda:0"},{"name":"a","device":"cpu"},{"name":"c","device":"cpu"}]},
             {"function":"iris","version":"1","kind":"model-only","state":"stored"}],
             "sessions":[{"model":"digits","sha256":"0123456789abcdef","device":"cpu","batching":"rows_interact",
@@ -191,9 +202,9 @@ mod tests {
         let expected = "\
 up 1m 05s, memory 50.0 MiB, models 39.9 KiB, at most 1.0 GiB on cpu
 
-FUNCTION  VERSION  KIND        STATE   DEVICE       IDLE  BUSY  REQUESTS  COLD STARTS  LAST COLD START
-digits    1.0.0    typed       warm    cpu, cuda:0  2     0     7         1            12.3 ms by request (component 2.0, session 11.0)
-iris      1        model-only  stored  -            -     -     -         -            -
+FUNCTION  VERSION  KIND        STATE   DEVICE       CODE     MODELS    IDLE  BUSY  REQUESTS  COLD STARTS  LAST COLD START
+digits    1.0.0    typed       warm    cpu, cuda:0  1.0 MiB  39.9 KiB  2     0     7         1            12.3 ms by request (component 2.0, session 11.0)
+iris      1        model-only  stored  -            -        -         -     -     -         -            -
 
 SESSION  SHA256        DEVICE  BATCHING       RUNS  REQUESTS  QUEUED  SIZE      USED BY
 digits   0123456789ab  cpu     rows interact  5     7         0       39.9 KiB  1

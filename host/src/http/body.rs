@@ -9,8 +9,11 @@ use http::header::EXPECT;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Frame, Incoming};
 
+mod counted;
 mod frames;
 mod receive;
+
+pub use counted::Counted;
 
 use frames::Frames;
 use receive::Received;

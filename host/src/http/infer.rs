@@ -11,13 +11,14 @@ use hyper::body::Incoming;
 use super::body::{self, Body};
 use super::respond::{self, HttpError};
 use crate::host::Host;
-use crate::invoke::{self, Begun, InvokeError, Manner, Target};
+use crate::invoke::{self, Begun, InvokeError, Target};
 use crate::protocol::oip_json::{self, BinaryOutputs};
 use crate::protocol::oip_metadata;
 use crate::protocol::predict::PredictRequest;
 use crate::registry::digest::Digest;
 use crate::registry::revision::FunctionKind;
 use crate::runtime::typed::Question;
+use crate::telemetry::{Asked, Call, Outcome};
 use crate::tensor::Signature;
 
 /// The length of the JSON of a body that has binary data behind it, both ways.
@@ -30,8 +31,37 @@ pub(super) async fn ask(
     question: Question,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, HttpError> {
-    let begun = begin(host, target, &request);
-    let (begun, json_length) = body::refused(&mut request, begun).await?;
+    let begun = begin(host, target, question, &request);
+    let (begun, call, json_length) = body::refused(&mut request, begun).await?;
+    let answer = answer(host, begun, question, request, json_length).await;
+    call.end(answer.as_ref().map_or_else(respond::outcome, |_| Outcome::Ok));
+    answer
+}
+
+/// What can be said before the body is read, and how much of the body is JSON if not all of it is.
+fn begin(
+    host: &Host,
+    target: &Target,
+    question: Question,
+    request: &Request<Incoming>,
+) -> Result<(Begun, Call, Option<usize>), HttpError> {
+    refuse_other_encodings(request)?;
+    let json_length = json_length(request)?;
+    let asked = match question {
+        Question::Predict => Asked::Predict,
+        Question::Explain => Asked::Explain,
+    };
+    let (begun, call) = invoke::begin(host, target, asked)?;
+    Ok((begun, call, json_length))
+}
+
+async fn answer(
+    host: &Host,
+    begun: Begun,
+    question: Question,
+    request: Request<Incoming>,
+    json_length: Option<usize>,
+) -> Result<Response<Body>, HttpError> {
     // JSON whatever the content type says: `tritonclient` sends none.
     let collected = body::collect(request, host.config.body_bytes, json_length.unwrap_or(0));
     let bytes = begun.due.bound(collected).await.map_err(InvokeError::from)??;
@@ -47,13 +77,6 @@ pub(super) async fn ask(
     let mut response = respond::octets(std::iter::once(Bytes::from(body.json)).chain(body.tail));
     response.headers_mut().insert(JSON_LENGTH.clone(), json_length);
     Ok(response)
-}
-
-/// What can be said before the body is read, and how much of the body is JSON if not all of it is.
-fn begin(host: &Host, target: &Target, request: &Request<Incoming>) -> Result<(Begun, Option<usize>), HttpError> {
-    refuse_other_encodings(request)?;
-    let json_length = json_length(request)?;
-    Ok((invoke::begin(host, target, Manner::Tensors)?, json_length))
 }
 
 type Parsed = (PredictRequest, BinaryOutputs);

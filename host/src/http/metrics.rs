@@ -21,6 +21,10 @@ fn observe(host: &Host) -> Observed {
     });
     let functions = host.lifecycle.statuses().into_iter().map(|status| ObservedFunction {
         function: status.version.function.to_string(),
+        version: status.version.name.to_string(),
+        state: status.state.name(),
+        bytes: [("component", status.component_bytes), ("models", status.model_bytes)],
+        last_cold_start: status.last_cold_start.map(|start| (start.cause.name(), start.seconds())),
         idle: status.instances.0,
         busy: status.instances.1,
         cold_starts: status.phases.map(|(phase, count)| (phase.name(), count)).to_vec(),
@@ -30,6 +34,7 @@ fn observe(host: &Host) -> Observed {
         sessions: sessions.collect(),
         budgets: budgets.map(|(device, budget)| (device.to_string(), budget.bytes().1)).collect(),
         held_requests: host.admit.held(),
+        calls: host.admit.calls(),
         functions: functions.collect(),
         moved_bytes: tensor::moved_bytes(),
     }

@@ -1,16 +1,18 @@
 //! `/functions/NAME/...`: raw HTTP to functions that speak it.
 
-use http::header::EXPECT;
+use http::header::{CONTENT_LENGTH, EXPECT};
 use http::uri::{PathAndQuery, Uri};
-use http::{Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use wasmtime_wasi_http::Error as GuestError;
 
-use super::body::{self, Body, BodyError, BoxError};
-use super::respond::HttpError;
+use super::body::{self, Body, BodyError, BoxError, Counted};
+use super::respond::{self, HttpError};
 use crate::host::Host;
-use crate::invoke::{self, Begun, InvokeError, Manner, Target};
+use crate::invoke::{self, Begun, InvokeError, Target};
+use crate::runtime::http::ResponseBody;
+use crate::telemetry::{Asked, Call};
 
 /// Hands the request on, its path cut to what comes after the name; bodies stream both ways, but for small ones on their way
 /// in.
@@ -20,21 +22,42 @@ pub(super) async fn call(
     path: &str,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, HttpError> {
-    let limit_bytes = host.config.body_bytes;
     let begun = begin(host, target, path, &mut request);
-    let begun = body::refused(&mut request, begun).await?;
-    let response = if is_small(&request) {
+    let (begun, call) = body::refused(&mut request, begun).await?;
+    let without_body = request.method() == Method::HEAD;
+    match answer(host, begun, request).await {
+        Ok(response) => {
+            let whole = respond::of_status(response.status());
+            let length = if without_body { Some(0) } else { length(&response) };
+            Ok(response.map(|body| Counted::new(body, length, call, whole).boxed_unsync()))
+        }
+        Err(error) => {
+            call.end(respond::outcome(&error));
+            Err(error)
+        }
+    }
+}
+
+async fn answer(host: &Host, begun: Begun, request: Request<Incoming>) -> Result<Response<ResponseBody>, HttpError> {
+    let limit_bytes = host.config.body_bytes;
+    if is_small(&request) {
         let (head, body) = request.into_parts();
         let body = begun.due.bound(body::collect(Request::new(body), limit_bytes, 0)).await;
         let body = Full::new(body.map_err(InvokeError::from)??).map_err(|never| -> GuestError { match never {} });
-        invoke::call(host, begun, Request::from_parts(head, body)).await?
-    } else {
-        // One that did not say its size breaks off at the limit.
-        let limit = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
-        let request = request.map(|body| Limited::new(body, limit).map_err(move |error| broken(error, limit_bytes)));
-        invoke::call(host, begun, request).await?
-    };
-    Ok(response.map(|body| body.map_err(|error| -> BoxError { error.into() }).boxed_unsync()))
+        return Ok(invoke::call(host, begun, Request::from_parts(head, body)).await?);
+    }
+    // One that did not say its size breaks off at the limit.
+    let limit = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
+    let request = request.map(|body| Limited::new(body, limit).map_err(move |error| broken(error, limit_bytes)));
+    Ok(invoke::call(host, begun, request).await?)
+}
+
+/// How long a response's body is, as its head says.
+fn length<B>(response: &Response<B>) -> Option<u64> {
+    match response.status() {
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Some(0),
+        _ => response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok(),
+    }
 }
 
 /// Whether the whole body is taken before the function is called: then a client that sends slowly holds no instance, and the
@@ -47,13 +70,18 @@ fn is_small(request: &Request<Incoming>) -> bool {
 }
 
 /// What can be said before the body is read.
-fn begin(host: &Host, target: &Target, path: &str, request: &mut Request<Incoming>) -> Result<Begun, HttpError> {
+fn begin(
+    host: &Host,
+    target: &Target,
+    path: &str,
+    request: &mut Request<Incoming>,
+) -> Result<(Begun, Call), HttpError> {
     *request.uri_mut() = below(request.uri(), path)?;
     let limit_bytes = host.config.body_bytes;
     if request.body().size_hint().lower() > limit_bytes {
         return Err(BodyError::TooLarge { limit_bytes }.into());
     }
-    Ok(invoke::begin(host, target, Manner::Http)?)
+    Ok(invoke::begin(host, target, Asked::Http)?)
 }
 
 /// What the function sees of a body that ends before its end.

@@ -24,6 +24,7 @@ use crate::registry::catalog::CatalogError;
 use crate::registry::revision::RevisionError;
 use crate::registry::store::StoreError;
 use crate::runtime::RuntimeError;
+use crate::telemetry::Outcome;
 
 /// Everything a request can fail with.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +118,24 @@ const BAD_REQUEST: Class = (StatusCode::BAD_REQUEST, "invalid_request");
 const DEADLINE: Class = (StatusCode::GATEWAY_TIMEOUT, "deadline_exceeded");
 const NO_MEMORY: Class = (StatusCode::SERVICE_UNAVAILABLE, "no_memory");
 const BAD_ANSWER: Class = (StatusCode::BAD_GATEWAY, "bad_answer");
+
+/// What came of a request to a function that was not answered.
+pub fn outcome(error: &HttpError) -> Outcome {
+    match classify(error) {
+        (_, "overloaded" | "too_many_requests" | "no_memory" | "draining") => Outcome::Refused,
+        (StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT, _) => Outcome::Timeout,
+        (status, _) => of_status(status),
+    }
+}
+
+/// What came of a request that a function answered itself.
+pub fn of_status(status: StatusCode) -> Outcome {
+    match status {
+        status if status.is_client_error() => Outcome::Invalid,
+        status if status.is_server_error() => Outcome::Failed,
+        _ => Outcome::Ok,
+    }
+}
 
 fn classify(error: &HttpError) -> Class {
     match error {
@@ -249,9 +268,10 @@ fn classify_deploy(error: &DeployError) -> Class {
             WakeError::Model(NnError::Ended(_) | NnError::Run { .. }) | WakeError::Host(_) | WakeError::Missing(_) => {
                 INTERNAL
             }
-            WakeError::Model(NnError::NoMemory { reason: NoMemory::TooLarge { .. }, .. }) => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "model_too_large")
-            }
+            WakeError::Model(NnError::NoMemory {
+                reason: NoMemory::TooLarge { .. } | NoMemory::TooLargeTogether { .. },
+                ..
+            }) => (StatusCode::PAYLOAD_TOO_LARGE, "model_too_large"),
             WakeError::Model(NnError::NoMemory { reason: NoMemory::Taken { .. }, .. }) => NO_MEMORY,
             WakeError::Model(_) => (StatusCode::BAD_REQUEST, "invalid_model"),
             WakeError::Component(error) if matches!(**error, RuntimeError::Host(_)) => INTERNAL,

@@ -3,12 +3,18 @@
 //! Two kinds. What happens at a moment is recorded where it happens, by whoever was handed the [`ModelMetrics`]. What is the
 //! case is asked for when somebody looks, as [`Observed`]: it costs nothing in between.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use tokio::time::Instant;
+
+use super::calls::{AllCalls, Calls};
 
 /// The media type of [`Metrics::text`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -17,6 +23,8 @@ pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; chars
 pub struct Metrics {
     registry: Registry,
     pub models: ModelMetrics,
+    /// Of a call into a function, what it waited for included, in seconds.
+    pub guest_seconds: Histogram,
     pub lifecycle: LifecycleMetrics,
 }
 
@@ -44,12 +52,14 @@ pub struct LifecycleMetrics {
 }
 
 /// The state of the host as it is now.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default)]
 pub struct Observed {
     pub sessions: Vec<ObservedSession>,
     /// Bytes that sessions may take, by device.
     pub budgets: Vec<(String, u64)>,
     pub held_requests: usize,
+    /// Of every version that was asked for since the host started.
+    pub calls: Vec<Arc<Calls>>,
     pub functions: Vec<ObservedFunction>,
     /// Bytes of tensors copied, in a build that counts them.
     pub moved_bytes: Option<u64>,
@@ -62,10 +72,17 @@ pub struct ObservedSession {
     pub size_bytes: u64,
 }
 
-/// A version of a function that was asked for since the host started; versions of one function are added up.
+/// A version of a function that was asked for since the host started.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ObservedFunction {
     pub function: String,
+    pub version: String,
+    /// How much of it is in memory.
+    pub state: &'static str,
+    /// What its parts take there.
+    pub bytes: [(&'static str, u64); 2],
+    /// What it was woken for last, and how many seconds each phase of that took.
+    pub last_cold_start: Option<(&'static str, Vec<(&'static str, f64)>)>,
     pub idle: usize,
     pub busy: usize,
     /// Cold starts by phase: those that needed it.
@@ -75,7 +92,7 @@ pub struct ObservedFunction {
 type Labels<const N: usize> = [(&'static str, String); N];
 
 /// 10 µs to 30 s, in steps that a reader can divide by.
-const SECONDS: [f64; 20] =
+pub(super) const SECONDS: [f64; 20] =
     [1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
 
 const BATCH_SIZES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
@@ -88,10 +105,12 @@ impl Default for Metrics {
             compute_seconds: Histogram::new(SECONDS),
             batch_size: Histogram::new(BATCH_SIZES),
         };
+        let guest_seconds = Histogram::new(SECONDS);
         let mut register = |name, help, histogram: &Histogram| registry.register(name, help, histogram.clone());
         register("nocti_queue_seconds", "Time jobs waited for their model's session", &models.queue_seconds);
         register("nocti_compute_seconds", "Time of runs of ONNX Runtime", &models.compute_seconds);
         register("nocti_batch_size", "Jobs that ran together", &models.batch_size);
+        register("nocti_guest_seconds", "Time of calls into functions, what they waited for included", &guest_seconds);
         let lifecycle = LifecycleMetrics {
             cold_start_seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             evictions: Counter::default(),
@@ -99,7 +118,25 @@ impl Default for Metrics {
         let (phases, evictions) = (lifecycle.cold_start_seconds.clone(), lifecycle.evictions.clone());
         registry.register("nocti_cold_start_seconds", "Time of the phases of cold starts, which overlap", phases);
         registry.register("nocti_evictions", "Models unloaded because others needed their memory", evictions);
-        Self { registry, models, lifecycle }
+        Self { registry, models, guest_seconds, lifecycle }
+    }
+}
+
+/// Observes how long it was there.
+pub struct Timer {
+    histogram: Histogram,
+    began: Instant,
+}
+
+impl Timer {
+    pub fn begin(histogram: &Histogram) -> Self {
+        Self { histogram: histogram.clone(), began: Instant::now() }
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.histogram.observe(self.began.elapsed().as_secs_f64());
     }
 }
 
@@ -134,6 +171,34 @@ impl Observed {
         registry.register("nocti_session_budget_bytes", "Memory that all sessions may take together", budget);
         registry.register("nocti_session_bytes", "Memory of the loaded sessions as measured, in bytes", session_bytes);
 
+        let (states, bytes) = (Family::<Labels<3>, Gauge>::default(), Family::<Labels<3>, Gauge>::default());
+        let latest = Family::<Labels<4>, Gauge<f64, AtomicU64>>::default();
+        for seen in &self.functions {
+            let labels = |name, value: &str| version_labels(seen, [(name, value.to_owned())]);
+            states.get_or_create(&labels("state", seen.state)).set(1);
+            for (part, size) in seen.bytes {
+                bytes.get_or_create(&labels("part", part)).set(signed(size));
+            }
+            for (cause, (phase, seconds)) in
+                seen.last_cold_start.iter().flat_map(|(cause, phases)| phases.iter().map(move |phase| (cause, phase)))
+            {
+                let [function, version, phase] = version_labels(seen, [("phase", (*phase).to_owned())]);
+                let labels = [function, version, ("cause", (*cause).to_owned()), phase];
+                latest.get_or_create(&labels).set(*seconds);
+            }
+        }
+        registry.register(
+            "nocti_version_state",
+            "How much of a version is in memory: 1 for the state that it is in",
+            states,
+        );
+        registry.register("nocti_version_bytes", "Memory of a version's parts; sessions may be others' too", bytes);
+        registry.register(
+            "nocti_last_cold_start_seconds",
+            "Phases of a version's last cold start, and what it was for",
+            latest,
+        );
+
         let (instances, cold_starts) = (Family::<Labels<2>, Gauge>::default(), Family::<Labels<2>, Counter>::default());
         for seen in &self.functions {
             for (state, count) in [("idle", seen.idle), ("busy", seen.busy)] {
@@ -152,6 +217,7 @@ impl Observed {
             cold_starts,
         );
 
+        registry.register_collector(Box::new(AllCalls(self.calls.clone())));
         if let Some(bytes) = self.moved_bytes {
             let moved = Counter::<u64>::default();
             moved.inc_by(bytes);
@@ -161,12 +227,17 @@ impl Observed {
     }
 }
 
+fn version_labels(seen: &ObservedFunction, [more]: Labels<1>) -> Labels<3> {
+    [("function", seen.function.clone()), ("version", seen.version.clone()), more]
+}
+
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::calls::{Asked, Outcome};
     use super::*;
 
     #[test]
@@ -175,12 +246,24 @@ mod tests {
         metrics.models.clone().compute_seconds.observe(0.0004);
         metrics.models.batch_size.observe(3.0);
         let session = || ObservedSession { device: "cpu".into(), size_bytes: 5 };
-        let version =
-            |busy| ObservedFunction { function: "f".into(), idle: 1, busy, cold_starts: vec![("session", 2)] };
+        let version = |busy| ObservedFunction {
+            function: "f".into(),
+            version: format!("{busy}"),
+            state: "warm",
+            bytes: [("component", 1), ("models", 2)],
+            last_cold_start: Some(("request", vec![("session", 0.25)])),
+            idle: 1,
+            busy,
+            cold_starts: vec![("session", 2)],
+        };
+        let calls = Arc::new(Calls::new("f", "1.0.0"));
+        calls.begin(Asked::Predict).end(Outcome::Ok);
+        drop(calls.begin(Asked::Predict));
         let observed = Observed {
             sessions: vec![session(), session()],
             functions: vec![version(0), version(1)],
             held_requests: 3,
+            calls: vec![calls],
             ..Observed::default()
         };
         let text = metrics.text(&observed);
@@ -193,6 +276,14 @@ mod tests {
             "nocti_sessions{device=\"cpu\"} 2",
             "nocti_session_bytes{device=\"cpu\"} 10",
             "nocti_held_requests 3",
+            "# TYPE nocti_requests counter",
+            "nocti_requests_total{function=\"f\",version=\"1.0.0\",kind=\"predict\",outcome=\"ok\"} 1",
+            "nocti_requests_total{function=\"f\",version=\"1.0.0\",kind=\"predict\",outcome=\"cancelled\"} 1",
+            "nocti_request_seconds_count{function=\"f\",version=\"1.0.0\"} 2",
+            "nocti_guest_seconds_count 0",
+            "nocti_version_state{function=\"f\",version=\"1\",state=\"warm\"} 1",
+            "nocti_version_bytes{function=\"f\",version=\"1\",part=\"models\"} 2",
+            "nocti_last_cold_start_seconds{function=\"f\",version=\"0\",cause=\"request\",phase=\"session\"} 0.25",
             "nocti_instances{function=\"f\",state=\"idle\"} 2",
             "nocti_instances{function=\"f\",state=\"busy\"} 1",
             "nocti_cold_starts_total{function=\"f\",phase=\"session\"} 4",

@@ -1,0 +1,153 @@
+//! How the requests to one version went: counted by what was asked and what came of it, and timed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::histogram::Histogram;
+use tokio::time::Instant;
+
+use super::metrics::SECONDS;
+
+/// What a function is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    Predict,
+    Explain,
+    Http,
+}
+
+/// What comes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered.
+    Ok,
+    /// It was not one that can be answered.
+    Invalid,
+    /// There was no room for it.
+    Refused,
+    /// Its deadline passed.
+    Timeout,
+    /// The function, its model or the host failed.
+    Failed,
+    /// Its caller went away.
+    Cancelled,
+}
+
+/// The requests to one version so far.
+#[derive(Debug)]
+pub struct Calls {
+    pub function: String,
+    pub version: String,
+    counts: [[AtomicU64; Outcome::ALL.len()]; Asked::ALL.len()],
+    /// From the head's arrival to the answer, or to the end of a raw response's body.
+    seconds: Histogram,
+}
+
+/// A request that has come in. One that is dropped before its [end](Self::end) was cancelled.
+#[derive(Debug)]
+pub struct Call {
+    calls: Arc<Calls>,
+    asked: Asked,
+    began: Instant,
+    outcome: Outcome,
+}
+
+impl Calls {
+    /// None yet.
+    pub fn new(function: &str, version: &str) -> Self {
+        let (function, version) = (function.to_owned(), version.to_owned());
+        Self { function, version, counts: Default::default(), seconds: Histogram::new(SECONDS) }
+    }
+
+    /// A request comes in.
+    pub fn begin(self: &Arc<Self>, asked: Asked) -> Call {
+        Call { calls: Arc::clone(self), asked, began: Instant::now(), outcome: Outcome::Cancelled }
+    }
+
+    /// How many requests of a kind had an outcome.
+    pub fn count(&self, asked: Asked, outcome: Outcome) -> u64 {
+        self.counts[asked as usize][outcome as usize].load(Ordering::Relaxed)
+    }
+
+    fn record(&self, asked: Asked, outcome: Outcome, took: Duration) {
+        self.counts[asked as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
+        self.seconds.observe(took.as_secs_f64());
+    }
+}
+
+impl Call {
+    /// Its outcome is known.
+    pub fn end(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.calls.record(self.asked, self.outcome, self.began.elapsed());
+    }
+}
+
+impl Asked {
+    const ALL: [Self; 3] = [Self::Predict, Self::Explain, Self::Http];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Predict => "predict",
+            Self::Explain => "explain",
+            Self::Http => "http",
+        }
+    }
+}
+
+impl Outcome {
+    const ALL: [Self; 6] = [Self::Ok, Self::Invalid, Self::Refused, Self::Timeout, Self::Failed, Self::Cancelled];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Invalid => "invalid",
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// The calls of all versions that were asked for, as metrics.
+#[derive(Debug)]
+pub(super) struct AllCalls(pub(super) Vec<Arc<Calls>>);
+
+impl Collector for AllCalls {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let help = "Requests to functions, by what was asked and what came of it";
+        let mut requests = encoder.encode_descriptor("nocti_requests", help, None, MetricType::Counter)?;
+        for calls in &self.0 {
+            for (asked, outcome) in Asked::ALL.iter().flat_map(|asked| Outcome::ALL.map(|outcome| (*asked, outcome))) {
+                let count = calls.count(asked, outcome);
+                if count > 0 {
+                    let labels = [
+                        ("function", calls.function.as_str()),
+                        ("version", &calls.version),
+                        ("kind", asked.name()),
+                        ("outcome", outcome.name()),
+                    ];
+                    ConstCounter::new(count).encode(requests.encode_family(&labels)?)?;
+                }
+            }
+        }
+        let help = "Time of requests to functions, from their arrival to the end of their answer";
+        let mut seconds = encoder.encode_descriptor("nocti_request_seconds", help, None, MetricType::Histogram)?;
+        for calls in &self.0 {
+            let labels = [("function", calls.function.as_str()), ("version", &calls.version)];
+            calls.seconds.encode(seconds.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}

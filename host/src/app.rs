@@ -66,7 +66,7 @@ impl App {
         let models =
             Arc::new(Models::new(library, Arc::clone(&cache), &models_config(&config), metrics.models.clone()));
         let (several_models, lifecycle_metrics) = (Mutex::new(()), metrics.lifecycle.clone());
-        let parts = Parts { store, loader, models, cache_dir, several_models, metrics: lifecycle_metrics };
+        let parts = Parts { store, loader, models, cache, several_models, metrics: lifecycle_metrics };
         let lifecycle = Lifecycle::new(Arc::new(parts), config.idle);
         let listener = server::listen(config.listen).await?;
         let address = listener.local_addr().map_err(AppError::Socket)?;
@@ -92,8 +92,9 @@ impl App {
 
     /// Serves until `stop`, then drains. True when every request in flight could finish.
     pub async fn run(self, stop: CancellationToken) -> bool {
+        self.host.lifecycle.parts.models.begin();
         for function in self.host.catalog.functions() {
-            self.host.lifecycle.keep_warm(&function);
+            self.host.lifecycle.keep_warm(&self.host.catalog, function.name().as_str());
         }
         let drained = server::serve(Arc::clone(&self.host), self.listener, stop).await;
         self.host.lifecycle.clear();

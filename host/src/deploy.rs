@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 
 use crate::host::Host;
 use crate::lifecycle::{self, Parts, WakeError};
-use crate::registry::catalog::{CatalogError, Deployment, Function};
+use crate::registry::catalog::{CatalogError, Deployment, Function, Published};
 use crate::registry::manifest::Manifest;
 use crate::registry::name::AliasName;
 use crate::registry::revision::{FunctionKind, ModelRecord};
@@ -55,7 +55,7 @@ pub enum DeployError {
 }
 
 /// Deploys a bundle; `alias` then points at it with all its weight.
-pub async fn deploy<B>(host: &Host, bundle: B, alias: Option<AliasName>) -> Result<Deployed, DeployError>
+pub async fn deploy<B>(host: &Arc<Host>, bundle: B, alias: Option<AliasName>) -> Result<Deployed, DeployError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -65,12 +65,22 @@ where
     let found = in_turn(host, Arc::clone(&manifest)).await?;
     let Found { kind, signature, models } = found;
     let deployment = Deployment { manifest: Arc::clone(&manifest), kind, signature, models, alias };
-    let published = host.catalog.deploy(deployment).await?;
-    let (function, changed) = (published.function, published.changed);
-    host.lifecycle.keep_warm(&function);
+    let Published { function, changed } = publish(host, deployment).await?;
     let (name, version, revision) = (&manifest.name, &manifest.version, function.revision.revision);
     tracing::info!(function = %format_args!("{name}@{version}"), revision, %kind, changed, "deployed");
     Ok(Deployed { manifest, function, changed, size_bytes })
+}
+
+/// Makes it real. A task of its own: what is deployed comes into memory where it is to be there, though the client may have gone.
+async fn publish(host: &Arc<Host>, deployment: Deployment) -> Result<Published, DeployError> {
+    let host = Arc::clone(host);
+    let published = tokio::spawn(async move {
+        let name = deployment.manifest.name.clone();
+        let published = host.catalog.deploy(deployment).await?;
+        host.lifecycle.keep_warm(&host.catalog, name.as_str());
+        Ok(published)
+    });
+    published.await.unwrap_or_else(|error| Err(DeployError::Failed(error.to_string())))
 }
 
 /// How long a client may pause while it uploads.
@@ -138,6 +148,7 @@ async fn examine(parts: &Arc<Parts>, manifest: &Manifest) -> Result<Found, Deplo
     // Both to their ends: neither can be stopped.
     let (opened, component) = tokio::join!(opened, lifecycle::load_component(parts, manifest));
     let (opened, component) = (opened?, component?);
+    lifecycle::fit_together(parts, &opened)?;
     let models: Vec<ModelRecord> = (manifest.models.iter().zip(&opened))
         .map(|(model, opened)| ModelRecord { name: model.name.clone(), signature: opened.model.signature().clone() })
         .collect();

@@ -22,5 +22,6 @@ pub mod nn;
 
 pub mod cache;
 pub mod deadline;
+pub mod stamp;
 pub mod telemetry;
 pub mod tensor;

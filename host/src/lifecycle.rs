@@ -6,24 +6,24 @@
 //! Nothing polls: a version that is in memory has one timer.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use dashmap::DashMap;
 use futures::future::FutureExt;
 
+use crate::cache::Cache;
 use crate::nn::{self, Models, NnError};
-use crate::registry::catalog::{Function, Version};
+use crate::registry::catalog::{Catalog, Version};
 use crate::registry::digest::Digest;
 use crate::registry::store::Store;
 use crate::runtime::RuntimeError;
 use crate::runtime::load::Loader;
-use crate::runtime::pool::{Lease, Pool};
+use crate::runtime::pool::{Keep, Lease, Pool};
 use crate::telemetry::LifecycleMetrics;
 
-mod assets;
 mod make;
 mod room;
 mod slot;
@@ -31,7 +31,7 @@ mod slot;
 pub use make::{Cause, ColdStart, Phase, session_key};
 pub use slot::{State, VersionStatus};
 
-pub(crate) use make::{load_component, open_models};
+pub(crate) use make::{fit_together, load_component, open_models};
 
 use slot::{Loading, Slot};
 
@@ -66,6 +66,8 @@ pub struct Lifecycle {
     pub(crate) parts: Arc<Parts>,
     slots: Slots,
     idle: Idle,
+    /// One at a time decides what stays in memory.
+    warming: Mutex<()>,
 }
 
 /// By the version's digest.
@@ -85,7 +87,7 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) loader: Loader,
     pub(crate) models: Arc<Models>,
-    pub(crate) cache_dir: PathBuf,
+    pub(crate) cache: Arc<Cache>,
     /// Held while a version opens several models.
     pub(crate) several_models: tokio::sync::Mutex<()>,
     pub(crate) metrics: LifecycleMetrics,
@@ -97,11 +99,12 @@ impl Lifecycle {
         let slots = Slots::default();
         let (unloaded, evictions) = (Arc::downgrade(&slots), parts.metrics.evictions.clone());
         parts.models.set_unload(Box::new(move |target, bytes| {
-            if let Some(slots) = unloaded.upgrade() {
-                evictions.inc_by(room::unload(&slots, target, bytes));
-            }
+            let Some(slots) = unloaded.upgrade() else { return 0 };
+            let (count, bytes) = room::unload(&slots, target, bytes);
+            evictions.inc_by(count);
+            bytes
         }));
-        Self { parts, slots, idle }
+        Self { parts, slots, idle, warming: Mutex::new(()) }
     }
 
     /// The version, if it is in memory.
@@ -132,8 +135,11 @@ impl Lifecycle {
     }
 
     /// Those of a function's versions that get traffic and ask for instances that are always there are woken now, and stay in
-    /// memory until this is called for a later state of the function.
-    pub fn keep_warm(&self, function: &Function) {
+    /// memory until this is called after a change of the function.
+    pub fn keep_warm(&self, catalog: &Catalog, function: &str) {
+        // So that what is acted on is the catalog's latest word, and nobody forgets a version in between.
+        let _turn = self.warming.lock().unwrap_or_else(PoisonError::into_inner);
+        let Ok(function) = catalog.function(function) else { return };
         for version in function.versions.values() {
             let gets_traffic = || function.revision.aliases.values().any(|weights| weights.contains_key(&version.name));
             let stays = version.manifest.instances.min_warm > 0 && gets_traffic();
@@ -152,19 +158,13 @@ impl Lifecycle {
 
     /// An instance of the pool; when the process has no room for another one, idle ones of all pools make room.
     pub async fn check_out(&self, pool: &Arc<Pool>) -> Result<Lease, RuntimeError> {
-        match pool.check_out().await {
-            Err(RuntimeError::NoRoom) => {
-                for slot in self.slots.iter() {
-                    if let Some(Kind::Typed(pool) | Kind::Http(pool)) =
-                        slot.live.load_full().as_deref().map(|live| &live.kind)
-                    {
-                        pool.give_up_idle();
-                    }
-                }
-                pool.check_out().await
+        for keep in [Keep::Minimum, Keep::Nothing] {
+            match pool.check_out().await {
+                Err(RuntimeError::NoRoom) => room::give_up_instances(&self.slots, keep),
+                outcome => return outcome,
             }
-            outcome => outcome,
         }
+        pool.check_out().await
     }
 
     /// Every version that has been asked for since the host started.
@@ -181,6 +181,7 @@ impl Lifecycle {
 
     /// A version is deployed no more: forget it. What is in flight finishes.
     pub fn forget(&self, version: &Digest) {
+        let _turn = self.warming.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, slot)) = self.slots.remove(version) {
             slot.live.store(None);
         }
@@ -200,22 +201,26 @@ impl Lifecycle {
     }
 
     fn begin(&self, slot: &Arc<Slot>, cause: Cause) -> Loading {
+        slot.touch();
         let (parts, slot, idle) = (Arc::clone(&self.parts), Arc::clone(slot), self.idle);
         // A task of its own: a caller that gives up must not undo the work the others wait for.
         let task = tokio::spawn(async move {
-            let result = make::make(&parts, &slot, cause).await;
-            let result = result.map(|(live, start)| {
+            let made = AssertUnwindSafe(make::make(&parts, &slot, cause)).catch_unwind().await;
+            let made = made.unwrap_or_else(|_| Err(WakeError::Host("waking it panicked".into())));
+            let result = made.map(|(live, start)| {
                 tracing::info!(function = %slot.version.label(), ms = start.total.as_millis(), %cause, "woken");
                 start.observe(&parts.metrics);
                 slot.started(start);
                 let live = Arc::new(live);
                 slot.touch();
-                if slot.install(&live) {
-                    tokio::spawn(rest(Arc::downgrade(&slot), idle));
-                }
+                slot.live.store(Some(Arc::clone(&live)));
                 live
             });
             *slot.loading.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            // One that failed may have its component.
+            if slot.begins_to_rest() {
+                tokio::spawn(rest(Arc::downgrade(&slot), idle));
+            }
             result
         });
         let joined =
@@ -239,6 +244,13 @@ impl Live {
             Kind::ModelOnly(_) => (0, 0),
             Kind::Typed(pool) | Kind::Http(pool) => pool.counts(),
         }
+    }
+
+    fn model_bytes(&self) -> u64 {
+        let sessions = self.models.values().map(|model| Arc::as_ptr(model.session()));
+        let sessions: HashMap<_, _> =
+            sessions.zip(self.models.values().map(|model| model.session().size_bytes())).collect();
+        sessions.values().sum()
     }
 
     /// Whether a request has it, or one of its instances.

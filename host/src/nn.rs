@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod budget;
 pub mod device;
+mod first;
 #[cfg(test)]
 mod fixtures;
 mod footprint;

@@ -3,6 +3,7 @@
 //! Knows wasmtime and, through [`crate::nn`], the models a guest may reach; knows nothing of HTTP routing, protocols or the
 //! registry's storage. An instance ends with its lease, or in its pool when it has been idle too long.
 
+pub mod assets;
 pub mod engine;
 pub mod exports;
 pub mod http;

@@ -118,6 +118,68 @@ async fn no_more_instances_stay_idle_than_the_manifest_says() {
     assert_eq!(host.status("misbehave").await["instances"], json!({"idle": 2, "busy": 0}));
 }
 
+/// An http function that never gets as far as being instantiated.
+const ENDLESS: &str = r#"(component
+  (import "wasi:http/types@0.2.0" (instance $types
+    (export "incoming-request" (type (sub resource)))
+    (export "response-outparam" (type (sub resource)))))
+  (alias export $types "incoming-request" (type $request))
+  (alias export $types "response-outparam" (type $response))
+  (core module $code
+    (func $start (loop $again (br $again)))
+    (func (export "handle") (param i32 i32))
+    (start $start))
+  (core instance $code (instantiate $code))
+  (func $handle (param "request" (own $request)) (param "response-out" (own $response))
+    (canon lift (core func $code "handle")))
+  (component $handler
+    (import "incoming-request" (type $request (sub resource)))
+    (import "response-outparam" (type $response (sub resource)))
+    (import "handle-function" (func $handle (param "request" (own $request)) (param "response-out" (own $response))))
+    (export "handle" (func $handle)))
+  (instance $handler (instantiate $handler
+    (with "incoming-request" (type $request))
+    (with "response-outparam" (type $response))
+    (with "handle-function" (func $handle))))
+  (export "wasi:http/incoming-handler@0.2.0" (instance $handler)))"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn start_code_that_does_not_end_is_ended() {
+    let host = TestHost::start().await;
+    let component = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(component.path(), wat::parse_str(ENDLESS).expect("a component")).expect("it can be written");
+    host.deployed(bundle_with(&fixture_guest("misbehave-http"), |project| {
+        project.component.as_mut().expect("a component").file.path = component.path().to_owned();
+        project.assets.clear();
+        project.manifest.limits.timeout = Duration::from_millis(500);
+        project.manifest.instances.min_warm = 1;
+    }))
+    .await;
+    // Nobody has asked for it: it is woken since an instance is always to be there.
+    state(&host, "misbehave-http", "loaded").await;
+    for _ in 0..2 {
+        host.get("/functions/misbehave-http/").await.expect_error(504, "deadline_exceeded", &["500ms"]);
+    }
+    host.delete("/api/functions/misbehave-http").await.expect(200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_cannot_be_woken_leaves_memory_too() {
+    let host = TestHost::start_with(|config| {
+        config.idle = Idle { model: Duration::from_millis(100), component: Duration::from_millis(100) };
+    })
+    .await;
+    host.deploy(&example("digits")).await.expect(201);
+    // Its model is lost: the blob, and what was prepared.
+    let model = std::fs::read(example("digits/model/digits.onnx")).expect("the example's model");
+    let digest = nocti::registry::digest::Digest::of(&model).to_string();
+    std::fs::remove_file(host.store().join("blobs/sha256").join(&digest)).expect("it is stored");
+    let request = json!({"inputs": [tensor("image", "UINT8", &[1, 8, 8], json!(vec![0; 64]))]});
+    let answer = host.infer("digits", &request).await;
+    answer.expect_error(500, "load_failed", &["missing from the store"]);
+    state(&host, "digits", "stored").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_first_requests_load_a_version_once() {
     let host = TestHost::start().await;

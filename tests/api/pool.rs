@@ -72,6 +72,23 @@ async fn what_a_spike_left_goes_before_its_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_the_process_has_room_for_no_more_instances_idle_ones_make_room() {
+    let host = TestHost::start().await;
+    host.deployed(bundle_with(&fixture_guest("misbehave-http"), |project| {
+        project.manifest.instances.min_warm = 1990;
+        project.manifest.instances.max_warm = 1990;
+    }))
+    .await;
+    let full = async || {
+        let idle = host.status("misbehave-http").await["instances"]["idle"].clone();
+        (idle == 1990).then_some(())
+    };
+    eventually("nearly all are taken", full).await;
+    host.deployed(misbehave("1", |_| {})).await;
+    spike(&host, 30).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_request_has_an_instance_of_its_own_where_the_manifest_says_so() {
     let host = TestHost::start().await;
     host.deployed(misbehave("1", |instances| instances.reuse = 1)).await;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use nocti::lifecycle::Idle;
 use nocti_tests::{Answer, TestHost, fixture_model, model_bundle};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -76,9 +78,19 @@ async fn requests(url: String, client: reqwest::Client, enough: Arc<AtomicBool>)
     seen
 }
 
+/// A host in which a version is in memory no longer than somebody asks for it: most requests wake it.
+async fn restless() -> TestHost {
+    let soon = Duration::from_millis(1);
+    TestHost::start_with(|config| config.idle = Idle { model: soon, component: soon }).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_fails_while_versions_come_and_go() {
-    let host = TestHost::start().await;
+    no_request_fails(TestHost::start().await).await;
+    no_request_fails(restless().await).await;
+}
+
+async fn no_request_fails(host: TestHost) {
     host.deployed(scalar("first")).await;
     let enough = Arc::new(AtomicBool::new(false));
     let mut callers = JoinSet::new();
@@ -101,7 +113,11 @@ async fn no_request_fails_while_versions_come_and_go() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_a_function_is_deleted_and_deployed_again_requests_find_it_or_do_not() {
-    let host = TestHost::start().await;
+    requests_find_it_or_do_not(TestHost::start().await).await;
+    requests_find_it_or_do_not(restless().await).await;
+}
+
+async fn requests_find_it_or_do_not(host: TestHost) {
     host.deployed(scalar("1")).await;
     let enough = Arc::new(AtomicBool::new(false));
     let mut callers = JoinSet::new();

@@ -8,17 +8,18 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::slot::Slot;
-use super::{Kind, Live, Parts, WakeError, assets};
+use super::{Kind, Live, Parts, WakeError};
 use crate::nn::load::Source;
 use crate::nn::session::Took;
-use crate::nn::{self, Named, SessionKey};
+use crate::nn::{self, Named, NnError, NoMemory, SessionKey};
 use crate::registry::catalog::Version;
 use crate::registry::digest::{Blob, Digest};
 use crate::registry::manifest::{Manifest, Model};
 use crate::runtime::RuntimeError;
+use crate::runtime::assets::Assets;
 use crate::runtime::instance::Pre;
 use crate::runtime::log::Budget;
-use crate::runtime::pool::{Policy, Pool};
+use crate::runtime::pool::{Keep, Policy, Pool};
 use crate::runtime::state::Grants;
 use crate::telemetry::LifecycleMetrics;
 
@@ -68,16 +69,19 @@ pub(super) async fn make(parts: &Arc<Parts>, slot: &Arc<Slot>, cause: Cause) -> 
     let code = async {
         let (component, took) = component(parts, slot).await?;
         let Some(component) = component else { return Ok((None, None, None)) };
-        let grants = grants(parts, version, &named, assets::unpack(parts, version).await?);
+        let grants = grants(parts, version, &named, assets(parts, version)?);
         let pool = Pool::new(Pre::clone(&component), grants, policy(version));
         let began = Instant::now();
         pool.fill().await;
-        if named.asked_early() {
-            pool.give_up_idle();
-        }
         Ok::<_, WakeError>((Some(pool), took, Some(began.elapsed())))
     };
     let (models, (pool, component, instance)) = tokio::try_join!(sessions, code)?;
+    if let Some(pool) = &pool {
+        if named.asked_early() {
+            pool.give_up_idle(usize::MAX, Keep::Nothing);
+        }
+        pool.restock();
+    }
     let kind = match pool {
         Some(pool) => match pool.is_typed() {
             true => Kind::Typed(pool),
@@ -115,7 +119,40 @@ pub(crate) async fn open_models(
     };
     // All to their ends, since loading cannot be stopped.
     let opened = futures::future::join_all(manifest.models.iter().map(|model| open_model(parts, model, warm_up)));
-    opened.await.into_iter().collect()
+    let opened = opened.await;
+    let own_bytes = opened.iter().flatten().map(|opened| opened.model.session().size_bytes()).sum();
+    opened.into_iter().map(|opened| opened.map_err(|error| never_together(error, own_bytes))).collect()
+}
+
+/// Whether a version's models fit together, as they were measured.
+pub(crate) fn fit_together(parts: &Parts, opened: &[OpenModel]) -> Result<(), WakeError> {
+    for (target, budget) in parts.models.budgets() {
+        let on_target = opened.iter().map(|opened| opened.model.session()).filter(|session| session.device() == target);
+        let needed_bytes = on_target.map(|session| session.size_bytes()).sum();
+        if let (true, Some(opened), Err(reason)) =
+            (opened.len() > 1, opened.last(), budget.check_together(needed_bytes))
+        {
+            return Err(NnError::NoMemory { model: opened.name.clone(), reason }.into());
+        }
+    }
+    Ok(())
+}
+
+/// A model that finds no room beside the others of its own version will not find it later either.
+fn never_together(error: WakeError, own_bytes: u64) -> WakeError {
+    let WakeError::Model(NnError::NoMemory {
+        model,
+        reason: NoMemory::Taken { needed_bytes, limit_bytes, setting, .. },
+    }) = &error
+    else {
+        return error;
+    };
+    let (needed_bytes, limit_bytes, setting) = (needed_bytes.saturating_add(own_bytes), *limit_bytes, *setting);
+    if needed_bytes <= limit_bytes {
+        return error;
+    }
+    let reason = NoMemory::TooLargeTogether { needed_bytes, limit_bytes, setting };
+    NnError::NoMemory { model: model.clone(), reason }.into()
 }
 
 async fn open_model(parts: &Parts, model: &Model, warm_up: bool) -> Result<OpenModel, WakeError> {
@@ -173,13 +210,25 @@ pub(super) fn local_file(parts: &Parts, digest: &Digest) -> Result<PathBuf, Wake
     parts.store.local_path(digest).ok_or(WakeError::Missing(*digest))
 }
 
-fn grants(parts: &Parts, version: &Version, named: &Arc<Named>, assets: Option<PathBuf>) -> Grants {
+/// The version's assets; `None` when it has none.
+fn assets(parts: &Parts, version: &Version) -> Result<Option<Arc<Assets>>, WakeError> {
+    let files = version.manifest.assets.iter().map(|asset| {
+        let blob = local_file(parts, &asset.blob.sha256)?;
+        Ok((asset.path.as_str().to_owned(), blob))
+    });
+    let files: Vec<_> = files.collect::<Result<_, WakeError>>()?;
+    let assets = || Assets::new(Arc::clone(&parts.cache), version.digest.to_string(), files);
+    Ok((!version.manifest.assets.is_empty()).then(|| Arc::new(assets())))
+}
+
+fn grants(parts: &Parts, version: &Version, named: &Arc<Named>, assets: Option<Arc<Assets>>) -> Grants {
     Grants {
         function: version.label().into(),
         output: Budget::new(),
         assets,
         env: version.manifest.env.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
         memory_bytes: version.manifest.limits.memory,
+        slots: parts.loader.slots(),
         models: Arc::clone(&parts.models),
         named: Arc::clone(named),
     }
@@ -192,6 +241,15 @@ fn policy(version: &Version) -> Policy {
         min_warm: instances.min_warm as usize,
         max_warm: instances.max_warm as usize,
         idle_timeout: instances.idle_timeout,
+        start_limit: version.manifest.limits.timeout,
+    }
+}
+
+impl ColdStart {
+    /// Of each phase that it needed.
+    pub fn seconds(&self) -> Vec<(&'static str, f64)> {
+        let phases = Phase::ALL.into_iter();
+        phases.filter_map(|phase| Some((phase.name(), self.phase(phase)?.as_secs_f64()))).collect()
     }
 }
 
@@ -229,11 +287,18 @@ impl ColdStart {
     }
 }
 
-impl std::fmt::Display for Cause {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+impl Cause {
+    /// As the API has it.
+    pub fn name(self) -> &'static str {
+        match self {
             Self::Request => "request",
             Self::MinWarm => "min_warm",
-        })
+        }
+    }
+}
+
+impl std::fmt::Display for Cause {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }

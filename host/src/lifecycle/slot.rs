@@ -39,6 +39,22 @@ pub struct VersionStatus {
     pub cold_starts: u64,
     pub phases: [(Phase, u64); Phase::ALL.len()],
     pub last_cold_start: Option<ColdStart>,
+    /// Of its compiled component, and of its models' sessions, which others may use too; 0: it is not in memory.
+    pub component_bytes: u64,
+    pub model_bytes: u64,
+}
+
+impl State {
+    /// As the API has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Component => "component",
+            Self::Loading => "loading",
+            Self::Loaded => "loaded",
+            Self::Warm => "warm",
+        }
+    }
 }
 
 impl VersionStatus {
@@ -90,13 +106,19 @@ impl Slot {
 
     /// Whether it is to stay in memory.
     pub(super) fn stays(&self) -> bool {
-        self.stays.load(Ordering::Acquire)
+        self.stays.load(Ordering::SeqCst)
     }
 
     /// From now on it is to stay in memory, or not. True if somebody has to begin to [rest](Self::rest) it.
     pub(super) fn set_stays(&self, stays: bool) -> bool {
-        self.stays.store(stays, Ordering::Release);
-        !stays && self.live.load().is_some() && !self.resting.swap(true, Ordering::AcqRel)
+        self.stays.store(stays, Ordering::SeqCst);
+        self.begins_to_rest()
+    }
+
+    /// Whether somebody has to begin to [rest](Self::rest) it: it is in memory, and nobody does.
+    pub(super) fn begins_to_rest(&self) -> bool {
+        let in_memory = self.live.load().is_some() || self.component().is_some();
+        in_memory && !self.stays() && !self.resting.swap(true, Ordering::SeqCst)
     }
 
     pub(super) fn component(&self) -> Option<Arc<Pre>> {
@@ -121,19 +143,14 @@ impl Slot {
         self.live.compare_and_swap(live, None);
     }
 
-    /// What was made is in use from now on. True if somebody has to begin to [rest](Self::rest) it.
-    pub(super) fn install(&self, live: &Arc<Live>) -> bool {
-        self.live.store(Some(Arc::clone(live)));
-        !self.stays() && !self.resting.swap(true, Ordering::AcqRel)
-    }
-
     /// Lets go what nobody has used for long enough; when to look again. `None`: there is nothing left to let go.
     pub(super) fn rest(&self, idle: Idle) -> Option<Instant> {
         let now = Instant::now();
         if let Some(live) = self.live.load_full() {
             if self.stays() {
-                self.resting.store(false, Ordering::Release);
-                return None;
+                self.resting.store(false, Ordering::SeqCst);
+                // It may have been told otherwise meanwhile, and found this still at it.
+                return self.begins_to_rest().then_some(now);
             }
             if live.in_use() {
                 self.touch();
@@ -156,7 +173,7 @@ impl Slot {
             return Some(due);
         }
         *component = None;
-        self.resting.store(false, Ordering::Release);
+        self.resting.store(false, Ordering::SeqCst);
         None
     }
 
@@ -173,11 +190,12 @@ impl Slot {
     pub(super) fn status(&self) -> VersionStatus {
         let live = self.live.load_full();
         let instances = live.as_ref().map_or((0, 0), |live| live.instances());
+        let component = self.component();
         let state = match &live {
             Some(_) if instances.0 + instances.1 > 0 => State::Warm,
             Some(_) => State::Loaded,
             None if self.loading.lock().unwrap_or_else(PoisonError::into_inner).is_some() => State::Loading,
-            None if self.component().is_some() => State::Component,
+            None if component.is_some() => State::Component,
             None => State::Stored,
         };
         let starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -193,6 +211,8 @@ impl Slot {
             cold_starts: starts.count,
             phases,
             last_cold_start: starts.last,
+            component_bytes: component.map_or(0, |component| component.size_bytes()),
+            model_bytes: live.map_or(0, |live| live.model_bytes()),
         }
     }
 }

@@ -33,7 +33,7 @@ pub(super) async fn open(model: &str) -> Arc<Session> {
 }
 
 pub(super) async fn open_as(file: &Path, options: Options) -> Arc<Session> {
-    let share = Budget::new(u64::MAX, |_| {}).take(0).await.unwrap();
+    let share = Budget::new("memory.models", u64::MAX, |_| 0).take(0).await.unwrap();
     let source = Source::File(file.to_owned());
     Session::open(Library::installed(), source, options, share, Metrics::default().models).await.unwrap()
 }

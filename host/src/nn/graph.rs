@@ -12,12 +12,12 @@ use tokio::sync::Mutex;
 use super::budget::Budget;
 use super::device::Target;
 use super::library::Library;
-use super::load::{Options, Source};
+use super::load::{Expected, Options, Source};
 use super::memory::{self, Memory, Unload};
 use super::model::Model;
 use super::prepared::Shelf;
 use super::session::{Policy, Session};
-use super::{NnError, device, load};
+use super::{NnError, device, first, load};
 use crate::cache::Cache;
 use crate::registry::device::Device;
 use crate::registry::digest::Digest;
@@ -107,6 +107,16 @@ impl Models {
         Ok(Opened { session, loaded: true })
     }
 
+    /// Has ONNX Runtime do now, on a thread that may block, what it does once in a process: no request is to wait for it.
+    pub fn begin(&self) {
+        let library = self.library.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = first::load_and_run(&library) {
+                tracing::warn!(%error, "ONNX Runtime does not load the simplest of models");
+            }
+        });
+    }
+
     /// A model of the caller's own, which guests bring as bytes.
     pub async fn open_private(&self, name: &str, bytes: Bytes, wish: Device) -> Result<Model, NnError> {
         let options = |target| Options {
@@ -159,7 +169,13 @@ impl Models {
             let options = options(target);
             let model = options.model.clone();
             let no_memory = |reason| NnError::NoMemory { model: model.clone(), reason };
-            let share = self.memory.of(target).take(load::expected_bytes(source, &options)).await.map_err(no_memory)?;
+            let budget = self.memory.of(target);
+            let share = match expected(source, &options).await {
+                Expected::Measured(bytes) => budget.take(bytes).await,
+                // Whether it fits shows when it has been measured.
+                Expected::Guessed(bytes) => budget.take(bytes.min(budget.bytes().1)).await,
+            };
+            let share = share.map_err(no_memory)?;
             match Session::open(self.library.clone(), source.clone(), options, share, self.metrics.clone()).await {
                 Err(error @ NnError::Device { .. }) => {
                     if let NnError::Device { reason, .. } = &error
@@ -169,11 +185,22 @@ impl Models {
                     }
                     no_device = Some(error);
                 }
-                opened => return opened,
+                opened => {
+                    let session = opened?;
+                    budget.check(session.size_bytes()).map_err(no_memory)?;
+                    return Ok(session);
+                }
             }
         }
         Err(no_device.unwrap_or_else(|| {
             NnError::Unsupported("no device of the server's list onnxruntime.devices can be used".into())
         }))
     }
+}
+
+/// What a model is expected to take: looked for on a thread that may block, since it may have to be hashed.
+async fn expected(source: &Source, options: &Options) -> Expected {
+    let (source, options) = (source.clone(), options.clone());
+    let looking = tokio::task::spawn_blocking(move || load::expected(&source, &options));
+    looking.await.unwrap_or(Expected::Guessed(0))
 }

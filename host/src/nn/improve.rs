@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ort::AsPointer;
 use ort::session::Session as OrtSession;
 use tokio::runtime::Handle;
 
@@ -19,11 +20,13 @@ pub(super) struct Improvement {
     spent: Duration,
     /// Those that are loaded, and not yet exchanged for others.
     ready: Vec<OrtSession>,
+    /// Where those are that were exchanged.
+    full: Vec<usize>,
 }
 
 impl Improvement {
     pub(super) fn new(better: Option<Better>) -> Self {
-        Self { better, spent: Duration::ZERO, ready: Vec::new() }
+        Self { better, spent: Duration::ZERO, ready: Vec::new(), full: Vec::new() }
     }
 
     /// The model ran so long. What to load, when it is time to.
@@ -33,9 +36,13 @@ impl Improvement {
         if self.spent >= after { self.better.take() } else { None }
     }
 
-    /// A better one for this one, which then is to be dropped, if there is any.
+    /// A better one for this one, which then is to be dropped, if it is a quick one and there is any.
     pub(super) fn exchange(&mut self, ort: &mut OrtSession) -> Option<OrtSession> {
+        if self.full.contains(&address(ort)) {
+            return None;
+        }
         let better = self.ready.pop()?;
+        self.full.push(address(&better));
         Some(std::mem::replace(ort, better))
     }
 }
@@ -65,6 +72,11 @@ impl Session {
         drop(gone);
         give_memory_back();
     }
+}
+
+/// What tells it from the others as long as it lives.
+fn address(ort: &OrtSession) -> usize {
+    ort.ptr().addr()
 }
 
 /// Drops a session of ONNX Runtime where that may take its time.
@@ -112,16 +124,18 @@ mod tests {
         let exact = ask(&open_as(&model, plain()).await).await;
         let session = open_as(&model, Options { shelf, quick_start: true, sessions: 2, ..plain() }).await;
         assert!(ask(&session).await != exact, "the first answers come from the quick form, which rounds otherwise");
-        let improved = async {
-            // Both of its sessions.
-            let mut exact_in_a_row = 0;
-            while exact_in_a_row < 4 {
-                let (first, second) = tokio::join!(ask(&session), ask(&session));
-                let both = first == exact && second == exact;
-                exact_in_a_row = if both { exact_in_a_row + 1 } else { 0 };
-            }
-        };
+        // One of its sessions is busy all the while, so the other one serves again and again.
+        let busy = session.state().idle.pop().expect("nobody runs it");
+        let improved = async { while ask(&session).await != exact {} };
         soon(improved).await;
+        for _ in 0..4 {
+            assert!(ask(&session).await == exact, "one that is full is not exchanged again");
+        }
+        Session::put_back(session.state(), busy);
+        for _ in 0..4 {
+            let (first, second) = tokio::join!(ask(&session), ask(&session));
+            assert!(first == exact && second == exact, "and the other one has become full too");
+        }
         let both_idle = async {
             while session.state().idle.len() < 2 {
                 tokio::task::yield_now().await;

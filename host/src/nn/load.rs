@@ -110,15 +110,27 @@ pub fn describe(library: &Library, file: &Path) -> Result<Signature, NnError> {
     Ok(load(library, &Source::File(file.into()), &options)?.facts.signature)
 }
 
-/// Bytes that loading a model will take, as far as can be known before.
-pub(super) fn expected_bytes(source: &Source, options: &Options) -> u64 {
-    /// Beside the weights, and their copies in another layout.
+/// What loading a model will take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expected {
+    /// It was measured when the model was prepared.
+    Measured(u64),
+    /// It was not: twice the model's file, since weights may be there in another layout too.
+    Guessed(u64),
+}
+
+/// Bytes that loading a model will take, as far as can be known before. May hash the prepared form.
+pub(super) fn expected(source: &Source, options: &Options) -> Expected {
+    /// Beside the weights.
     const AT_LEAST: u64 = 1 << 20;
     let sessions = u64::from(options.sessions.max(1));
     if let Some(facts) = options.shelf().and_then(Shelf::find).map(|prepared| prepared.facts()) {
-        return facts.mapped_bytes + sessions * facts.session_bytes;
+        return Expected::Measured(facts.mapped_bytes + sessions * facts.session_bytes);
     }
-    AT_LEAST + size_bytes(source).unwrap_or(0).saturating_mul(2)
+    // What is prepared shares its weights.
+    let copies = if options.shelf().is_some() { 1 } else { sessions };
+    let each = size_bytes(source).unwrap_or(0).saturating_mul(2);
+    Expected::Guessed(AT_LEAST + each.saturating_mul(copies))
 }
 
 impl Options {
@@ -146,6 +158,7 @@ pub(super) fn load(library: &Library, source: &Source, options: &Options) -> Res
                 if let Some(loaded) = from_shelf(library, &builder, file_bytes, options) {
                     return loaded.map_err(invalid);
                 }
+                tracing::warn!(model = options.model, "its prepared form is gone: loaded from the model itself");
             }
             // If it is the model's fault, the model itself will show it.
             Err(error) => not_prepared = Some(error),

@@ -17,8 +17,8 @@ pub struct Config {
     pub device_models: Option<u64>,
 }
 
-/// Unloads what nobody uses in a device's memory until about so many bytes are free.
-pub type Unload = dyn Fn(Target, u64) + Send + Sync;
+/// Unloads what nobody uses in a device's memory until about so many bytes are free; how many are about to be.
+pub type Unload = dyn Fn(Target, u64) -> u64 + Send + Sync;
 
 /// What sessions may take, by where they are.
 pub(super) struct Memory {
@@ -58,10 +58,7 @@ impl Memory {
 }
 
 fn budget(target: Target, limit_bytes: u64, unload: &Arc<OnceLock<Box<Unload>>>) -> Arc<Budget> {
-    let unload = Arc::clone(unload);
-    Budget::new(limit_bytes, move |bytes| {
-        if let Some(unload) = unload.get() {
-            unload(target, bytes);
-        }
-    })
+    let (unload, setting) =
+        (Arc::clone(unload), if target.has_own_memory() { "memory.device_models" } else { "memory.models" });
+    Budget::new(setting, limit_bytes, move |bytes| unload.get().map_or(0, |unload| unload(target, bytes)))
 }

@@ -77,7 +77,7 @@ impl Shelf {
         self.cache.find(self.key()).map(|entry| Prepared { entry })
     }
 
-    /// Prepares a model: writes about as many bytes as it has, or half as many again, and takes the memory of one more session
+    /// Prepares a model, if nobody has: writes about as many bytes as it has, or half as many again, and takes the memory of one more session
     /// meanwhile. `builder` is for the CPU and optimises as the sessions are to be optimised; `commit` gives it the model, which
     /// must have been found to refer to no other files.
     pub(super) fn prepare(
@@ -86,7 +86,7 @@ impl Shelf {
         open_ended: bool,
         commit: impl FnOnce(&mut SessionBuilder) -> ort::Result<Session>,
     ) -> Result<Prepared, CacheError<PrepareError>> {
-        let made = self.cache.write(self.key(), |folder| {
+        let made = self.cache.find_or_write(self.key(), |folder| {
             let mut writing = writing(builder.clone(), &folder.join(MODEL)).map_err(PrepareError::Write)?;
             // The session that writes has weights of its own.
             drop(commit(&mut writing).map_err(PrepareError::Write)?);
@@ -133,13 +133,17 @@ fn measure(builder: &SessionBuilder, folder: &Path, open_ended: bool) -> Result<
         let session = open(builder, &folder.join(MODEL), form).map_err(PrepareError::Read)?;
         Ok::<_, PrepareError>((session, u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX)))
     };
-    let (mut session_bytes, mut quick_us) = (u64::MAX, u64::MAX);
-    // The least of a few: other threads allocate as well, and interrupt.
-    for _ in 0..3 {
-        let (opened, grown) = footprint::growth(|| timed(Form::Quick));
-        session_bytes = session_bytes.min(grown.unwrap_or(0));
+    let (mut grown, mut quick_us) = (Vec::new(), u64::MAX);
+    // Several times: other threads allocate and free as well, and interrupt.
+    for _ in 0..5 {
+        let (opened, bytes) = footprint::growth(|| timed(Form::Quick));
+        grown.push(bytes.unwrap_or(0));
         quick_us = quick_us.min(opened?.1);
     }
+    grown.sort_unstable();
+    // It has at least all that its description says.
+    let description = std::fs::metadata(folder.join(MODEL)).map_err(PrepareError::Lost)?.len();
+    let session_bytes = grown[grown.len() / 2].max(description);
     let (_, full_us) = timed(Form::Full)?;
     // A model without large weights has no such file.
     let mapped_bytes = match std::fs::metadata(folder.join(WEIGHTS)) {

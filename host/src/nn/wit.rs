@@ -44,6 +44,11 @@ impl NnState {
     pub fn new(models: Arc<Models>, named: Arc<Named>, budget_bytes: u64) -> Self {
         Self { models, named, private: Vec::new(), budget_bytes, held_bytes: Arc::default() }
     }
+
+    /// Whether the guest holds models that it loaded from bytes.
+    pub fn holds_private_models(&self) -> bool {
+        self.private.iter().any(|model| model.strong_count() > 0)
+    }
 }
 
 /// Each takes memory of the host's beside its size.

@@ -8,7 +8,10 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 const TICK: Duration = Duration::from_millis(10);
 
 /// Instances that can exist at once in the process.
-pub(super) const MAX_INSTANCES: u32 = 1000;
+pub(super) const MAX_INSTANCES: u32 = 2000;
+
+/// Slots that are kept for the components that had them last, at most.
+const MAX_WARM_SLOTS: u32 = 16;
 
 /// Creates the engine, with pooled instance slots where the machine's address space has room for them.
 pub fn create() -> wasmtime::Result<Engine> {
@@ -57,6 +60,8 @@ fn pooling() -> PoolingAllocationConfig {
         .table_elements(100_000)
         .max_component_instance_size(4 << 20)
         .max_core_instance_size(4 << 20)
+        // Slots that nobody uses keep pages of whom had them last, even after that component has gone.
+        .max_unused_warm_slots(MAX_WARM_SLOTS)
         // Pages kept between instances and the kernel's list of dirty ones: a fresh instance costs half.
         .linear_memory_keep_resident(1 << 20)
         .table_keep_resident(64 << 10)

@@ -8,9 +8,11 @@ use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 
 use super::RuntimeError;
+use super::assets::Place;
 use super::engine::MAX_INSTANCES;
 use super::exports::TypedExports;
 use super::state::{Grants, State};
+use crate::nn::wit::NnView;
 
 /// A linked component, ready to be instantiated.
 #[derive(Clone)]
@@ -31,37 +33,47 @@ pub struct Instance {
     pub(super) bound: Arc<Bound>,
     /// Requests it has begun to serve.
     pub(super) served: u32,
-    _counted: Counted,
+    /// Where its assets are.
+    assets: Option<Arc<Place>>,
+    _slot: Slot,
 }
 
-/// Instances of this process.
-static COUNT: AtomicUsize = AtomicUsize::new(0);
+/// Room for the instances of one engine.
+#[derive(Default)]
+pub struct Slots {
+    taken: AtomicUsize,
+}
 
-/// One of them.
-struct Counted;
+/// Room for one.
+struct Slot(Arc<Slots>);
 
-impl Counted {
-    fn new() -> Self {
-        COUNT.fetch_add(1, Ordering::Relaxed);
-        Self
+impl Slots {
+    /// Whether an instance may be made that no request waits for: the last slots are for those that one does.
+    pub(super) fn has_spare(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) < MAX_INSTANCES as usize / 10 * 9
+    }
+
+    fn take(self: &Arc<Self>) -> Slot {
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        Slot(Arc::clone(self))
     }
 }
 
-impl Drop for Counted {
+impl Drop for Slot {
     fn drop(&mut self) {
-        COUNT.fetch_sub(1, Ordering::Relaxed);
+        self.0.taken.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// Whether an instance may be made that no request waits for: the last slots are for those that one does.
-pub(super) fn has_room() -> bool {
-    COUNT.load(Ordering::Relaxed) < MAX_INSTANCES as usize / 10 * 9
 }
 
 impl Instance {
     /// Instantiates; runs the guest's start code.
     pub(super) async fn start(pre: &Pre, grants: &Grants) -> Result<Self, RuntimeError> {
-        let state = State::new(grants).map_err(|error| RuntimeError::Host(format!("{error:#}")))?;
+        let assets = match &grants.assets {
+            Some(assets) => Some(assets.place().await.map_err(|error| cannot_unpack(&error))?),
+            None => None,
+        };
+        let state = State::new(grants, assets.as_deref().map(Place::folder));
+        let state = state.map_err(|error| RuntimeError::Host(format!("{error:#}")))?;
         let mut store = Store::new(pre.engine(), state);
         store.limiter(|state| &mut state.limits);
         // A guest that computes yields the thread each epoch; whoever awaits it decides how long that may go on.
@@ -77,10 +89,20 @@ impl Instance {
             Pre::Http(pre) => pre.instantiate_async(&mut store).await.map(Bound::Http),
         };
         match bound {
-            Ok(bound) => Ok(Self { store, bound: Arc::new(bound), served: 0, _counted: Counted::new() }),
+            Ok(bound) => Ok(Self { store, bound: Arc::new(bound), served: 0, assets, _slot: grants.slots.take() }),
             Err(error) if error.is::<wasmtime::PoolConcurrencyLimitError>() => Err(RuntimeError::NoRoom),
             Err(error) => Err(trap(&store, error)),
         }
+    }
+
+    /// Whether all that it was given is still there.
+    pub(super) fn is_whole(&self) -> bool {
+        self.assets.as_ref().is_none_or(|assets| assets.is_there())
+    }
+
+    /// Whether the guest holds models of its own.
+    pub(super) fn holds_models(&mut self) -> bool {
+        self.store.data_mut().nn().state.holds_private_models()
     }
 
     /// The error that a failed call into the guest means.
@@ -90,12 +112,27 @@ impl Instance {
 }
 
 impl Pre {
+    /// Bytes of its compiled code, which is mapped from the cache.
+    pub fn size_bytes(&self) -> u64 {
+        let component = match self {
+            Self::Typed(pre) => pre.component(),
+            Self::Http(pre) => pre.instance_pre().component(),
+        };
+        let image = component.image_range();
+        (image.end.addr() - image.start.addr()) as u64
+    }
+
     fn engine(&self) -> &Engine {
         match self {
             Self::Typed(pre) => pre.engine(),
             Self::Http(pre) => pre.engine(),
         }
     }
+}
+
+/// Not where: a caller must not learn where the host keeps its files.
+fn cannot_unpack(error: &std::io::Error) -> RuntimeError {
+    RuntimeError::Host(format!("assets cannot be unpacked: {}", error.kind()))
 }
 
 fn trap(store: &Store<State>, source: wasmtime::Error) -> RuntimeError {

@@ -12,7 +12,7 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
 use super::RuntimeError;
-use super::instance::Pre;
+use super::instance::{Pre, Slots};
 use super::state::State;
 use crate::cache::{Cache, Entry, Key, Kind};
 
@@ -32,6 +32,7 @@ pub struct Loader {
     cache: Arc<Cache>,
     /// wasmtime's version and settings and the processor's features, as the cache's key has them.
     made_for: String,
+    slots: Arc<Slots>,
     /// By digest; locked while it is being loaded.
     loaded: DashMap<String, Arc<Mutex<Weak<Pre>>>>,
 }
@@ -43,7 +44,12 @@ impl Loader {
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
         let made_for = format!("wasmtime, compatible with {:016x}", hasher.finish());
-        Ok(Self { engine, linker, cache, made_for, loaded: DashMap::new() })
+        Ok(Self { engine, linker, cache, made_for, slots: Arc::default(), loaded: DashMap::new() })
+    }
+
+    /// Room for instances of what it loads.
+    pub fn slots(&self) -> Arc<Slots> {
+        Arc::clone(&self.slots)
     }
 
     /// The component called `digest`: loaded already, from the cache, or compiled from the bytes that `read` gives. Blocks for as long as

@@ -3,8 +3,8 @@
 //! An instance ends when: its lease is dropped before the call was finished (it trapped, timed out, was cancelled); it has
 //! served `reuse` requests; `max_warm` others are idle already; it has been idle for `idle_timeout`; so many have not been needed of
 //! late; the pool is dropped. Whether it may stay, and whether another is to be made ahead, is decided here, by [`Policy`] and
-//! `Demand`; making one is `Instance::start`'s business. What is not needed for an answer, the end of a used instance and the start of the
-//! next, waits until the answer is on its way.
+//! `Demand`; making one is `Instance::start`'s business. The end of a used instance and the start of the next wait until the answer
+//! is on its way.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -14,8 +14,9 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::RuntimeError;
-use super::instance::{self, Instance, Pre};
+use super::instance::{Instance, Pre};
 use super::state::Grants;
+use crate::deadline::Deadline;
 
 mod demand;
 
@@ -32,6 +33,16 @@ pub struct Policy {
     pub max_warm: usize,
     /// How long an instance stays idle.
     pub idle_timeout: Duration,
+    /// How long a guest's start code may take.
+    pub start_limit: Duration,
+}
+
+/// Which idle instances stay when others make room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// As many as are always to be there.
+    Minimum,
+    Nothing,
 }
 
 /// The instances of one version.
@@ -51,6 +62,8 @@ struct Idle {
     coming: usize,
     /// Whether a task is waiting to let expired ones go.
     reaping: bool,
+    /// Whether a task makes those that are always to be there.
+    restocking: bool,
 }
 
 /// An instance on loan to one request.
@@ -64,7 +77,7 @@ impl Pool {
     /// An empty pool.
     pub fn new(pre: Pre, grants: Grants, policy: Policy) -> Arc<Self> {
         let demand = Demand::new(policy.idle_timeout, Instant::now());
-        let idle = Idle { instances: Vec::new(), demand, coming: 0, reaping: false };
+        let idle = Idle { instances: Vec::new(), demand, coming: 0, reaping: false, restocking: false };
         Arc::new(Self { pre, grants, policy, idle: Mutex::new(idle), busy: AtomicUsize::new(0) })
     }
 
@@ -73,14 +86,12 @@ impl Pool {
         matches!(self.pre, Pre::Typed(_))
     }
 
-    /// Starts an instance, and as many as are always to be there, as far as it can. What fails here fails again where a request
-    /// sees it.
+    /// Starts the first instance, if it can. What fails here fails again where a request sees it.
     pub async fn fill(self: &Arc<Self>) {
-        for _ in 0..self.policy.min_warm.max(1) {
-            match Instance::start(&self.pre, &self.grants).await {
-                Ok(instance) => drop(self.keep(self.idle(), instance)),
-                Err(_) => return,
-            }
+        if self.most() > 0
+            && let Ok(instance) = self.start().await
+        {
+            drop(self.keep(self.idle(), instance));
         }
     }
 
@@ -89,24 +100,98 @@ impl Pool {
         // Counted before starting, so that an instance being made is never invisible.
         let busy = self.busy.fetch_add(1, Ordering::Relaxed) + 1;
         let mut lease = Lease { pool: Arc::clone(self), instance: None, finished: false };
+        let mut broken = Vec::new();
         {
             let mut idle = self.idle();
-            lease.instance = idle.instances.pop().map(|(_, instance)| instance);
+            while let Some((_, instance)) = idle.instances.pop() {
+                if instance.is_whole() {
+                    lease.instance = Some(instance);
+                    break;
+                }
+                broken.push(instance);
+            }
             idle.demand.took(busy, lease.instance.is_none(), Instant::now());
             if lease.instance.is_none() {
                 self.prepare(idle, None, 0);
             }
         }
+        drop(broken);
         if lease.instance.is_none() {
-            lease.instance = Some(Instance::start(&self.pre, &self.grants).await?);
+            lease.instance = Some(self.start().await?);
         }
         Ok(lease)
     }
 
-    /// Lets all idle instances go, for the sake of another pool.
-    pub fn give_up_idle(&self) {
-        let gone = std::mem::take(&mut self.idle().instances);
+    async fn start(&self) -> Result<Instance, RuntimeError> {
+        // A guest's start code may go on for ever, and not only where a request waits for it.
+        Deadline::after(self.policy.start_limit).bound(Instance::start(&self.pre, &self.grants)).await?
+    }
+
+    /// Idle instances that are kept at most.
+    fn most(&self) -> usize {
+        self.policy.max_warm.max(self.policy.min_warm)
+    }
+
+    /// Lets idle instances go for the sake of others, at most so many; how many there were.
+    pub fn give_up_idle(self: &Arc<Self>, most: usize, keep: Keep) -> usize {
+        let mut idle = self.idle();
+        let stay = match keep {
+            Keep::Minimum => self.policy.min_warm.saturating_sub(self.busy.load(Ordering::Relaxed)),
+            Keep::Nothing => 0,
+        };
+        let count = idle.instances.len().saturating_sub(stay).min(most);
+        let gone: Vec<_> = idle.instances.drain(..count).collect();
+        drop(idle);
         drop(gone);
+        self.restock();
+        count
+    }
+
+    /// Lets idle instances go that hold models which their guest has brought.
+    pub fn give_up_holders(self: &Arc<Self>) {
+        let mut idle = self.idle();
+        let holds = |(_, instance): &mut (Instant, Instance)| instance.holds_models();
+        let gone: Vec<_> = idle.instances.extract_if(.., holds).collect();
+        drop(idle);
+        drop(gone);
+        self.restock();
+    }
+
+    /// Has as many instances made as are always to be there, one after another; where there is no room, when there is.
+    pub fn restock(self: &Arc<Self>) {
+        /// Between two looks whether there is room.
+        const PAUSE: Duration = Duration::from_secs(1);
+        let mut idle = self.idle();
+        if idle.restocking || !self.lacks(&idle) {
+            return;
+        }
+        let Ok(runtime) = Handle::try_current() else { return };
+        idle.restocking = true;
+        let pool = Arc::downgrade(self);
+        runtime.spawn(async move {
+            while let Some(pool) = pool.upgrade() {
+                match pool.start().await {
+                    Ok(instance) => drop(pool.keep(pool.idle(), instance)),
+                    Err(RuntimeError::NoRoom) => {
+                        drop(pool);
+                        tokio::time::sleep(PAUSE).await;
+                        continue;
+                    }
+                    // The next request sees why.
+                    Err(_) => return pool.idle().restocking = false,
+                }
+                let mut idle = pool.idle();
+                if !pool.lacks(&idle) {
+                    idle.restocking = false;
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Whether there are fewer than are always to be there.
+    fn lacks(&self, idle: &Idle) -> bool {
+        idle.instances.len() + idle.coming + self.busy.load(Ordering::Relaxed) < self.policy.min_warm
     }
 
     /// Instances that wait, and that serve.
@@ -131,7 +216,7 @@ impl Pool {
 
     /// An idle instance more, unless there are enough: then it comes back.
     fn keep(self: &Arc<Self>, mut idle: MutexGuard<'_, Idle>, instance: Instance) -> Option<Instance> {
-        if idle.instances.len() >= self.policy.max_warm.max(self.policy.min_warm) {
+        if idle.instances.len() >= self.most() {
             return Some(instance);
         }
         let place = if instance.served == 0 { 0 } else { idle.instances.len() };
@@ -149,7 +234,7 @@ impl Pool {
     fn prepare(self: &Arc<Self>, mut idle: MutexGuard<'_, Idle>, used: Option<Instance>, leaving: usize) {
         let wanted = idle.demand.wanted(Instant::now()).min(self.policy.max_warm).max(self.policy.min_warm);
         let staying = self.busy.load(Ordering::Relaxed).saturating_sub(leaving);
-        let more = idle.instances.len() + idle.coming + staying < wanted && instance::has_room();
+        let more = idle.instances.len() + idle.coming + staying < wanted && self.grants.slots.has_spare();
         if !more && used.is_none() {
             return;
         }
@@ -163,7 +248,7 @@ impl Pool {
                 return;
             }
             let Some(pool) = pool.upgrade() else { return };
-            let made = Instance::start(&pool.pre, &pool.grants).await;
+            let made = pool.start().await;
             let mut idle = pool.idle();
             idle.coming -= 1;
             if let Ok(instance) = made {
@@ -192,7 +277,9 @@ impl Pool {
         }
         let left = may_go - gone.len();
         let oldest = idle.instances.iter().map(|(since, _)| *since).min();
-        let next = oldest.map(|oldest| (oldest + timeout).min(idle.demand.next()).max(now + TICK)).filter(|_| left > 0);
+        // One that is alone waits for its own time.
+        let shrinks = if count + busy > 1 { idle.demand.next() } else { now + timeout };
+        let next = oldest.map(|oldest| (oldest + timeout).min(shrinks).max(now + TICK)).filter(|_| left > 0);
         idle.reaping = next.is_some();
         drop(idle);
         drop(gone);
@@ -243,5 +330,8 @@ impl Drop for Lease {
         }
         // Last, so that an instance on its way back is never invisible.
         self.pool.busy.fetch_sub(1, Ordering::Release);
+        if self.pool.policy.min_warm > 0 {
+            self.pool.restock();
+        }
     }
 }

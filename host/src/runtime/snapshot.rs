@@ -1,8 +1,8 @@
 //! A component that is initialised once, when its bundle is built: its `init` runs, and the memory that leaves becomes the
 //! component's initial memory.
 //!
-//! Whatever runs here sees nothing that differs between two builds: clocks stand still, random numbers are always the same,
-//! files have no times.
+//! Whatever runs here sees nothing that differs between two builds: clocks stand still, random numbers follow from the
+//! component, files have no times.
 //! Models are for requests; their imports trap. A handle that is still open at the end would mean nothing later, so it is an
 //! error.
 
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use twox_hash::XxHash3_64;
 use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, Instance, Lift, Linker, ResourceTable, ResourceType, WasmList};
 use wasmtime::{Store, UpdateDeadline};
@@ -100,7 +101,13 @@ async fn run(guest: &Uninitialised<'_>) -> Result<Vec<u8>, SnapshotError> {
     }
     // Reading a memory makes it grow by a page, which does not become part of the component.
     store.data_mut().limits.limit_bytes = u64::MAX;
-    wizer.snapshot_component(&context, &mut Reading { store, instance }).await.map_err(unsuited)
+    let mut reading = Reading { store, instance, failed: None };
+    let snapshot = wizer.snapshot_component(&context, &mut reading).await.map_err(unsuited)?;
+    match reading.failed {
+        None => Ok(snapshot),
+        // Of what is read only memories need anything: room to grow by a page.
+        Some(error) => Err(unsuited(format!("its memory cannot grow any more, or not be read: {error:#}"))),
+    }
 }
 
 async fn init(
@@ -181,6 +188,7 @@ struct State {
 impl State {
     fn new(guest: &Uninitialised<'_>) -> wasmtime::Result<Self> {
         let mut wasi = WasiCtx::builder();
+        let seed = XxHash3_64::oneshot(guest.component);
         // Standard output is for what the command says.
         wasi.stdout(wasmtime_wasi::cli::stderr())
             .inherit_stderr()
@@ -188,9 +196,9 @@ impl State {
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false)
-            .secure_random(StdRng::seed_from_u64(0))
-            .insecure_random(StdRng::seed_from_u64(0))
-            .insecure_random_seed(0)
+            .secure_random(StdRng::seed_from_u64(seed))
+            .insecure_random(StdRng::seed_from_u64(seed))
+            .insecure_random_seed(seed.into())
             .wall_clock(Stopped)
             .monotonic_clock(Stopped)
             .preopened_dir(guest.assets, "/assets", FsPerms::ReadOnly)?;
@@ -249,37 +257,55 @@ impl HostMonotonicClock for Stopped {
 struct Reading {
     store: Store<State>,
     instance: Instance,
+    /// What could not be read: by the trait, reading does not fail.
+    failed: Option<wasmtime::Error>,
 }
 
 impl Reading {
-    async fn call<R: Lift + Send + Sync + 'static>(&mut self, interface: &str, function: &str) -> R {
-        let there = "instrumenting has added it";
-        let interface = self.instance.get_export_index(&mut self.store, None, interface).expect(there);
-        let function = self.instance.get_export_index(&mut self.store, Some(&interface), function).expect(there);
-        let function = self.instance.get_typed_func::<(), (R,)>(&mut self.store, function).expect(there);
-        function.call_async(&mut self.store, ()).await.expect("it only reads, and its memory may grow").0
+    async fn call<R: Lift + Send + Sync + 'static>(&mut self, interface: &str, function: &str) -> Option<R> {
+        match self.try_call(interface, function).await {
+            Ok(result) => Some(result),
+            Err(error) => {
+                self.failed.get_or_insert(error);
+                None
+            }
+        }
+    }
+
+    async fn try_call<R>(&mut self, interface: &str, function: &str) -> wasmtime::Result<R>
+    where
+        R: Lift + Send + Sync + 'static,
+    {
+        let missing = || wasmtime::format_err!("{interface}#{function} is missing");
+        let interface = self.instance.get_export_index(&mut self.store, None, interface).ok_or_else(missing)?;
+        let function =
+            self.instance.get_export_index(&mut self.store, Some(&interface), function).ok_or_else(missing)?;
+        let function = self.instance.get_typed_func::<(), (R,)>(&mut self.store, function)?;
+        Ok(function.call_async(&mut self.store, ()).await?.0)
     }
 }
 
 impl ComponentInstanceState for Reading {
     async fn call_func_ret_list_u8(&mut self, interface: &str, function: &str, contents: impl FnOnce(&[u8]) + Send) {
-        let list: WasmList<u8> = self.call(interface, function).await;
-        contents(list.as_le_slice(&self.store));
+        match self.call::<WasmList<u8>>(interface, function).await {
+            Some(list) => contents(list.as_le_slice(&self.store)),
+            None => contents(&[]),
+        }
     }
 
     async fn call_func_ret_s32(&mut self, interface: &str, function: &str) -> i32 {
-        self.call(interface, function).await
+        self.call(interface, function).await.unwrap_or_default()
     }
 
     async fn call_func_ret_s64(&mut self, interface: &str, function: &str) -> i64 {
-        self.call(interface, function).await
+        self.call(interface, function).await.unwrap_or_default()
     }
 
     async fn call_func_ret_f32(&mut self, interface: &str, function: &str) -> u32 {
-        self.call::<f32>(interface, function).await.to_bits()
+        self.call::<f32>(interface, function).await.unwrap_or_default().to_bits()
     }
 
     async fn call_func_ret_f64(&mut self, interface: &str, function: &str) -> u64 {
-        self.call::<f64>(interface, function).await.to_bits()
+        self.call::<f64>(interface, function).await.unwrap_or_default().to_bits()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! No network, no environment but the manifest's, no files but `/assets` to read, no more memory than allowed.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use wasmtime::ResourceLimiter;
@@ -13,6 +13,8 @@ use wasmtime_wasi_http::{
     Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
 };
 
+use super::assets::Assets;
+use super::instance::Slots;
 use super::log::{Budget, GuestOutput};
 use crate::nn::wit::{NnCtx, NnState, NnView};
 use crate::nn::{Models, Named};
@@ -23,12 +25,14 @@ pub struct Grants {
     pub function: Arc<str>,
     /// What its instances may still print.
     pub output: Arc<std::sync::Mutex<Budget>>,
-    /// The folder shown as `/assets`, when the bundle has assets.
-    pub assets: Option<PathBuf>,
+    /// What is shown as `/assets`, when the bundle has assets.
+    pub assets: Option<Arc<Assets>>,
     /// The manifest's environment.
     pub env: Vec<(String, String)>,
     /// Bytes of linear memory an instance may have.
     pub memory_bytes: u64,
+    /// Room for instances.
+    pub slots: Arc<Slots>,
     /// The model plane, for models guests bring themselves.
     pub models: Arc<Models>,
     /// The bundle's models by name.
@@ -50,7 +54,8 @@ pub struct State {
 const MAX_HANDLES: usize = 1024;
 
 impl State {
-    pub(super) fn new(grants: &Grants) -> wasmtime::Result<Self> {
+    /// `assets` is the folder to be shown as `/assets`.
+    pub(super) fn new(grants: &Grants, assets: Option<&Path>) -> wasmtime::Result<Self> {
         let mut wasi = WasiCtx::builder();
         wasi.stdout(GuestOutput::new(&grants.function, "stdout", &grants.output))
             .stderr(GuestOutput::new(&grants.function, "stderr", &grants.output))
@@ -58,7 +63,7 @@ impl State {
             .allow_tcp(false)
             .allow_udp(false)
             .allow_ip_name_lookup(false);
-        if let Some(folder) = &grants.assets {
+        if let Some(folder) = assets {
             wasi.preopened_dir(folder, "/assets", FsPerms::ReadOnly)?;
         }
         let mut config = WasiConfigVariables::new();

@@ -15,7 +15,7 @@ use crate::host::Host;
 use crate::lifecycle::{Cause, Kind, Live, WakeError};
 use crate::nn::NnError;
 use crate::protocol::predict::PredictRequest;
-use crate::protocol::{ProtocolError, check};
+use crate::protocol::{ProtocolError, check, classify};
 use crate::registry::catalog::{CatalogError, Version};
 use crate::registry::revision::FunctionKind;
 use crate::runtime::http::ResponseBody;
@@ -44,6 +44,15 @@ pub struct Begun {
 pub struct Answer {
     pub version: Arc<Version>,
     pub outputs: Vec<(String, Tensor)>,
+}
+
+impl From<Question> for Asked {
+    fn from(question: Question) -> Self {
+        match question {
+            Question::Predict => Self::Predict,
+            Question::Explain => Self::Explain,
+        }
+    }
 }
 
 /// Why there is no answer; whose fault it is can be told from the variant.
@@ -104,7 +113,7 @@ pub async fn ask(
 ) -> Result<Answer, InvokeError> {
     let Inside { version, due, live, permit: _permit } = begun.enter(host).await?;
     let name = version.function.as_str();
-    let wanted = request.outputs.clone();
+    let (wanted, classes) = (request.outputs.clone(), std::mem::take(&mut request.classes));
     let outputs = match (&live.kind, question) {
         (Kind::ModelOnly(model), Question::Predict) => {
             let given = |name: &str| request.inputs.iter().any(|(input, _)| input == name);
@@ -131,7 +140,11 @@ pub async fn ask(
         (Kind::ModelOnly(_), Question::Explain) => return Err(InvokeError::NotExplainable(name.into())),
         (Kind::Http(_), _) => return Err(wrong_kind(&version)),
     };
-    let outputs = check::select_outputs(name, outputs, wanted.as_deref())?;
+    let mut outputs = check::select_outputs(name, outputs, wanted.as_deref())?;
+    if !classes.is_empty() {
+        let signature = version.record.signature.clone().unwrap_or_default();
+        classify::classify_outputs(&signature, &mut outputs, &classes)?;
+    }
     Ok(Answer { version, outputs })
 }
 
@@ -158,6 +171,11 @@ struct Inside {
 }
 
 impl Begun {
+    /// Which version answers.
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+
     async fn enter(self, host: &Host) -> Result<Inside, InvokeError> {
         let Self { version, due, held } = self;
         let permit = held.enter(due).await?;

@@ -4,6 +4,9 @@
 //! answer when it means nothing is decided by whoever owns the connection.
 
 pub mod check;
+pub mod classify;
+pub mod kserve_v1;
+pub mod npy;
 pub mod oip_json;
 pub mod oip_metadata;
 pub mod predict;

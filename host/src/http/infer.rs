@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use http::header::CONTENT_ENCODING;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::body::{self, Body};
+use super::encoding::{self, Encoding};
 use super::respond::{self, HttpError};
 use crate::host::Host;
 use crate::invoke::{self, Begun, InvokeError, Target};
@@ -18,7 +18,7 @@ use crate::protocol::predict::PredictRequest;
 use crate::registry::digest::Digest;
 use crate::registry::revision::FunctionKind;
 use crate::runtime::typed::Question;
-use crate::telemetry::{Asked, Call, Outcome};
+use crate::telemetry::{Call, Outcome};
 use crate::tensor::Signature;
 
 /// The length of the JSON of a body that has binary data behind it, both ways.
@@ -32,27 +32,30 @@ pub(super) async fn ask(
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, HttpError> {
     let begun = begin(host, target, question, &request);
-    let (begun, call, json_length) = body::refused(&mut request, begun).await?;
-    let answer = answer(host, begun, question, request, json_length).await;
+    let (begun, call, form) = body::refused(&mut request, begun).await?;
+    let answer = answer(host, begun, question, request, form).await;
     call.end(answer.as_ref().map_or_else(respond::outcome, |_| Outcome::Ok));
     answer
 }
 
-/// What can be said before the body is read, and how much of the body is JSON if not all of it is.
+/// What the head says of a body.
+#[derive(Clone, Copy)]
+struct Form {
+    encoding: Option<Encoding>,
+    /// Where the JSON ends and binary data begins; `None`: all of it is JSON.
+    json_length: Option<usize>,
+}
+
+/// What can be said before the body is read.
 fn begin(
     host: &Host,
     target: &Target,
     question: Question,
     request: &Request<Incoming>,
-) -> Result<(Begun, Call, Option<usize>), HttpError> {
-    refuse_other_encodings(request)?;
-    let json_length = json_length(request)?;
-    let asked = match question {
-        Question::Predict => Asked::Predict,
-        Question::Explain => Asked::Explain,
-    };
-    let (begun, call) = invoke::begin(host, target, asked)?;
-    Ok((begun, call, json_length))
+) -> Result<(Begun, Call, Form), HttpError> {
+    let form = Form { encoding: encoding::of_request(request.headers())?, json_length: json_length(request)? };
+    let (begun, call) = invoke::begin(host, target, question.into())?;
+    Ok((begun, call, form))
 }
 
 async fn answer(
@@ -60,12 +63,14 @@ async fn answer(
     begun: Begun,
     question: Question,
     request: Request<Incoming>,
-    json_length: Option<usize>,
+    form: Form,
 ) -> Result<Response<Body>, HttpError> {
     // JSON whatever the content type says: `tritonclient` sends none.
-    let collected = body::collect(request, host.config.body_bytes, json_length.unwrap_or(0));
+    let (limit_bytes, aligned_at) = (host.config.body_bytes, form.json_length.unwrap_or(0));
+    let collected = body::collect(request, limit_bytes, aligned_at);
     let bytes = begun.due.bound(collected).await.map_err(InvokeError::from)??;
-    let (begun, (request, binary)) = parse(begun, bytes, json_length).await?;
+    let bytes = encoding::decoded(bytes, form.encoding, limit_bytes, aligned_at).await?;
+    let (begun, (request, binary)) = parse(begun, bytes, form.json_length).await?;
     let id = request.id.clone();
     let answer = invoke::ask(host, begun, question, request).await?;
     let (name, version) = (answer.version.function.as_str(), answer.version.name.as_str());
@@ -87,6 +92,12 @@ async fn parse(begun: Begun, body: Bytes, json_length: Option<usize>) -> Result<
     const LARGE_JSON_BYTES: usize = 256 << 10;
     // Of binary data at most its strings and booleans are looked at.
     const LARGE_BYTES: usize = 4 << 20;
+    if json_length == Some(0) {
+        let version = begun.version();
+        let signature = version.record.signature.clone().unwrap_or_default();
+        let parsed = oip_json::parse_raw(version.function.as_str(), &signature, &body)?;
+        return Ok((begun, parsed));
+    }
     if json_length.unwrap_or(body.len()) < LARGE_JSON_BYTES && body.len() < LARGE_BYTES {
         return Ok((begun, oip_json::parse_request(&body, json_length)?));
     }
@@ -106,16 +117,6 @@ fn json_length(request: &Request<Incoming>) -> Result<Option<usize>, HttpError> 
     let wrong =
         || HttpError::BadRequest(format!("header {JSON_LENGTH} must be one number: the length of the JSON in bytes"));
     length.map(Some).ok_or_else(wrong)
-}
-
-/// Says which part of the protocol a body is in that is not understood.
-fn refuse_other_encodings(request: &Request<Incoming>) -> Result<(), HttpError> {
-    if request.headers().get(CONTENT_ENCODING).is_some_and(|value| value != "identity") {
-        return Err(HttpError::BadRequest(
-            "compressed bodies are not supported yet: send the body as it is (header content-encoding)".into(),
-        ));
-    }
-    Ok(())
 }
 
 /// `GET /v2/health/…`, `/healthz`, `/readyz`

@@ -10,11 +10,13 @@ mod binary;
 mod data;
 mod element;
 mod number;
+mod raw;
 mod reader;
 mod request;
 mod response;
 
 pub use binary::BinaryOutputs;
+pub use raw::parse_raw;
 pub use request::parse_request;
 pub use response::{ResponseBody, write_response};
 

@@ -16,6 +16,8 @@ pub struct PredictRequest {
     pub inputs: Vec<(String, Tensor)>,
     /// The outputs wanted, in this order; `None` or an empty list is all of them.
     pub outputs: Option<Vec<String>>,
+    /// Outputs of which the largest elements alone are wanted, and how many.
+    pub classes: Vec<(String, usize)>,
     /// Bytes of the body, which tensors may share: who keeps one of them keeps all of it.
     pub body_bytes: usize,
 }

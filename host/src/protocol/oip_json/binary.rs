@@ -36,6 +36,10 @@ impl Tail {
         Self(bytes)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// The next input's tensor, which the request says has `size` bytes.
     pub(super) fn take(&mut self, size: usize, datatype: Datatype, shape: Vec<usize>) -> Result<Tensor, Reason> {
         if size > self.0.len() {

@@ -19,8 +19,11 @@ use crate::tensor::{Datatype, Tensor};
 
 /// Parameters that ask for tensors outside the body. They are refused rather than ignored, because a client that sets
 /// them looks for its answer where it asked for it.
-const NOT_IN_THE_BODY: [&str; 4] =
-    ["shared_memory_region", "shared_memory_offset", "shared_memory_byte_size", "classification"];
+const NOT_IN_THE_BODY: [&str; 3] = ["shared_memory_region", "shared_memory_offset", "shared_memory_byte_size"];
+/// What other servers keep for themselves.
+const RESERVED: &str = "triton_";
+/// How many of a requested output's largest elements are wanted in place of it.
+const CLASSES: &str = "classification";
 /// The bytes of an input that lies behind the JSON.
 const BINARY_SIZE: &str = "binary_data_size";
 /// Whether a requested output goes out as binary data; where it says nothing, its like for a whole request counts.
@@ -97,8 +100,10 @@ fn read_request(body: &Bytes, mut reader: Reader<'_>, mut tail: Option<&mut Tail
     let inputs = inputs.ok_or_else(|| missing("inputs"))?;
     let mut parameters = parameters.unwrap_or_default();
     let others = take_switch(&mut parameters, BINARY_OUTPUTS)?.unwrap_or(false);
-    let (outputs, named) = outputs.flatten().map_or((None, vec![]), |(names, named)| (Some(names), named));
-    let request = PredictRequest { id: id.flatten(), parameters, inputs, outputs, body_bytes: body.len() };
+    let wanted = outputs.flatten();
+    let (named, classes) = wanted.as_ref().map_or((vec![], vec![]), |all| (all.binary.clone(), all.classes.clone()));
+    let outputs = wanted.map(|all| all.names);
+    let request = PredictRequest { id: id.flatten(), parameters, inputs, outputs, classes, body_bytes: body.len() };
     Ok((request, BinaryOutputs { others, named }))
 }
 
@@ -255,13 +260,6 @@ fn repeated(inputs: &[(String, Tensor)]) -> Option<&str> {
 /// The JSON and what is behind it.
 fn split(body: &Bytes, json_length: Option<usize>) -> Result<(&[u8], Option<Tail>), ProtocolError> {
     let Some(length) = json_length else { return Ok((body, None)) };
-    if length == 0 {
-        return Err(ProtocolError::Unsupported(
-            "a body of binary data alone (Inference-Header-Content-Length: 0) is not supported: put JSON before it that \
-             says which inputs it holds"
-                .to_owned(),
-        ));
-    }
     let json = body.get(..length).ok_or_else(|| {
         let got = body.len();
         ProtocolError::Malformed(format!(
@@ -279,11 +277,18 @@ fn binary_size(value: &Parameter) -> Result<usize, &'static str> {
     .ok_or("its binary_data_size must be a number of bytes")
 }
 
-/// The wanted outputs, and which of them say whether they are to be binary data.
-type Outputs = (Vec<String>, Vec<(String, bool)>);
+/// The wanted outputs.
+#[derive(Default)]
+struct Outputs {
+    names: Vec<String>,
+    /// Those that say whether they are to be binary data.
+    binary: Vec<(String, bool)>,
+    /// Those of which the largest elements alone are wanted.
+    classes: Vec<(String, usize)>,
+}
 
 fn read_outputs(reader: &mut Reader<'_>) -> Result<Outputs, Fault> {
-    let (mut names, mut named) = (Vec::new(), Vec::new());
+    let mut outputs = Outputs::default();
     reader.array(|reader| {
         let (mut name, mut parameters) = (None, None);
         reader.object(|reader, key| match &*key {
@@ -292,13 +297,26 @@ fn read_outputs(reader: &mut Reader<'_>) -> Result<Outputs, Fault> {
             _ => Ok(reader.skip()?),
         })?;
         let name = name.ok_or_else(|| missing("name"))?;
-        if let Some(wish) = take_switch(&mut parameters.unwrap_or_default(), BINARY_OUTPUT)? {
-            named.push((name.clone(), wish));
+        let mut parameters = parameters.unwrap_or_default();
+        if let Some(wish) = take_switch(&mut parameters, BINARY_OUTPUT)? {
+            outputs.binary.push((name.clone(), wish));
         }
-        names.push(name);
+        if let Some((_, count)) = parameters.iter().find(|(name, _)| name == CLASSES) {
+            outputs.classes.push((name.clone(), class_count(count)?));
+        }
+        outputs.names.push(name);
         Ok::<_, Fault>(())
     })?;
-    Ok((names, named))
+    Ok(outputs)
+}
+
+fn class_count(count: &Parameter) -> Result<usize, ProtocolError> {
+    let count = match count {
+        Parameter::Int(count) => usize::try_from(*count).ok().filter(|&count| count > 0),
+        Parameter::Bool(_) | Parameter::Double(_) | Parameter::Text(_) => None,
+    };
+    let reason = || "must be the number of classes, at least 1".to_owned();
+    count.ok_or_else(|| ProtocolError::Parameter { name: CLASSES.to_owned(), reason: reason() })
 }
 
 /// Takes a parameter that speaks to the protocol and not to the function.
@@ -329,9 +347,13 @@ fn read_parameters(reader: &mut Reader<'_>) -> Result<Vec<(String, Parameter)>, 
         if NOT_IN_THE_BODY.contains(&name.as_str()) {
             return Err(ProtocolError::Unsupported(format!(
                 "parameter '{name}' is not supported: this server takes and gives tensors in the body only, as JSON or \
-                 binary data; turn shared memory and classification off in the client"
+                 binary data; turn shared memory off in the client"
             ))
             .into());
+        }
+        if name.starts_with(RESERVED) {
+            let reason = format!("parameters whose names start with '{RESERVED}' are reserved");
+            return Err(ProtocolError::Parameter { name, reason }.into());
         }
         parameters.push((name, value));
         Ok::<_, Fault>(())

@@ -1,0 +1,105 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::tensor::Storage;
+
+fn spec(name: &str, datatype: Datatype, shape: &[i64]) -> TensorSpec {
+    TensorSpec { name: name.into(), datatype, shape: shape.to_vec() }
+}
+
+fn floats() -> Signature {
+    Signature { inputs: vec![spec("x", Datatype::Fp32, &[-1, 2])], outputs: vec![] }
+}
+
+fn parse(signature: &Signature, body: &Value) -> Result<PredictRequest, ProtocolError> {
+    parse_request("m", signature, body.to_string().as_bytes())
+}
+
+#[test]
+fn rows_of_the_only_input_become_a_tensor() {
+    let body = json!({"instances": [[1, 2.5], [3, "NaN"]], "signature_name": "serving_default"});
+    for body in [body, json!({"inputs": [[1, 2.5], [3, "NaN"]]}), json!({"inputs": {"x": [[1, 2.5], [3, "NaN"]]}})] {
+        let request = parse(&floats(), &body).unwrap();
+        let (name, tensor) = &request.inputs[0];
+        assert_eq!((name.as_str(), tensor.datatype(), tensor.shape()), ("x", Datatype::Fp32, &[2, 2][..]));
+        let Storage::Fixed(bytes) = tensor.storage() else { panic!("numbers") };
+        assert_eq!(bytes[4..8], 2.5_f32.to_le_bytes());
+    }
+}
+
+#[test]
+fn rows_that_name_their_inputs_become_columns() {
+    let signature = Signature {
+        inputs: vec![spec("a", Datatype::Int64, &[-1]), spec("b", Datatype::Bytes, &[-1, 1])],
+        outputs: vec![],
+    };
+    let body = json!({"instances": [{"a": 1, "b": ["x"]}, {"b": [{"b64": "/w=="}], "a": 2}]});
+    let request = parse(&signature, &body).unwrap();
+    let shapes: Vec<_> = request.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.shape().to_vec())).collect();
+    assert_eq!(shapes, [("a", vec![2]), ("b", vec![2, 1])]);
+    let Storage::Variable(elements) = request.inputs[1].1.storage() else { panic!("BYTES") };
+    assert_eq!(elements.as_slice(), [Bytes::from_static(b"x"), Bytes::from_static(b"\xff")]);
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let several = Signature {
+        inputs: vec![spec("a", Datatype::Int64, &[-1]), spec("b", Datatype::Int64, &[-1])],
+        outputs: vec![],
+    };
+    for (signature, body, said) in [
+        (&floats(), json!([1]), "it must be an object"),
+        (&floats(), json!({}), "neither `instances` nor `inputs`"),
+        (&floats(), json!({"instances": []}), "`instances` is empty"),
+        (&floats(), json!({"instances": 1}), "`instances` must be a list"),
+        (&floats(), json!({"instances": [], "inputs": []}), "both"),
+        (&floats(), json!({"instances": [[1, 2], [3]]}), "input 'x': its lists are not all of the same length"),
+        (&floats(), json!({"instances": [["one", "two"]]}), "input 'x': "),
+        (&several, json!({"instances": [1]}), "model 'm' has 2 inputs ('a', 'b')"),
+        (&several, json!({"instances": [{"a": 1}, {"b": 1}]}), "instance 1 does not name"),
+        (&several, json!({"instances": [{"a": 1}, {"a": 1, "b": 2}]}), "instance 1 does not name"),
+        (&several, json!({"instances": [{"a": 1}, 2]}), "instance 1 does not name"),
+    ] {
+        let error = parse(signature, &body).expect_err("refused").to_string();
+        assert!(error.contains(said), "{body}: {error}");
+    }
+}
+
+fn ints(shape: Vec<usize>, values: &[i32]) -> Tensor {
+    Tensor::fixed(Datatype::Int32, shape, values.iter().flat_map(|value| value.to_le_bytes()).collect()).unwrap()
+}
+
+fn written(outputs: &[(String, Tensor)]) -> Value {
+    serde_json::from_slice(&write_response(Answers::Predictions, outputs).unwrap()).unwrap()
+}
+
+#[test]
+fn answers_are_rows() {
+    let matrix = ints(vec![2, 3], &[1, 2, 3, 4, 5, 6]);
+    let label = Tensor::variable(vec![2], vec![Bytes::from("a"), Bytes::from("b")]).unwrap();
+    assert_eq!(written(&[("y".into(), matrix.clone())]), json!({"predictions": [[1, 2, 3], [4, 5, 6]]}));
+    let both = [("y".into(), matrix.clone()), ("label".into(), label)];
+    let expected = json!({"predictions": [{"y": [1, 2, 3], "label": "a"}, {"y": [4, 5, 6], "label": "b"}]});
+    assert_eq!(written(&both), expected);
+    let uneven = [("y".into(), matrix), ("z".into(), ints(vec![1], &[7]))];
+    assert_eq!(written(&uneven), json!({"predictions": {"y": [[1, 2, 3], [4, 5, 6]], "z": [7]}}));
+    assert_eq!(written(&[("s".into(), ints(vec![], &[7]))]), json!({"predictions": 7}));
+    assert_eq!(written(&[("e".into(), ints(vec![0, 3], &[]))]), json!({"predictions": []}));
+}
+
+proptest! {
+    #[test]
+    fn what_goes_in_as_rows_comes_out_as_rows(rows in 1_usize..5, width in 1_usize..5, seed in any::<i32>()) {
+        let values: Vec<Vec<i64>> =
+            (0..rows).map(|row| (0..width).map(|at| i64::from(seed) + (row * width + at) as i64).collect()).collect();
+        let request = parse(&Signature::default(), &json!({"inputs": {"x": values}})).unwrap();
+        prop_assert_eq!(written(&request.inputs), json!({"predictions": values}));
+    }
+
+    #[test]
+    fn no_body_makes_it_panic(body in ".*", nested in prop::collection::vec(prop::collection::vec(any::<i8>(), 0..3), 0..3)) {
+        let _ = parse_request("m", &floats(), body.as_bytes());
+        let _ = parse(&floats(), &json!({"instances": nested}));
+        let _ = parse(&Signature::default(), &json!({"inputs": {"x": nested}}));
+    }
+}

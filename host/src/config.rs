@@ -37,6 +37,10 @@ pub struct Config {
     pub body_bytes: u64,
     /// Requests in the host at once, waiting ones included.
     pub held_requests: usize,
+    /// Connections that are open at once.
+    pub connections: usize,
+    /// Origins of web pages that may call the host; `*`: all.
+    pub cors_origins: Vec<String>,
 }
 
 impl Default for Config {
@@ -58,6 +62,8 @@ impl Default for Config {
             quick_start: true,
             body_bytes: 64 << 20,
             held_requests: 4096,
+            connections: 10_000,
+            cors_origins: Vec::new(),
         }
     }
 }
@@ -150,14 +156,18 @@ const KEYS: &[Key] = &[
     },
     Key {
         name: "limits.held_requests",
-        set: |config, text| match text.parse() {
-            Ok(count) if count > 0 => {
-                config.held_requests = count;
-                Ok(())
-            }
-            _ => Err(format!("'{text}' is not a number of at least 1")),
-        },
+        set: |config, text| at_least_one(&mut config.held_requests, text),
         get: |config| i64::try_from(config.held_requests).unwrap_or(i64::MAX).into(),
+    },
+    Key {
+        name: "limits.connections",
+        set: |config, text| at_least_one(&mut config.connections, text),
+        get: |config| i64::try_from(config.connections).unwrap_or(i64::MAX).into(),
+    },
+    Key {
+        name: "http.cors_origins",
+        set: |config, text| set_origins(&mut config.cors_origins, text),
+        get: |config| config.cors_origins.clone().into(),
     },
 ];
 
@@ -311,6 +321,33 @@ fn set_devices(config: &mut Config, text: &str) -> Result<(), String> {
     }
     config.onnxruntime.devices = devices;
     Ok(())
+}
+
+fn at_least_one(field: &mut usize, text: &str) -> Result<(), String> {
+    match text.parse() {
+        Ok(count) if count > 0 => {
+            *field = count;
+            Ok(())
+        }
+        _ => Err(format!("'{text}' is not a number of at least 1")),
+    }
+}
+
+fn set_origins(field: &mut Vec<String>, text: &str) -> Result<(), String> {
+    let origins = text.split(',').map(str::trim).filter(|origin| !origin.is_empty());
+    let origins: Vec<String> = origins.map(ToOwned::to_owned).collect();
+    let is_origin = |text: &str| {
+        let uri = text.parse::<http::Uri>().ok();
+        uri.is_some_and(|uri| uri.scheme().is_some() && uri.path() == "/" && uri.query().is_none())
+            && !text.ends_with('/')
+    };
+    match origins.iter().find(|origin| *origin != "*" && !is_origin(origin)) {
+        Some(wrong) => Err(format!("'{wrong}' is not an origin: write * or a list such as https://example.com")),
+        None => {
+            *field = origins;
+            Ok(())
+        }
+    }
 }
 
 #[cfg(test)]

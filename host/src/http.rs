@@ -1,9 +1,15 @@
 //! HTTP: connections in, responses out. The only room, with [`crate::api`], that knows status codes.
 
 pub mod body;
+mod connection;
+mod cors;
+mod encoding;
 pub mod infer;
 mod metrics;
+mod plain;
 pub mod raw;
 pub mod respond;
 pub mod route;
 pub mod server;
+mod trace;
+mod v1;

@@ -16,7 +16,7 @@ mod receive;
 pub use counted::Counted;
 
 use frames::Frames;
-use receive::Received;
+pub(super) use receive::Received;
 
 /// What a response's body fails with: the connection is then cut, since the head is out.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

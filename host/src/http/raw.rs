@@ -1,4 +1,4 @@
-//! `/functions/NAME/...`: raw HTTP to functions that speak it.
+//! `/functions/NAME/...`: raw HTTP to functions that speak it; the others get the body as a tensor.
 
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::uri::{PathAndQuery, Uri};
@@ -8,9 +8,11 @@ use hyper::body::{Body as _, Incoming};
 use wasmtime_wasi_http::Error as GuestError;
 
 use super::body::{self, Body, BodyError, BoxError, Counted};
+use super::plain;
 use super::respond::{self, HttpError};
 use crate::host::Host;
 use crate::invoke::{self, Begun, InvokeError, Target};
+use crate::registry::revision::FunctionKind;
 use crate::runtime::http::ResponseBody;
 use crate::telemetry::{Asked, Call};
 
@@ -22,6 +24,11 @@ pub(super) async fn call(
     path: &str,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, HttpError> {
+    let version = host.catalog.resolve(&target.function, target.version.as_deref());
+    let takes_tensors = version.is_ok_and(|version| version.record.kind != FunctionKind::Http);
+    if takes_tensors && path == "/" && request.method() == Method::POST {
+        return plain::ask(host, target, request).await;
+    }
     let begun = begin(host, target, path, &mut request);
     let (begun, call) = body::refused(&mut request, begun).await?;
     let without_body = request.method() == Method::HEAD;

@@ -41,6 +41,8 @@ pub enum HttpError {
     Catalog(#[from] CatalogError),
     #[error(transparent)]
     Deploy(#[from] DeployError),
+    #[error("a body with content-encoding '{0}' cannot be read: send it as it is, or as gzip or deflate")]
+    UnsupportedEncoding(String),
     #[error("{0}")]
     BadRequest(String),
     #[error("internal error")]
@@ -146,6 +148,7 @@ fn classify(error: &HttpError) -> Class {
         HttpError::Invoke(error) => classify_invoke(error),
         HttpError::Catalog(error) => classify_catalog(error),
         HttpError::Deploy(error) => classify_deploy(error),
+        HttpError::UnsupportedEncoding(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding"),
         HttpError::BadRequest(_) => BAD_REQUEST,
         HttpError::Internal(_) => INTERNAL,
     }

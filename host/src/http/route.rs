@@ -24,6 +24,16 @@ pub enum Route {
     Infer(Target),
     /// `POST /v2/models/M[/versions/V]/explain`
     Explain(Target),
+    /// `GET /`
+    Alive,
+    /// `GET /v1/models`
+    V1List,
+    /// `GET /v1/models/M[/versions/V]`
+    V1Ready(Target),
+    /// `POST /v1/models/M[/versions/V]:predict`
+    V1Predict(Target),
+    /// `POST /v1/models/M[/versions/V]:explain`
+    V1Explain(Target),
     /// `/functions/NAME[@VERSION]/...`: any method; the function sees `path`.
     Function { target: Target, path: String },
     /// `POST /api/functions`
@@ -77,6 +87,12 @@ pub fn route(method: &Method, path: &str) -> Result<Route, RouteError> {
         ["v2", "models", model, rest @ ..] => {
             model_route(method, Target { function: (*model).into(), version: None }, rest)
         }
+        [""] => get(method, Route::Alive),
+        ["v1", "models"] => get(method, Route::V1List),
+        ["v1", "models", model] => v1_route(method, model, |model| Target { function: model.into(), version: None }),
+        ["v1", "models", model, "versions", version] => {
+            v1_route(method, version, |version| Target { function: (*model).into(), version: Some(version.into()) })
+        }
         ["api", "status"] => get(method, Route::Status),
         ["metrics"] => get(method, Route::Metrics),
         ["api", "functions"] => match *method {
@@ -104,6 +120,16 @@ fn model_route(method: &Method, target: Target, rest: &[&str]) -> Result<Route, 
         ["infer"] => post(method, Route::Infer(target)),
         ["explain"] => post(method, Route::Explain(target)),
         _ => Err(RouteError::NotFound),
+    }
+}
+
+/// `NAME`, `NAME:predict`, `NAME:explain`
+fn v1_route(method: &Method, last: &str, target: impl Fn(&str) -> Target) -> Result<Route, RouteError> {
+    match last.split_once(':') {
+        None => get(method, Route::V1Ready(target(last))),
+        Some((name, "predict")) => post(method, Route::V1Predict(target(name))),
+        Some((name, "explain")) => post(method, Route::V1Explain(target(name))),
+        Some(_) => Err(RouteError::NotFound),
     }
 }
 
@@ -163,10 +189,19 @@ mod tests {
     }
 
     #[test]
+    fn the_first_protocol_has_its_verbs_behind_a_colon() {
+        assert_eq!(route(&Method::GET, "/v1/models/m"), Ok(Route::V1Ready(target("m", None))));
+        assert_eq!(route(&Method::POST, "/v1/models/m:predict"), Ok(Route::V1Predict(target("m", None))));
+        let versioned = Ok(Route::V1Explain(target("m", Some("1.0"))));
+        assert_eq!(route(&Method::POST, "/v1/models/m/versions/1.0:explain"), versioned);
+        assert_eq!(route(&Method::GET, "/v1/models/m:predict"), Err(RouteError::MethodNotAllowed("POST")));
+    }
+
+    #[test]
     fn wrong_methods_are_told_from_wrong_paths() {
         assert_eq!(route(&Method::GET, "/v2/models/m/infer"), Err(RouteError::MethodNotAllowed("POST")));
         assert_eq!(route(&Method::PATCH, "/api/functions"), Err(RouteError::MethodNotAllowed("GET, POST")));
-        for path in ["/", "/v3", "/v2/models", "/v2/models/m/versions/1/x", "/functions/", "/%ff"] {
+        for path in ["/v3", "/v1/models/m:classify", "/v2/models", "/v2/models/m/versions/1/x", "/functions/", "/%ff"] {
             assert_eq!(route(&Method::GET, path), Err(RouteError::NotFound), "{path}");
         }
     }

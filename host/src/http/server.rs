@@ -1,40 +1,30 @@
-//! The listener and its connections, and what every request goes through: id, span, one log line, one exit for errors.
+//! The listener, and what every request goes through: id, trace, one log line, one exit for errors.
 //!
-//! A connection ends when its client closes it, or when the server drains. A client that goes away while its request is
-//! being served drops the request's future, which cancels the work.
+//! A client that goes away while its request is being served drops the request's future, which cancels the work.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Request, Response};
+use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::body::{self, Body};
 use super::respond::{self, HttpError};
 use super::route::{Route, route};
-use super::{infer, metrics, raw};
+use super::trace::Context;
+use super::{connection, cors, encoding, infer, metrics, raw, v1};
 use crate::api;
 use crate::host::Host;
 use crate::runtime::typed::Question;
-
-/// How long a client may take for a request's head.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Requests that this process has begun to serve.
-static BEGUN: AtomicU64 = AtomicU64::new(1);
-
-static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Why the server cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -59,10 +49,16 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
 /// Serves until `stop`, then lets requests in flight finish for `drain_timeout` at most. True when all of them did.
 pub async fn serve(host: Arc<Host>, listener: TcpListener, stop: CancellationToken) -> bool {
     let graceful = GracefulShutdown::new();
+    let connections = Arc::new(Semaphore::new(host.config.connections.min(Semaphore::MAX_PERMITS)));
     loop {
-        let accepted = tokio::select! {
+        // One past the limit waits to be accepted, until another has ended.
+        let accepted = async {
+            let permit = Arc::clone(&connections).acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
+            accepted = accepted => accepted,
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -73,25 +69,10 @@ pub async fn serve(host: Arc<Host>, listener: TcpListener, stop: CancellationTok
                 continue;
             }
         };
-        // Answers are small and complete: waiting to fill a packet only delays them.
-        let _ = stream.set_nodelay(true);
-        let host = Arc::clone(&host);
-        let last = AtomicU64::new(0);
-        let service = service_fn(move |request| {
-            // Others were served since this connection's last request.
-            let this = BEGUN.fetch_add(1, Ordering::Relaxed);
-            let crowded = this.saturating_sub(last.swap(this, Ordering::Relaxed)) > 1;
-            serve_request(Arc::clone(&host), request, crowded)
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service);
-        let connection = graceful.watch(connection);
+        let (host, watcher, stop) = (Arc::clone(&host), graceful.watcher(), stop.clone());
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended");
-            }
+            connection::serve(host, stream, watcher, stop).await;
+            drop(permit);
         });
     }
     // In this order: who sees new connections refused must not be told on an open one that the host is ready.
@@ -101,19 +82,26 @@ pub async fn serve(host: Arc<Host>, listener: TcpListener, stop: CancellationTok
 }
 
 /// The outer half of every request: everything that is the same for all of them.
-async fn serve_request(
+pub(super) async fn serve_request(
     host: Arc<Host>,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     crowded: bool,
 ) -> Result<Response<Body>, Infallible> {
     let started = Instant::now();
-    let id = request_id(&request);
+    let context = Context::of(request.headers());
+    let page = cors::allowed(&host.config.cors_origins, request.headers());
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    let result = answer(&host, request, crowded).await;
+    let result = match page.as_ref().and_then(|page| page.preflight(&request)) {
+        Some(response) => Ok(response),
+        None => {
+            context.hand_on(request.headers_mut());
+            answer(&host, request, crowded).await
+        }
+    };
     let ms = started.elapsed().as_micros() as f64 / 1000.0;
     let mut response = match result {
         Ok(response) => {
-            tracing::debug!(id = ?id, %method, path = uri.path(), status = response.status().as_u16(), ms, "request");
+            tracing::debug!(id = %context, %method, path = uri.path(), status = response.status().as_u16(), ms, "request");
             response
         }
         Err(error) => {
@@ -122,14 +110,17 @@ async fn serve_request(
             let status = response.status();
             let cause = respond::chain(&error);
             if status.is_server_error() {
-                tracing::warn!(id = ?id, %method, path = uri.path(), status = status.as_u16(), ms, error = cause, "request failed");
+                tracing::warn!(id = %context, %method, path = uri.path(), status = status.as_u16(), ms, error = cause, "request failed");
             } else {
-                tracing::debug!(id = ?id, %method, path = uri.path(), status = status.as_u16(), ms, error = cause, "request refused");
+                tracing::debug!(id = %context, %method, path = uri.path(), status = status.as_u16(), ms, error = cause, "request refused");
             }
             response
         }
     };
-    response.headers_mut().insert(REQUEST_ID.clone(), id);
+    context.mark(response.headers_mut());
+    if let Some(page) = page {
+        page.mark(response.headers_mut());
+    }
     Ok(response)
 }
 
@@ -153,10 +144,17 @@ async fn behind_others() {
 async fn answer(host: &Arc<Host>, mut request: Request<Incoming>, crowded: bool) -> Result<Response<Body>, HttpError> {
     let route = route(request.method(), request.uri().path());
     let route = body::refused(&mut request, route).await?;
+    // A function that speaks HTTP compresses for itself.
+    let wanted = if matches!(route, Route::Function { .. }) { None } else { encoding::wanted(request.headers()) };
     let calls = matches!(route, Route::Infer(_) | Route::Explain(_) | Route::Function { .. });
     let response = match route {
         Route::Infer(target) => infer::ask(host, &target, Question::Predict, request).await,
         Route::Explain(target) => infer::ask(host, &target, Question::Explain, request).await,
+        Route::V1Predict(target) => v1::ask(host, &target, Question::Predict, request).await,
+        Route::V1Explain(target) => v1::ask(host, &target, Question::Explain, request).await,
+        Route::V1List => Ok(v1::list(host)),
+        Route::V1Ready(target) => v1::ready(host, &target),
+        Route::Alive => Ok(v1::alive()),
         Route::Function { target, path } => raw::call(host, &target, &path, request).await,
         Route::Live => Ok(infer::health(host, false)),
         Route::Ready => Ok(infer::health(host, true)),
@@ -171,17 +169,9 @@ async fn answer(host: &Arc<Host>, mut request: Request<Incoming>, crowded: bool)
         Route::Status => Ok(api::status::status(host)),
         Route::Metrics => Ok(metrics::metrics(host)),
     };
+    let response = encoding::encoded(response?, wanted).await;
     if crowded && calls {
         behind_others().await;
     }
-    response
-}
-
-/// The caller's id, if it gave a sensible one, or the next number of this process.
-fn request_id(request: &Request<Incoming>) -> HeaderValue {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    match request.headers().get(&REQUEST_ID) {
-        Some(given) if !given.is_empty() && given.len() <= 128 => given.clone(),
-        _ => HeaderValue::from(NEXT.fetch_add(1, Ordering::Relaxed)),
-    }
+    Ok(response)
 }

@@ -12,7 +12,7 @@ const ALIGNMENT: usize = 64;
 const UNDECLARED: usize = 1 << 20;
 
 /// A body as far as it has come.
-pub(super) struct Received {
+pub(in crate::http) struct Received {
     buffer: Vec<u8>,
     /// Where the body begins: behind bytes that only shift what follows.
     start: usize,
@@ -23,17 +23,17 @@ pub(super) struct Received {
 impl Received {
     /// Room for a body of `declared` bytes, of which the one at `aligned_at` lies aligned (as all do that follow it by a
     /// multiple of [`ALIGNMENT`]). A body may become longer than it declared.
-    pub(super) fn new(declared: usize, aligned_at: usize) -> Self {
+    pub(in crate::http) fn new(declared: usize, aligned_at: usize) -> Self {
         let mut received = Self { buffer: Vec::new(), start: 0, aligned_at };
         received.place(declared);
         received
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::http) fn len(&self) -> usize {
         self.buffer.len() - self.start
     }
 
-    pub(super) fn put(&mut self, frame: &[u8]) {
+    pub(in crate::http) fn put(&mut self, frame: &[u8]) {
         if frame.len() > self.buffer.capacity() - self.buffer.len() {
             // By half at least: what has come is copied each time.
             let room = (self.len() / 2).max(self.len().min(UNDECLARED)).max(frame.len());
@@ -43,7 +43,7 @@ impl Received {
     }
 
     /// The body, in the buffer that it came into.
-    pub(super) fn finish(self) -> Bytes {
+    pub(in crate::http) fn finish(self) -> Bytes {
         let end = self.buffer.len();
         Bytes::from(self.buffer).slice(self.start..end)
     }

@@ -1,0 +1,192 @@
+//! Compressed bodies: those of requests, and those of answers where the caller asks for it.
+//!
+//! RFC 9110, section 8.4: `gzip` (RFC 1952) and `deflate`, which is the zlib format (RFC 1950).
+
+use std::io::{Read, Write};
+
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::read::{GzDecoder, ZlibDecoder};
+use flate2::write::{GzEncoder, ZlibEncoder};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, VARY};
+use http::{HeaderMap, HeaderValue, Response};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+
+use super::body::{self, Body, BodyError};
+use super::respond::HttpError;
+
+/// How a body is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Gzip,
+    Deflate,
+}
+
+impl Encoding {
+    fn of(name: &str) -> Option<Self> {
+        match name {
+            "gzip" | "x-gzip" => Some(Self::Gzip),
+            "deflate" => Some(Self::Deflate),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Deflate => "deflate",
+        }
+    }
+}
+
+/// How a request's body is compressed, if it is.
+pub(super) fn of_request(headers: &HeaderMap) -> Result<Option<Encoding>, HttpError> {
+    let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(None) };
+    let name = value.to_str().unwrap_or_default().trim().to_ascii_lowercase();
+    if name.is_empty() || name == "identity" {
+        return Ok(None);
+    }
+    Encoding::of(&name).map(Some).ok_or_else(|| HttpError::UnsupportedEncoding(excerpt(&name)))
+}
+
+fn excerpt(name: &str) -> String {
+    name.chars().take(32).collect()
+}
+
+/// The body as it was before it was compressed, which must keep within `limit_bytes`. The byte at `aligned_at` lies on a boundary that
+/// suits every element type.
+pub(super) async fn decoded(
+    body: Bytes,
+    encoding: Option<Encoding>,
+    limit_bytes: u64,
+    aligned_at: usize,
+) -> Result<Bytes, HttpError> {
+    let Some(encoding) = encoding else { return Ok(body) };
+    let decoding = tokio::task::spawn_blocking(move || decode(&body, encoding, limit_bytes, aligned_at));
+    match decoding.await {
+        Ok(decoded) => Ok(decoded?),
+        Err(error) => Err(HttpError::Internal(format!("decompressing a body: {error}"))),
+    }
+}
+
+fn decode(body: &[u8], encoding: Encoding, limit_bytes: u64, aligned_at: usize) -> Result<Bytes, BodyError> {
+    let mut decoder: Box<dyn Read + '_> = match encoding {
+        Encoding::Gzip => Box::new(GzDecoder::new(body)),
+        Encoding::Deflate => Box::new(ZlibDecoder::new(body)),
+    };
+    let mut received = body::Received::new(0, aligned_at);
+    let mut chunk = vec![0; 64 << 10];
+    loop {
+        let count = decoder.read(&mut chunk).map_err(|error| BodyError::Broken(error.into()))?;
+        if count == 0 {
+            return Ok(received.finish());
+        }
+        if (received.len() + count) as u64 > limit_bytes {
+            return Err(BodyError::TooLarge { limit_bytes });
+        }
+        received.put(&chunk[..count]);
+    }
+}
+
+/// What a caller wants answers to be compressed by, if anything. Of what it likes as much the first counts.
+pub(super) fn wanted(headers: &HeaderMap) -> Option<Encoding> {
+    let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let mut best: Option<(f32, Encoding)> = None;
+    for item in values.flat_map(|value| value.split(',')) {
+        let mut parts = item.split(';').map(str::trim);
+        let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(1.0, |q| q.trim().parse().unwrap_or(0.0));
+        if let Some(encoding) = Encoding::of(&name)
+            && weight > best.map_or(0.0, |(weight, _)| weight)
+        {
+            best = Some((weight, encoding));
+        }
+    }
+    best.map(|(_, encoding)| encoding)
+}
+
+/// The answer, compressed if that is wanted and it is not too small to gain by it.
+pub(super) async fn encoded(response: Response<Body>, wanted: Option<Encoding>) -> Response<Body> {
+    const SMALL_BYTES: u64 = 1024;
+    let Some(encoding) = wanted else { return response };
+    if response.body().size_hint().exact().is_none_or(|bytes| bytes < SMALL_BYTES)
+        || response.headers().contains_key(CONTENT_ENCODING)
+    {
+        return response;
+    }
+    let (mut head, body) = response.into_parts();
+    let Ok(collected) = body.collect().await else { return Response::from_parts(head, body::full(Bytes::new())) };
+    let plain = collected.to_bytes();
+    let kept = plain.clone();
+    let encoded = tokio::task::spawn_blocking(move || encode(&plain, encoding)).await;
+    let Ok(Ok(encoded)) = encoded else { return Response::from_parts(head, body::full(kept)) };
+    head.headers.remove(CONTENT_LENGTH);
+    head.headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
+    head.headers.append(VARY, HeaderValue::from_static("accept-encoding"));
+    Response::from_parts(head, body::full(encoded))
+}
+
+fn encode(plain: &[u8], encoding: Encoding) -> std::io::Result<Vec<u8>> {
+    // Answers are made once and read once: what a better level saves on the way it costs here.
+    let (room, level) = (Vec::with_capacity(plain.len() / 2), Compression::fast());
+    match encoding {
+        Encoding::Gzip => {
+            let mut encoder = GzEncoder::new(room, level);
+            encoder.write_all(plain)?;
+            encoder.finish()
+        }
+        Encoding::Deflate => {
+            let mut encoder = ZlibEncoder::new(room, level);
+            encoder.write_all(plain)?;
+            encoder.finish()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn accepts(value: &str) -> Option<Encoding> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT_ENCODING, value.parse().unwrap());
+        wanted(&headers)
+    }
+
+    #[test]
+    fn what_a_caller_likes_best_is_taken() {
+        assert_eq!(accepts("gzip, deflate, br"), Some(Encoding::Gzip));
+        assert_eq!(accepts("gzip;q=0.2, DEFLATE;q=0.5"), Some(Encoding::Deflate));
+        assert_eq!(accepts("gzip;q=0, br"), None);
+        assert_eq!(accepts("identity"), None);
+    }
+
+    #[test]
+    fn a_small_body_that_grows_beyond_the_limit_is_refused() {
+        let bomb = encode(&vec![0; 10 << 20], Encoding::Gzip).unwrap();
+        assert!(bomb.len() < 100_000);
+        let refused = decode(&bomb, Encoding::Gzip, 1 << 20, 0);
+        assert!(matches!(refused, Err(BodyError::TooLarge { limit_bytes: 1_048_576 })));
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_compressed_comes_back(plain in prop::collection::vec(any::<u8>(), 0..2000), aligned_at in 0_usize..100) {
+            for encoding in [Encoding::Gzip, Encoding::Deflate] {
+                let encoded = encode(&plain, encoding).unwrap();
+                let decoded = decode(&encoded, encoding, 1 << 20, aligned_at).unwrap();
+                prop_assert_eq!(&decoded[..], &plain[..]);
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+            for encoding in [Encoding::Gzip, Encoding::Deflate] {
+                let _ = decode(&bytes, encoding, 1 << 20, 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! `POST /functions/NAME` with a picture, text or an array for a function that takes tensors, so that
+//! `curl --data-binary @3.png` is all it takes.
+//!
+//! What a body is, its first bytes and its content type say; which input it is for, the function's signature, or the query:
+//! `?input=NAME`. The answer is that of the Open Inference Protocol in JSON.
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Request, Response, StatusCode};
+use hyper::body::Incoming;
+
+use super::body::{self, Body};
+use super::encoding;
+use super::respond::{self, HttpError};
+use crate::host::Host;
+use crate::invoke::{self, Begun, InvokeError, Target};
+use crate::protocol::oip_json::{self, BinaryOutputs};
+use crate::protocol::predict::PredictRequest;
+use crate::protocol::{ProtocolError, npy};
+use crate::runtime::typed::Question;
+use crate::telemetry::{Asked, Outcome};
+use crate::tensor::{Datatype, Signature, Tensor, TensorSpec};
+
+pub(super) async fn ask(
+    host: &Host,
+    target: &Target,
+    mut request: Request<Incoming>,
+) -> Result<Response<Body>, HttpError> {
+    let begun = invoke::begin(host, target, Asked::Predict).map_err(HttpError::from);
+    let (begun, call) = body::refused(&mut request, begun).await?;
+    let answer = answer(host, begun, request).await;
+    call.end(answer.as_ref().map_or_else(respond::outcome, |_| Outcome::Ok));
+    answer
+}
+
+async fn answer(host: &Host, begun: Begun, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
+    let (limit_bytes, encoding) = (host.config.body_bytes, encoding::of_request(request.headers())?);
+    let (headers, input) = (request.headers().clone(), wanted_input(request.uri().query().unwrap_or_default()));
+    let bytes = begun.due.bound(body::collect(request, limit_bytes, 0)).await.map_err(InvokeError::from)??;
+    let bytes = encoding::decoded(bytes, encoding, limit_bytes, 0).await?;
+    let reading = tokio::task::spawn_blocking(move || {
+        let version = begun.version();
+        let signature = version.record.signature.clone().unwrap_or_default();
+        let read = read(version.function.as_str(), &signature, &headers, input.as_deref(), bytes);
+        (begun, read)
+    });
+    let (begun, read) = reading.await.map_err(|error| HttpError::Internal(format!("reading a body: {error}")))?;
+    let answer = invoke::ask(host, begun, Question::Predict, read?).await?;
+    let (name, version) = (answer.version.function.as_str(), answer.version.name.as_str());
+    let written = oip_json::write_response(name, version, None, &answer.outputs, &BinaryOutputs::default())?;
+    Ok(respond::json_bytes(StatusCode::OK, written.json))
+}
+
+/// `input=NAME` of a query.
+fn wanted_input(query: &str) -> Option<String> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix("input="))?;
+    Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned())
+}
+
+fn read(
+    function: &str,
+    signature: &Signature,
+    headers: &HeaderMap,
+    input: Option<&str>,
+    body: Bytes,
+) -> Result<PredictRequest, ProtocolError> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let body_bytes = body.len();
+    let (name, tensor) = if npy::is_npy(&body) {
+        let tensor =
+            npy::parse(&body).map_err(|reason| ProtocolError::Malformed(format!("the .npy file: {reason}")))?;
+        let fits = |spec: &TensorSpec| spec.datatype == tensor.datatype() && spec.admits(tensor.shape());
+        let what = format!("an array of {} {:?}", tensor.datatype(), tensor.shape());
+        (choose(function, signature, input, &what, fits)?.0, tensor)
+    } else if is_json(content_type, &body) {
+        return Ok(oip_json::parse_request(&body, None)?.0);
+    } else {
+        let takes =
+            |spec: &TensorSpec| spec.datatype == Datatype::Bytes && spec.shape.iter().all(|&dim| dim < 0 || dim == 1);
+        let (name, rank) = choose(function, signature, input, "text or a file", takes)?;
+        let tensor = Tensor::variable(vec![1; rank], vec![body]);
+        (name, tensor.map_err(|error| ProtocolError::Malformed(error.to_string()))?)
+    };
+    Ok(PredictRequest { inputs: vec![(name, tensor)], body_bytes, ..PredictRequest::default() })
+}
+
+/// `curl -d` sends JSON as a form, but a form never begins like an object.
+fn is_json(content_type: &str, body: &[u8]) -> bool {
+    let is_form = content_type.is_empty() || content_type.starts_with("application/x-www-form-urlencoded");
+    content_type.starts_with("application/json") || (is_form && body.trim_ascii_start().starts_with(b"{"))
+}
+
+/// The input that a body is for, and its rank: the one that is named, or the only one that suits.
+fn choose(
+    function: &str,
+    signature: &Signature,
+    named: Option<&str>,
+    what: &str,
+    suits: impl Fn(&TensorSpec) -> bool,
+) -> Result<(String, usize), ProtocolError> {
+    if let Some(name) = named {
+        let rank = signature.inputs.iter().find(|spec| spec.name == name).map_or(1, |spec| spec.shape.len());
+        return Ok((name.to_owned(), rank));
+    }
+    let suitable: Vec<&TensorSpec> = signature.inputs.iter().filter(|spec| suits(spec)).collect();
+    let list = |specs: &[&TensorSpec]| {
+        let specs = specs.iter().map(|spec| format!("'{}' {} {:?}", spec.name, spec.datatype, spec.shape));
+        specs.collect::<Vec<_>>().join(", ")
+    };
+    match suitable.as_slice() {
+        [spec] => Ok((spec.name.clone(), spec.shape.len())),
+        [] => Err(ProtocolError::Mismatch(format!(
+            "function '{function}' has no input for {what}; it takes {}. Send a request of the Open Inference Protocol, or say \
+             which input it is for: ?input=NAME",
+            if signature.inputs.is_empty() {
+                "what it does not declare".to_owned()
+            } else {
+                list(&signature.inputs.iter().collect::<Vec<_>>())
+            },
+        ))),
+        several => Err(ProtocolError::Mismatch(format!(
+            "function '{function}' has several inputs for {what}: {}; say which it is for: ?input=NAME",
+            list(several)
+        ))),
+    }
+}

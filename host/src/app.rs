@@ -68,7 +68,7 @@ impl App {
         let (several_models, lifecycle_metrics) = (Mutex::new(()), metrics.lifecycle.clone());
         let parts = Parts { store, loader, models, cache, several_models, metrics: lifecycle_metrics };
         let lifecycle = Lifecycle::new(Arc::new(parts), config.idle);
-        let listener = server::listen(config.listen).await?;
+        let listener = server::listen(config.listen, "--listen").await?;
         let address = listener.local_addr().map_err(AppError::Socket)?;
         let admit = Admit::new(config.held_requests);
         let (examining, draining) = (Arc::new(Semaphore::new(EXAMINED_AT_ONCE)), AtomicBool::new(false));

@@ -144,7 +144,7 @@ async fn in_turn(host: &Host, manifest: Arc<Manifest>) -> Result<Found, DeployEr
 
 /// Loads all of it once, to know what it is and that it can run here. Ends when nothing is being loaded any more.
 async fn examine(parts: &Arc<Parts>, manifest: &Manifest) -> Result<Found, DeployError> {
-    let opened = lifecycle::open_models(parts, manifest, true);
+    let opened = lifecycle::open_models(parts, manifest, true, None);
     // Both to their ends: neither can be stopped.
     let (opened, component) = tokio::join!(opened, lifecycle::load_component(parts, manifest));
     let (opened, component) = (opened?, component?);

@@ -9,7 +9,9 @@ pub mod protocol;
 
 pub mod api;
 pub mod deploy;
+pub mod fault;
 pub mod invoke;
+pub mod oip;
 
 pub mod admit;
 pub mod host;

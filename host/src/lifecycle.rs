@@ -24,6 +24,7 @@ use crate::runtime::load::Loader;
 use crate::runtime::pool::{Keep, Lease, Pool};
 use crate::telemetry::LifecycleMetrics;
 
+mod by_hand;
 mod make;
 mod room;
 mod slot;
@@ -119,7 +120,7 @@ impl Lifecycle {
     /// The version in memory, made now if it is not there.
     pub async fn wake(&self, version: &Arc<Version>, cause: Cause) -> Result<Arc<Live>, WakeError> {
         let slot = self.slot(version);
-        if cause != Cause::MinWarm {
+        if cause == Cause::Request {
             slot.requests.fetch_add(1, Ordering::Relaxed);
         }
         let loading = {
@@ -145,7 +146,7 @@ impl Lifecycle {
             let stays = version.manifest.instances.min_warm > 0 && gets_traffic();
             let known = self.slots.get(&version.digest).map(|slot| Arc::clone(&slot));
             let Some(slot) = known.or_else(|| stays.then(|| self.slot(version))) else { continue };
-            if slot.set_stays(stays) {
+            if slot.set_keeps_warm(stays) {
                 tokio::spawn(rest(Arc::downgrade(&slot), self.idle));
             }
             let mut loading = slot.loading.lock().unwrap_or_else(PoisonError::into_inner);
@@ -213,7 +214,7 @@ impl Lifecycle {
                 slot.started(start);
                 let live = Arc::new(live);
                 slot.touch();
-                slot.live.store(Some(Arc::clone(&live)));
+                slot.install(&live);
                 live
             });
             *slot.loading.lock().unwrap_or_else(PoisonError::into_inner) = None;

@@ -7,8 +7,11 @@ pub mod check;
 pub mod classify;
 pub mod kserve_v1;
 pub mod npy;
+pub mod oip_config;
 pub mod oip_json;
 pub mod oip_metadata;
+pub mod oip_repository;
+pub mod oip_statistics;
 pub mod predict;
 
 /// Why a request or an answer cannot go over the wire.
@@ -17,6 +20,9 @@ pub enum ProtocolError {
     /// The body is no JSON, or no inference request.
     #[error("the body is not a valid inference request: {0}")]
     Malformed(String),
+    /// The body of another request is no JSON, or not the right one.
+    #[error("the body is not what belongs here: {0}")]
+    Unreadable(String),
     /// One input of the request makes no tensor.
     #[error("input '{input}': {reason}")]
     Input {

@@ -12,7 +12,7 @@ pub mod bundle;
 pub mod catalog;
 pub mod device;
 pub mod digest;
-mod excerpt;
+pub(crate) mod excerpt;
 pub mod manifest;
 pub mod name;
 pub mod nocti_toml;

@@ -6,9 +6,11 @@ use tracing_subscriber::EnvFilter;
 
 pub mod calls;
 pub mod metrics;
+pub mod usage;
 
 pub use calls::{Asked, Call, Calls, Outcome};
 pub use metrics::{LifecycleMetrics, Metrics, ModelMetrics};
+pub use usage::Usage;
 
 /// Starts logging; `filter` is in the form `info` or `nocti=debug,wasmtime=warn`. A second call changes nothing.
 pub fn init(filter: &str) -> Result<(), String> {

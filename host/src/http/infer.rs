@@ -1,6 +1,5 @@
 //! Open Inference Protocol v2 over HTTP: health, metadata, infer.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -15,11 +14,8 @@ use crate::invoke::{self, Begun, InvokeError, Target};
 use crate::protocol::oip_json::{self, BinaryOutputs};
 use crate::protocol::oip_metadata;
 use crate::protocol::predict::PredictRequest;
-use crate::registry::digest::Digest;
-use crate::registry::revision::FunctionKind;
 use crate::runtime::typed::Question;
 use crate::telemetry::{Call, Outcome};
-use crate::tensor::Signature;
 
 /// The length of the JSON of a body that has binary data behind it, both ways.
 static JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -129,31 +125,4 @@ pub(super) fn health(host: &Host, asks_ready: bool) -> Response<Body> {
 /// `GET /v2`
 pub(super) fn server_metadata() -> Response<Body> {
     respond::json_bytes(StatusCode::OK, oip_metadata::server_metadata())
-}
-
-/// `GET /v2/models/M`
-pub(super) fn model_metadata(host: &Host, target: &Target) -> Result<Response<Body>, HttpError> {
-    let version = host.catalog.resolve(&target.function, target.version.as_deref())?;
-    let platform = match version.record.kind {
-        FunctionKind::ModelOnly => oip_metadata::Platform::Onnx,
-        FunctionKind::Typed | FunctionKind::Http => oip_metadata::Platform::Component,
-    };
-    let function = host.catalog.function(&target.function)?;
-    let versions: Vec<String> = function.versions.keys().map(ToString::to_string).collect();
-    let signature = version.record.signature.clone().unwrap_or(Signature::default());
-    let name = version.function.as_str();
-    let json = oip_metadata::model_metadata(name, &versions, platform, &signature, &properties(host, &version.digest));
-    Ok(respond::json_bytes(StatusCode::OK, json))
-}
-
-/// What a version's models really run on, while they are in memory.
-fn properties(host: &Host, version: &Digest) -> BTreeMap<String, String> {
-    let models = host.lifecycle.models(version).unwrap_or_default();
-    models.iter().map(|(name, model)| (format!("{name}.device"), model.session().device().to_string())).collect()
-}
-
-/// `GET /v2/models/M/ready`: a stored version is ready, since a request wakes it.
-pub(super) fn model_ready(host: &Host, target: &Target) -> Result<Response<Body>, HttpError> {
-    let version = host.catalog.resolve(&target.function, target.version.as_deref())?;
-    Ok(respond::json_bytes(StatusCode::OK, oip_metadata::model_ready(version.function.as_str())))
 }

@@ -16,10 +16,22 @@ pub enum Route {
     Ready,
     /// `GET /v2`
     ServerMetadata,
+    /// `GET /v2/models`
+    ModelList,
     /// `GET /v2/models/M[/versions/V]`
     ModelMetadata(Target),
     /// `GET /v2/models/M[/versions/V]/ready`
     ModelReady(Target),
+    /// `GET /v2/models/M[/versions/V]/config`
+    ModelConfig(Target),
+    /// `GET /v2/models[/M[/versions/V]]/stats`
+    ModelStatistics(Option<Target>),
+    /// `POST /v2/repository/index`
+    RepositoryIndex,
+    /// `POST /v2/repository/models/M/load`
+    RepositoryLoad(String),
+    /// `POST /v2/repository/models/M/unload`
+    RepositoryUnload(String),
     /// `POST /v2/models/M[/versions/V]/infer`
     Infer(Target),
     /// `POST /v2/models/M[/versions/V]/explain`
@@ -80,6 +92,12 @@ pub fn route(method: &Method, path: &str) -> Result<Route, RouteError> {
         ["v2"] => get(method, Route::ServerMetadata),
         ["v2", "health", "live"] | ["healthz"] => get(method, Route::Live),
         ["v2", "health", "ready"] | ["readyz"] => get(method, Route::Ready),
+        ["v2", "models"] => get(method, Route::ModelList),
+        // As elsewhere, a model of this name has its metadata under its versions alone.
+        ["v2", "models", "stats"] => get(method, Route::ModelStatistics(None)),
+        ["v2", "repository", "index"] => post(method, Route::RepositoryIndex),
+        ["v2", "repository", "models", model, "load"] => post(method, Route::RepositoryLoad((*model).into())),
+        ["v2", "repository", "models", model, "unload"] => post(method, Route::RepositoryUnload((*model).into())),
         ["v2", "models", model, "versions", version, rest @ ..] => {
             let target = Target { function: (*model).into(), version: Some((*version).into()) };
             model_route(method, target, rest)
@@ -117,6 +135,8 @@ fn model_route(method: &Method, target: Target, rest: &[&str]) -> Result<Route, 
     match rest {
         [] => get(method, Route::ModelMetadata(target)),
         ["ready"] => get(method, Route::ModelReady(target)),
+        ["config"] => get(method, Route::ModelConfig(target)),
+        ["stats"] => get(method, Route::ModelStatistics(Some(target))),
         ["infer"] => post(method, Route::Infer(target)),
         ["explain"] => post(method, Route::Explain(target)),
         _ => Err(RouteError::NotFound),
@@ -201,7 +221,7 @@ mod tests {
     fn wrong_methods_are_told_from_wrong_paths() {
         assert_eq!(route(&Method::GET, "/v2/models/m/infer"), Err(RouteError::MethodNotAllowed("POST")));
         assert_eq!(route(&Method::PATCH, "/api/functions"), Err(RouteError::MethodNotAllowed("GET, POST")));
-        for path in ["/v3", "/v1/models/m:classify", "/v2/models", "/v2/models/m/versions/1/x", "/functions/", "/%ff"] {
+        for path in ["/v3", "/v1/models/m:classify", "/v2/repository", "/v2/models/m/versions/1/x", "/functions/", "/%ff"] {
             assert_eq!(route(&Method::GET, path), Err(RouteError::NotFound), "{path}");
         }
     }

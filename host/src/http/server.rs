@@ -21,7 +21,7 @@ use super::body::{self, Body};
 use super::respond::{self, HttpError};
 use super::route::{Route, route};
 use super::trace::Context;
-use super::{connection, cors, encoding, infer, metrics, raw, v1};
+use super::{connection, cors, encoding, infer, metrics, model, raw, repository, v1};
 use crate::api;
 use crate::host::Host;
 use crate::runtime::typed::Question;
@@ -29,9 +29,9 @@ use crate::runtime::typed::Question;
 /// Why the server cannot serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    #[error("cannot listen on {address}: {}; choose another address with --listen", describe(.reason))]
+    #[error("cannot listen on {address}: {}; choose another address with {flag}", describe(.reason))]
     // Not named `source`: the message has all of it.
-    Listen { address: SocketAddr, reason: std::io::Error },
+    Listen { address: SocketAddr, flag: &'static str, reason: std::io::Error },
 }
 
 fn describe(error: &std::io::Error) -> String {
@@ -41,9 +41,9 @@ fn describe(error: &std::io::Error) -> String {
     }
 }
 
-/// Takes the address; port 0 takes a free one.
-pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServerError> {
-    TcpListener::bind(address).await.map_err(|reason| ServerError::Listen { address, reason })
+/// Takes the address, which `flag` sets; port 0 takes a free one.
+pub async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServerError> {
+    TcpListener::bind(address).await.map_err(|reason| ServerError::Listen { address, flag, reason })
 }
 
 /// Serves until `stop`, then lets requests in flight finish for `drain_timeout` at most. True when all of them did.
@@ -159,8 +159,14 @@ async fn answer(host: &Arc<Host>, mut request: Request<Incoming>, crowded: bool)
         Route::Live => Ok(infer::health(host, false)),
         Route::Ready => Ok(infer::health(host, true)),
         Route::ServerMetadata => Ok(infer::server_metadata()),
-        Route::ModelMetadata(target) => infer::model_metadata(host, &target),
-        Route::ModelReady(target) => infer::model_ready(host, &target),
+        Route::ModelList => Ok(model::list(host)),
+        Route::ModelMetadata(target) => model::metadata(host, &target),
+        Route::ModelReady(target) => model::ready(host, &target),
+        Route::ModelConfig(target) => model::config(host, &target),
+        Route::ModelStatistics(target) => model::statistics(host, target.as_ref()),
+        Route::RepositoryIndex => repository::index(host, request).await,
+        Route::RepositoryLoad(name) => repository::load(host, &name, request).await,
+        Route::RepositoryUnload(name) => repository::unload(host, &name, request).await,
         Route::Deploy => api::functions::deploy(host, request).await,
         Route::ListFunctions => Ok(api::functions::list(host)),
         Route::ShowFunction(name) => api::functions::show(host, &name),

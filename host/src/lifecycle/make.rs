@@ -21,7 +21,7 @@ use crate::runtime::instance::Pre;
 use crate::runtime::log::Budget;
 use crate::runtime::pool::{Keep, Policy, Pool};
 use crate::runtime::state::Grants;
-use crate::telemetry::LifecycleMetrics;
+use crate::telemetry::{LifecycleMetrics, Usage};
 
 /// What a version is woken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -31,6 +31,8 @@ pub enum Cause {
     Request,
     /// Its manifest asks for instances that are always there.
     MinWarm,
+    /// Somebody loaded it by hand.
+    Load,
 }
 
 /// A part of a cold start. Those of one start overlap.
@@ -60,7 +62,7 @@ pub(super) async fn make(parts: &Arc<Parts>, slot: &Arc<Slot>, cause: Cause) -> 
     let (started, version) = (Instant::now(), &slot.version);
     let named = Arc::new(Named::default());
     // A request that waits is the warm-up.
-    let opening = open_models(parts, &version.manifest, cause != Cause::Request);
+    let opening = open_models(parts, &version.manifest, cause != Cause::Request, Some(&slot.usage));
     let sessions = async {
         let models = opening.await?;
         named.set(models.iter().map(|opened| (opened.name.clone(), Arc::clone(&opened.model))));
@@ -107,18 +109,19 @@ pub(crate) struct OpenModel {
 }
 
 /// A version's models. Of versions that have several only one opens them at a time: two that each wait for the memory which the
-/// other has would wait for ever.
+/// other has would wait for ever. Their runs are counted in `usage`.
 pub(crate) async fn open_models(
     parts: &Parts,
     manifest: &Manifest,
     warm_up: bool,
+    usage: Option<&Arc<Usage>>,
 ) -> Result<Vec<OpenModel>, WakeError> {
     let _alone = match manifest.models.len() {
         0 | 1 => None,
         _ => Some(parts.several_models.lock().await),
     };
     // All to their ends, since loading cannot be stopped.
-    let opened = futures::future::join_all(manifest.models.iter().map(|model| open_model(parts, model, warm_up)));
+    let opened = futures::future::join_all(manifest.models.iter().map(|model| open_model(parts, model, warm_up, usage)));
     let opened = opened.await;
     let own_bytes = opened.iter().flatten().map(|opened| opened.model.session().size_bytes()).sum();
     opened.into_iter().map(|opened| opened.map_err(|error| never_together(error, own_bytes))).collect()
@@ -155,7 +158,12 @@ fn never_together(error: WakeError, own_bytes: u64) -> WakeError {
     NnError::NoMemory { model: model.clone(), reason }.into()
 }
 
-async fn open_model(parts: &Parts, model: &Model, warm_up: bool) -> Result<OpenModel, WakeError> {
+async fn open_model(
+    parts: &Parts,
+    model: &Model,
+    warm_up: bool,
+    usage: Option<&Arc<Usage>>,
+) -> Result<OpenModel, WakeError> {
     let file = local_file(parts, &model.blob.sha256)?;
     let options = &model.options;
     let name = model.name.as_str();
@@ -164,7 +172,8 @@ async fn open_model(parts: &Parts, model: &Model, warm_up: bool) -> Result<OpenM
     let max_rows = usize::try_from(options.max_batch).unwrap_or(usize::MAX);
     let policy = nn::Policy { max_rows, max_delay: options.max_delay };
     let took = opened.loaded.then(|| opened.session.took());
-    Ok(OpenModel { name: name.to_owned(), model: Arc::new(nn::Model::new(name, opened.session, policy)), took })
+    let model = Arc::new(nn::Model::new(name, opened.session, policy, usage.cloned()));
+    Ok(OpenModel { name: name.to_owned(), model, took })
 }
 
 /// Which session serves a model.
@@ -293,6 +302,7 @@ impl Cause {
         match self {
             Self::Request => "request",
             Self::MinWarm => "min_warm",
+            Self::Load => "load",
         }
     }
 }

@@ -11,6 +11,7 @@ use super::make::{ColdStart, Phase};
 use super::{Idle, Live, WakeError};
 use crate::registry::catalog::Version;
 use crate::runtime::instance::Pre;
+use crate::telemetry::Usage;
 
 /// How much of a version is in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -75,11 +76,25 @@ pub(super) struct Slot {
     component: Mutex<Option<Arc<Pre>>>,
     pub(super) requests: AtomicU64,
     used_at: Mutex<Instant>,
-    /// Whether it keeps instances that are always there.
-    stays: AtomicBool,
+    /// Whether its manifest keeps instances that are always there.
+    min_warm: AtomicBool,
+    by_hand: Mutex<ByHand>,
     /// Whether a timer sees to it that it goes to rest.
     resting: AtomicBool,
     starts: Mutex<Starts>,
+    /// What its models did for it, however often they were unloaded meanwhile.
+    pub(super) usage: Arc<Usage>,
+}
+
+/// What somebody asked for, beside requests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum ByHand {
+    #[default]
+    Nothing,
+    /// To be in memory, always.
+    Loaded,
+    /// To be on disk, until a request comes.
+    Unloaded,
 }
 
 #[derive(Default)]
@@ -98,20 +113,27 @@ impl Slot {
             component: Mutex::new(None),
             requests: AtomicU64::new(0),
             used_at: Mutex::new(Instant::now()),
-            stays: AtomicBool::new(false),
+            min_warm: AtomicBool::new(false),
+            by_hand: Mutex::default(),
             resting: AtomicBool::new(false),
             starts: Mutex::default(),
+            usage: Arc::default(),
         }
     }
 
     /// Whether it is to stay in memory.
     pub(super) fn stays(&self) -> bool {
-        self.stays.load(Ordering::SeqCst)
+        self.keeps_warm() || self.by_hand() == ByHand::Loaded
     }
 
-    /// From now on it is to stay in memory, or not. True if somebody has to begin to [rest](Self::rest) it.
-    pub(super) fn set_stays(&self, stays: bool) -> bool {
-        self.stays.store(stays, Ordering::SeqCst);
+    /// Whether its manifest wants it to stay in memory.
+    pub(super) fn keeps_warm(&self) -> bool {
+        self.min_warm.load(Ordering::SeqCst)
+    }
+
+    /// From now on its manifest wants it to stay in memory, or not. True if somebody has to begin to [rest](Self::rest) it.
+    pub(super) fn set_keeps_warm(&self, keeps_warm: bool) -> bool {
+        self.min_warm.store(keeps_warm, Ordering::SeqCst);
         self.begins_to_rest()
     }
 
@@ -119,6 +141,28 @@ impl Slot {
     pub(super) fn begins_to_rest(&self) -> bool {
         let in_memory = self.live.load().is_some() || self.component().is_some();
         in_memory && !self.stays() && !self.resting.swap(true, Ordering::SeqCst)
+    }
+
+    pub(super) fn by_hand(&self) -> ByHand {
+        *self.by_hand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_by_hand(&self, by_hand: ByHand) {
+        *self.by_hand.lock().unwrap_or_else(PoisonError::into_inner) = by_hand;
+    }
+
+    /// Something woke it: that it was unloaded by hand is history.
+    fn woken(&self) {
+        let mut by_hand = self.by_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        if *by_hand == ByHand::Unloaded {
+            *by_hand = ByHand::Nothing;
+        }
+    }
+
+    /// All of it goes at once, but for what is in use.
+    pub(super) fn put_away(&self) {
+        self.live.store(None);
+        *self.component.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     pub(super) fn component(&self) -> Option<Arc<Pre>> {
@@ -141,6 +185,12 @@ impl Slot {
     /// Unloads this one, but none that was made since.
     pub(super) fn let_go(&self, live: &Arc<Live>) {
         self.live.compare_and_swap(live, None);
+    }
+
+    /// What was made is in use from now on.
+    pub(super) fn install(&self, live: &Arc<Live>) {
+        self.woken();
+        self.live.store(Some(Arc::clone(live)));
     }
 
     /// Lets go what nobody has used for long enough; when to look again. `None`: there is nothing left to let go.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::budget::Budget;
 use super::device::Target;
-use super::job::Inputs;
+use super::job::{Caller, Inputs};
 use super::library::Library;
 use super::load::{Options, Source};
 use super::queue::LaneId;
@@ -17,7 +17,7 @@ use super::session::{Policy, Session};
 use crate::telemetry::Metrics;
 use crate::tensor::{Datatype, Tensor};
 
-pub(super) const LANE: LaneId = LaneId(0);
+pub(super) static CALLER: Caller = Caller { lane: LaneId(0), usage: None };
 
 pub(super) const ALONE: Policy = Policy { max_rows: 1, max_delay: Duration::ZERO };
 

@@ -129,7 +129,7 @@ impl Models {
             quick_start: false,
         };
         let session = self.load(&device::order(wish, &self.devices), &Source::Memory(bytes), options).await?;
-        Ok(Model::new(name, session, Policy { max_rows: 1, max_delay: Duration::ZERO }))
+        Ok(Model::new(name, session, Policy { max_rows: 1, max_delay: Duration::ZERO }, None))
     }
 
     /// The sessions that are loaded now. Slots of ended ones are swept on the way.

@@ -96,7 +96,7 @@ mod tests {
     use std::path::Path;
 
     use crate::cache::Cache;
-    use crate::nn::fixtures::{ALONE, LANE, int64, open_as, plain, soon};
+    use crate::nn::fixtures::{ALONE, CALLER, int64, open_as, plain, soon};
     use crate::nn::load::Options;
     use crate::nn::prepared::Shelf;
     use crate::tensor::{Storage, Tensor};
@@ -112,7 +112,7 @@ mod tests {
             ("input_ids".to_owned(), input(&[101, 7592, 2088, 102])),
             ("attention_mask".to_owned(), input(&[1, 1, 1, 1])),
         ];
-        session.compute(LANE, ALONE, inputs).await.unwrap().remove(0).1
+        session.compute(&CALLER, ALONE, inputs).await.unwrap().remove(0).1
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,8 @@ use super::held::{AnyTensor, Held};
 use super::queue::{JobId, LaneId};
 use super::run::RunError;
 use super::session::Session;
+use crate::telemetry::Usage;
+use crate::telemetry::usage::Bill;
 use crate::tensor::Tensor;
 
 /// Inputs under their names, in the model's order.
@@ -29,6 +31,15 @@ pub(super) struct Job {
     pub(super) inputs: Inputs,
     pub(super) queued_at: Instant,
     pub(super) wish: Wish,
+    pub(super) bill: Bill,
+}
+
+/// Whose jobs they are.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) lane: LaneId,
+    /// `None`: nobody counts.
+    pub(super) usage: Option<Arc<Usage>>,
 }
 
 /// Where the caller wants the outputs.
@@ -58,9 +69,17 @@ pub(super) struct Ticket<T> {
     answered: bool,
 }
 
+impl Caller {
+    /// What a job of these inputs counts for, whose rows are to be counted or not.
+    pub(super) fn bill(&self, by_rows: bool, inputs: &Inputs) -> Bill {
+        let rows = inputs.first().filter(|_| by_rows).and_then(|(_, tensor)| tensor.shape().first());
+        Bill { usage: self.usage.clone(), rows: rows.map_or(1, |&rows| rows as u64) }
+    }
+}
+
 impl Job {
-    pub(super) fn new(inputs: Inputs, wish: Wish, now: Instant) -> Self {
-        Self { inputs, queued_at: now, wish }
+    pub(super) fn new(inputs: Inputs, wish: Wish, bill: Bill, now: Instant) -> Self {
+        Self { inputs, queued_at: now, wish, bill }
     }
 
     /// Whether others may be in its run: what they would put together lies in the host's memory.

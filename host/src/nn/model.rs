@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::NnError;
 use super::held::{AnyTensor, Shaped};
-use super::job::{Inputs, KeptOutputs, Outputs};
+use super::job::{Caller, Inputs, KeptOutputs, Outputs};
 use super::queue::LaneId;
 use super::session::{Policy, Session};
+use crate::telemetry::Usage;
 use crate::tensor::{Signature, TensorSpec};
 
 /// One user's hold on a session. Its jobs take turns with those of the session's other users.
@@ -15,20 +16,21 @@ pub struct Model {
     name: String,
     session: Arc<Session>,
     policy: Policy,
-    lane: LaneId,
+    caller: Caller,
 }
 
 impl Model {
-    /// `name` is what the user calls the model, for messages.
-    pub fn new(name: &str, session: Arc<Session>, policy: Policy) -> Self {
+    /// `name` is what the user calls the model, for messages; `usage` is where its runs are counted.
+    pub fn new(name: &str, session: Arc<Session>, policy: Policy, usage: Option<Arc<Usage>>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self { name: name.to_owned(), session, policy, lane: LaneId(NEXT.fetch_add(1, Ordering::Relaxed)) }
+        let caller = Caller { lane: LaneId(NEXT.fetch_add(1, Ordering::Relaxed)), usage };
+        Self { name: name.to_owned(), session, policy, caller }
     }
 
     /// Runs the model once. Inputs that do not fit are refused before they reach the queue; dropping the future cancels.
     pub async fn compute(&self, inputs: Inputs) -> Result<Outputs, NnError> {
         let inputs = self.fit(inputs)?;
-        self.session.compute(self.lane, self.policy, inputs).await.map_err(|error| error.of(&self.name))
+        self.session.compute(&self.caller, self.policy, inputs).await.map_err(|error| error.of(&self.name))
     }
 
     /// The same for inputs that may lie on a device, and with outputs that stay on the model's until they are read.
@@ -44,7 +46,7 @@ impl Model {
         }
         if device.has_own_memory() {
             let inputs = self.fit(inputs)?;
-            let outputs = self.session.compute_keeping(self.lane, self.policy, inputs).await;
+            let outputs = self.session.compute_keeping(&self.caller, self.policy, inputs).await;
             return outputs.map_err(|error| error.of(&self.name));
         }
         let on_host = |(name, input): (String, AnyTensor)| (name, input.on_host().expect("all others were fetched"));

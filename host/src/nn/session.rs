@@ -24,7 +24,7 @@ use super::device::Target;
 use super::footprint;
 use super::held::AnyTensor;
 use super::improve::{Improvement, retire};
-use super::job::{Flights, Inputs, Job, KeptOutputs, Outputs, Ticket, Wish};
+use super::job::{Caller, Flights, Inputs, Job, KeptOutputs, Outputs, Ticket, Wish};
 use super::library::Library;
 use super::load::{self, Facts, Loaded, Options, Source};
 use super::queue::{JobId, LaneId, Queue, Waiting};
@@ -33,6 +33,7 @@ use super::run::RunError;
 use super::trial::Batching;
 use super::turn::Turn;
 use crate::telemetry::ModelMetrics;
+use crate::telemetry::usage::{self, Bill};
 use crate::tensor::{Signature, TensorSpec};
 
 /// After this time from the start of loading a warm-up is ended.
@@ -80,7 +81,7 @@ pub struct Took {
 /// How a job's caller goes on.
 enum Entered {
     /// It runs here and now.
-    Here(Turn, Inputs),
+    Here(Turn, Inputs, Bill),
     Queued(Ticket<Outputs>),
 }
 
@@ -165,13 +166,13 @@ impl Session {
     /// Runs the model once, with inputs that fit it. Dropping the future cancels.
     pub(super) async fn compute(
         self: &Arc<Self>,
-        lane: LaneId,
+        caller: &Caller,
         policy: Policy,
         inputs: Inputs,
     ) -> Result<Outputs, RunError> {
         let shape = self.shape(&inputs);
-        match self.enter(lane, policy, shape, inputs) {
-            Entered::Here(turn, inputs) => turn.run_here(&inputs, shape),
+        match self.enter(caller, policy, shape, inputs) {
+            Entered::Here(turn, inputs, bill) => turn.run_here(&inputs, shape, &bill),
             Entered::Queued(ticket) => ticket.outputs().await,
         }
     }
@@ -180,7 +181,7 @@ impl Session {
     /// session's.
     pub(super) async fn compute_keeping(
         self: &Arc<Self>,
-        lane: LaneId,
+        caller: &Caller,
         policy: Policy,
         inputs: Vec<(String, AnyTensor)>,
     ) -> Result<KeptOutputs, RunError> {
@@ -192,21 +193,24 @@ impl Session {
             }
         }
         let (answer, receiver) = oneshot::channel();
-        let job = Job::new(lent, Wish::Kept { held, answer }, Instant::now());
-        let id = self.queue(self.state(), lane, policy, job);
-        Ticket::new(self, lane, id, receiver).outputs().await
+        let bill = caller.bill(self.facts.batchable && policy.max_rows > 1, &lent);
+        let job = Job::new(lent, Wish::Kept { held, answer }, bill, Instant::now());
+        let id = self.queue(self.state(), caller.lane, policy, job);
+        Ticket::new(self, caller.lane, id, receiver).outputs().await
     }
 
-    fn enter(self: &Arc<Self>, lane: LaneId, policy: Policy, shape: Option<u64>, inputs: Inputs) -> Entered {
+    fn enter(self: &Arc<Self>, caller: &Caller, policy: Policy, shape: Option<u64>, inputs: Inputs) -> Entered {
+        let bill = caller.bill(self.facts.batchable && policy.max_rows > 1, &inputs);
         let mut state = self.state();
         let at_once =
             policy.max_delay.is_zero() && state.queue.is_empty() && shape.is_some_and(|it| state.quick.has(it));
         if at_once && let Some(ort) = state.idle.pop() {
-            return Entered::Here(Turn::new(self, ort), inputs);
+            return Entered::Here(Turn::new(self, ort), inputs, bill);
         }
         let (answer, receiver) = oneshot::channel();
-        let id = self.queue(state, lane, policy, Job::new(inputs, Wish::Host(answer), Instant::now()));
-        Entered::Queued(Ticket::new(self, lane, id, receiver))
+        let job = Job::new(inputs, Wish::Host(answer), bill, Instant::now());
+        let id = self.queue(state, caller.lane, policy, job);
+        Entered::Queued(Ticket::new(self, caller.lane, id, receiver))
     }
 
     /// Whoever gets the id answers for it: it is to be [given up](Self::give_up) if nobody waits any more.
@@ -319,13 +323,16 @@ impl Session {
         self.sessions
     }
 
-    /// A run for so many jobs, whose inputs had this shape, took so long. Tells whether it is time to measure the session: after
+    /// A run for these jobs, whose inputs had this shape, took so long. Tells whether it is time to measure the session: after
     /// the first runs, and more and more seldom.
-    pub(super) fn ran(self: &Arc<Self>, jobs: usize, shape: Option<u64>, took: Duration, succeeded: bool) -> bool {
+    pub(super) fn ran(self: &Arc<Self>, bills: &[&Bill], shape: Option<u64>, took: Duration, succeeded: bool) -> bool {
         let runs = self.runs.fetch_add(1, Ordering::Relaxed) + 1;
-        self.requests.fetch_add(jobs as u64, Ordering::Relaxed);
+        self.requests.fetch_add(bills.len() as u64, Ordering::Relaxed);
         self.metrics.compute_seconds.observe(took.as_secs_f64());
-        self.metrics.batch_size.observe(jobs as f64);
+        self.metrics.batch_size.observe(bills.len() as f64);
+        if succeeded {
+            usage::charge(bills, took);
+        }
         let mut state = self.state();
         if let Some(shape) = shape {
             state.quick.saw(shape, took, succeeded);

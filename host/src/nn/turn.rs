@@ -16,6 +16,7 @@ use super::queue::{JobId, Next, Waiting};
 use super::run::{self, RunError, run};
 use super::session::Session;
 use super::trial::{self, Batching, Verdict};
+use crate::telemetry::usage::Bill;
 
 /// After a run of at least this length a turn lingers, since the next job often comes as soon as this one is answered. Jobs
 /// that went round three threads took 3 % longer: what a thread has for itself has left the processor's cache by its turn.
@@ -36,10 +37,11 @@ impl Turn {
     }
 
     /// One run on this thread, for inputs whose `shape` is quick.
-    pub(super) fn run_here(mut self, inputs: &Inputs, shape: Option<u64>) -> Result<Outputs, RunError> {
+    pub(super) fn run_here(mut self, inputs: &Inputs, shape: Option<u64>, bill: &Bill) -> Result<Outputs, RunError> {
         let started = Instant::now();
         let outputs = run(self.ort(), inputs, None);
-        self.ran(1, shape, started.elapsed(), outputs.is_ok());
+        bill.waited(Duration::ZERO);
+        self.ran(&[bill], shape, started.elapsed(), outputs.is_ok());
         self.hand_on();
         outputs
     }
@@ -101,6 +103,7 @@ impl Turn {
                     drop(state);
                     for Waiting { job, .. } in &jobs {
                         self.session.metrics.queue_seconds.observe((now - job.queued_at).as_secs_f64());
+                        job.bill.waited(now - job.queued_at);
                     }
                     return Some(jobs);
                 }
@@ -160,11 +163,11 @@ impl Turn {
             Wish::Kept { held, answer } => {
                 let (started, session) = (Instant::now(), Arc::clone(&self.session));
                 let outputs = run::run_keeping(self.ort(), &job.inputs, &held, &session, options);
-                self.ran(1, None, started.elapsed(), outputs.is_ok());
+                self.ran(&[&job.bill], None, started.elapsed(), outputs.is_ok());
                 Reply::Kept(answer, outputs)
             }
             Wish::Host(_) => {
-                let outputs = self.timed(1, self.session.shape(&job.inputs), &job.inputs, options);
+                let outputs = self.timed(&[&job.bill], self.session.shape(&job.inputs), &job.inputs, options);
                 Reply::Host(job, outputs)
             }
         }
@@ -176,7 +179,8 @@ impl Turn {
         if !self.may_share(&inputs, options) {
             return None;
         }
-        let outputs = self.timed(jobs.len(), None, &batch::join(&inputs), options).ok()?;
+        let bills: Vec<&Bill> = jobs.iter().map(|waiting| &waiting.job.bill).collect();
+        let outputs = self.timed(&bills, None, &batch::join(&inputs), options).ok()?;
         let rows: Vec<usize> = jobs.iter().filter_map(|waiting| waiting.sharing).map(|sharing| sharing.rows).collect();
         let parts = batch::part(&outputs, &rows);
         if parts.is_none() {
@@ -230,7 +234,7 @@ impl Turn {
 
     fn timed(
         &mut self,
-        jobs: usize,
+        bills: &[&Bill],
         shape: Option<u64>,
         inputs: &Inputs,
         options: &RunOptions,
@@ -239,12 +243,12 @@ impl Turn {
         let outputs = run(self.ort(), inputs, Some(options));
         let took = started.elapsed();
         self.lingers = took >= LONG;
-        self.ran(jobs, shape, took, outputs.is_ok());
+        self.ran(bills, shape, took, outputs.is_ok());
         outputs
     }
 
-    fn ran(&mut self, jobs: usize, shape: Option<u64>, took: Duration, succeeded: bool) {
-        if self.session.ran(jobs, shape, took, succeeded) {
+    fn ran(&mut self, bills: &[&Bill], shape: Option<u64>, took: Duration, succeeded: bool) {
+        if self.session.ran(bills, shape, took, succeeded) {
             let session = Arc::clone(&self.session);
             session.measure(self.ort());
         }

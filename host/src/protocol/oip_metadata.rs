@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::tensor::{Signature, TensorSpec};
+use crate::tensor::Signature;
 
 /// The name the server goes by.
-const SERVER_NAME: &str = "nocti";
+pub const SERVER_NAME: &str = "nocti";
 
 /// Complete ones alone: clients rely on what is listed.
-const EXTENSIONS: &[&str] = &["binary_tensor_data"];
+pub const EXTENSIONS: &[&str] = &["binary_tensor_data", "model_repository", "model_configuration", "statistics"];
 
 /// What answers for a model, under the names of the protocol's `platform` field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -33,15 +33,17 @@ struct ServerMetadata {
     extensions: &'static [&'static str],
 }
 
-#[derive(Serialize)]
-struct ModelMetadata<'a> {
-    name: &'a str,
-    versions: &'a [String],
-    platform: Platform,
-    inputs: &'a [TensorSpec],
-    outputs: &'a [TensorSpec],
+/// What a model says of itself.
+#[derive(Debug, Clone, Serialize)]
+pub struct ModelMetadata {
+    pub name: String,
+    pub versions: Vec<String>,
+    pub platform: Platform,
+    #[serde(flatten)]
+    pub signature: Signature,
+    /// Free text by name; only over HTTP.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    properties: &'a BTreeMap<String, String>,
+    pub properties: BTreeMap<String, String>,
 }
 
 #[derive(Serialize)]
@@ -61,18 +63,13 @@ pub fn server_metadata() -> Vec<u8> {
     body(&ServerMetadata { name: SERVER_NAME, version: env!("CARGO_PKG_VERSION"), extensions: EXTENSIONS })
 }
 
-/// The body of `GET /v2/models/M`.
-///
-/// `properties` are free text by name, as in the protocol's gRPC form (`ModelMetadataResponse.properties`).
-pub fn model_metadata(
-    name: &str,
-    versions: &[String],
-    platform: Platform,
-    signature: &Signature,
-    properties: &BTreeMap<String, String>,
-) -> Vec<u8> {
-    let Signature { inputs, outputs } = signature;
-    body(&ModelMetadata { name, versions, platform, inputs, outputs, properties })
+impl Platform {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Onnx => "onnxruntime_onnx",
+            Self::Component => "nocti_component",
+        }
+    }
 }
 
 /// The body of `GET /v2/health/live` and `/v2/health/ready`.
@@ -81,8 +78,8 @@ pub fn server_health(ready: bool) -> Vec<u8> {
 }
 
 /// The body of `GET /v2/models/M/ready`.
-pub fn model_ready(name: &str) -> Vec<u8> {
-    body(&ModelReady { name, ready: true })
+pub fn model_ready(name: &str, ready: bool) -> Vec<u8> {
+    body(&ModelReady { name, ready })
 }
 
 fn body(value: &impl Serialize) -> Vec<u8> {
@@ -92,7 +89,7 @@ fn body(value: &impl Serialize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensor::Datatype;
+    use crate::tensor::{Datatype, TensorSpec};
 
     fn text(body: Vec<u8>) -> String {
         String::from_utf8(body).expect("JSON is UTF-8")
@@ -101,7 +98,8 @@ mod tests {
     #[test]
     fn the_server_lists_the_extensions_that_are_complete() {
         let version = env!("CARGO_PKG_VERSION");
-        let expected = format!(r#"{{"name":"nocti","version":"{version}","extensions":["binary_tensor_data"]}}"#);
+        let extensions = r#"["binary_tensor_data","model_repository","model_configuration","statistics"]"#;
+        let expected = format!(r#"{{"name":"nocti","version":"{version}","extensions":{extensions}}}"#);
         assert_eq!(text(server_metadata()), expected);
     }
 
@@ -111,8 +109,15 @@ mod tests {
             inputs: vec![TensorSpec { name: "x".into(), datatype: Datatype::Fp32, shape: vec![-1, 4] }],
             outputs: vec![TensorSpec { name: "y".into(), datatype: Datatype::Bytes, shape: vec![] }],
         };
+        let metadata = ModelMetadata {
+            name: "iris".into(),
+            versions: vec!["1.0.0".into()],
+            platform: Platform::Onnx,
+            signature,
+            properties: BTreeMap::new(),
+        };
         assert_eq!(
-            text(model_metadata("iris", &["1.0.0".into()], Platform::Onnx, &signature, &BTreeMap::new())),
+            text(body(&metadata)),
             r#"{"name":"iris","versions":["1.0.0"],"platform":"onnxruntime_onnx","inputs":[{"name":"x","datatype":"FP32","shape":[-1,4]}],"outputs":[{"name":"y","datatype":"BYTES","shape":[]}]}"#
         );
     }
@@ -120,6 +125,6 @@ mod tests {
     #[test]
     fn health_has_both_keys() {
         assert_eq!(text(server_health(false)), r#"{"live":true,"ready":false}"#);
-        assert_eq!(text(model_ready("iris")), r#"{"name":"iris","ready":true}"#);
+        assert_eq!(text(model_ready("iris", true)), r#"{"name":"iris","ready":true}"#);
     }
 }

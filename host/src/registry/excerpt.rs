@@ -4,7 +4,7 @@
 const MAX_CHARS: usize = 120;
 
 /// The beginning of `text`, with whatever does not print escaped.
-pub(super) fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     text.chars().take(MAX_CHARS).flat_map(char::escape_debug).collect()
 }
 

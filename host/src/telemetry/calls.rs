@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::Instant;
 
 use super::metrics::SECONDS;
+use super::usage::{Timed, Times};
 
 /// What a function is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +44,9 @@ pub enum Outcome {
 pub struct Calls {
     pub function: String,
     pub version: String,
-    counts: [[AtomicU64; Outcome::ALL.len()]; Asked::ALL.len()],
+    counts: [[Times; Outcome::ALL.len()]; Asked::ALL.len()],
+    /// Milliseconds since 1970 at which the latest one came; 0: there was none.
+    last_ms: AtomicU64,
     /// From the head's arrival to the answer, or to the end of a raw response's body.
     seconds: Histogram,
 }
@@ -61,21 +64,39 @@ impl Calls {
     /// None yet.
     pub fn new(function: &str, version: &str) -> Self {
         let (function, version) = (function.to_owned(), version.to_owned());
-        Self { function, version, counts: Default::default(), seconds: Histogram::new(SECONDS) }
+        let seconds = Histogram::new(SECONDS);
+        Self { function, version, counts: Default::default(), last_ms: AtomicU64::new(0), seconds }
     }
 
     /// A request comes in.
     pub fn begin(self: &Arc<Self>, asked: Asked) -> Call {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.last_ms.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
         Call { calls: Arc::clone(self), asked, began: Instant::now(), outcome: Outcome::Cancelled }
     }
 
     /// How many requests of a kind had an outcome.
     pub fn count(&self, asked: Asked, outcome: Outcome) -> u64 {
-        self.counts[asked as usize][outcome as usize].load(Ordering::Relaxed)
+        self.counts[asked as usize][outcome as usize].get().count
+    }
+
+    /// The requests that were answered, and those that were not, of every kind; how long they took.
+    pub fn answered(&self) -> (Timed, Timed) {
+        let (mut answered, mut failed) = (Timed::default(), Timed::default());
+        for (outcome, times) in self.counts.iter().flat_map(|counts| Outcome::ALL.into_iter().zip(counts)) {
+            let (timed, sum) = (times.get(), if outcome == Outcome::Ok { &mut answered } else { &mut failed });
+            *sum = Timed { count: sum.count + timed.count, ns: sum.ns + timed.ns };
+        }
+        (answered, failed)
+    }
+
+    /// When the latest request came, in milliseconds since 1970; 0: there was none.
+    pub fn last_ms(&self) -> u64 {
+        self.last_ms.load(Ordering::Relaxed)
     }
 
     fn record(&self, asked: Asked, outcome: Outcome, took: Duration) {
-        self.counts[asked as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
+        self.counts[asked as usize][outcome as usize].add(took);
         self.seconds.observe(took.as_secs_f64());
     }
 }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
-use crate::nn::fixtures::{ALONE, ENDLESS, LANE, PAIR, fp32, open, row, soon, working_row};
+use crate::nn::fixtures::{ALONE, CALLER, ENDLESS, PAIR, fp32, open, row, soon, working_row};
 use crate::tensor::{Datatype, Tensor};
 
 #[tokio::test]
@@ -18,13 +18,13 @@ async fn a_shape_that_only_failed_is_not_known_to_be_quick() {
     let shape = session.shape(&inputs).expect("its work follows from it");
     // The first run of a session takes longer than others.
     for _ in 0..32 {
-        let error = session.compute(LANE, ALONE, inputs.clone()).await.unwrap_err();
+        let error = session.compute(&CALLER, ALONE, inputs.clone()).await.unwrap_err();
         assert!(matches!(error, RunError::Failed(_)), "{error:?}");
         assert!(!session.state().quick.has(shape));
     }
     // Nor does one that was run where it was asked for hide a failure.
     session.state().quick.saw(shape, Duration::ZERO, true);
-    let error = session.compute(LANE, ALONE, inputs).await.unwrap_err();
+    let error = session.compute(&CALLER, ALONE, inputs).await.unwrap_err();
     assert!(matches!(error, RunError::Failed(_)), "{error:?}");
     assert_eq!((session.runs(), session.jobs()), ((33, 33), (0, 0)));
 }
@@ -34,10 +34,10 @@ async fn a_job_with_an_input_that_may_be_left_out_waits_for_nobody() {
     let session = open("optional_input.onnx").await;
     let x = |value: f32| vec![("x".to_owned(), fp32(&[1], &[value]))];
     let with = [x(3.0), vec![("scale".to_owned(), fp32(&[1], &[10.0]))]].concat();
-    let outputs = soon(session.compute(LANE, PAIR, with)).await.unwrap();
+    let outputs = soon(session.compute(&CALLER, PAIR, with)).await.unwrap();
     assert_eq!(outputs[0].1, fp32(&[1], &[30.0]));
 
-    let both = async { tokio::join!(session.compute(LANE, PAIR, x(1.0)), session.compute(LANE, PAIR, x(2.0))) };
+    let both = async { tokio::join!(session.compute(&CALLER, PAIR, x(1.0)), session.compute(&CALLER, PAIR, x(2.0))) };
     let (one, other) = soon(both).await;
     assert_eq!((&one.unwrap()[0].1, &other.unwrap()[0].1), (&fp32(&[1], &[2.0]), &fp32(&[1], &[4.0])));
     assert_eq!(session.runs(), (2, 3), "those without it shared a run");
@@ -65,7 +65,7 @@ async fn a_thousand_callers_who_leave_take_their_tensors_with_them() {
         let bytes = Bytes::from_owner(Counted { bytes: vec![0; 12], _holder: Arc::clone(&holders) });
         let x = Tensor::fixed(Datatype::Fp32, vec![1, 3], bytes).unwrap();
         let session = Arc::clone(&session);
-        tokio::spawn(async move { session.compute(LANE, policy, working_row(x, 1, ENDLESS)).await })
+        tokio::spawn(async move { session.compute(&CALLER, policy, working_row(x, 1, ENDLESS)).await })
     };
     let callers: Vec<_> = (0..1000).map(call).collect();
     let all = async {
@@ -83,6 +83,6 @@ async fn a_thousand_callers_who_leave_take_their_tensors_with_them() {
         }
     };
     soon(none).await;
-    let outputs = soon(session.compute(LANE, ALONE, row([1.0, 2.0, 3.0], 2))).await.unwrap();
+    let outputs = soon(session.compute(&CALLER, ALONE, row([1.0, 2.0, 3.0], 2))).await.unwrap();
     assert_eq!(outputs[0].1, fp32(&[1, 3], &[2.0, 4.0, 6.0]));
 }

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::*;
-use crate::nn::fixtures::{ALONE, ENDLESS, LANE, PAIR, fp32, open, row, soon, until, working_row};
+use crate::nn::fixtures::{ALONE, CALLER, ENDLESS, PAIR, fp32, open, row, soon, until, working_row};
 use crate::nn::job::Ticket;
 use crate::nn::queue::Sharing;
 use crate::tensor::Tensor;
@@ -11,7 +11,7 @@ type Answered = Result<Outputs, RunError>;
 
 /// Two jobs that share a run if they may.
 async fn pair(session: &Arc<Session>, one: Inputs, other: Inputs) -> (Answered, Answered) {
-    tokio::join!(session.compute(LANE, PAIR, one), session.compute(LANE, PAIR, other))
+    tokio::join!(session.compute(&CALLER, PAIR, one), session.compute(&CALLER, PAIR, other))
 }
 
 /// A pair that shows whether rows are kept apart.
@@ -45,7 +45,7 @@ async fn after_sixteen_trials_that_showed_nothing_requests_are_left_alone() {
         silent_pair(&session).await;
     }
     assert_eq!(session.batching(), Batching::Undecided);
-    soon(session.compute(LANE, PAIR, row([1.0; 3], 1))).await.expect("it waits for nobody");
+    soon(session.compute(&CALLER, PAIR, row([1.0; 3], 1))).await.expect("it waits for nobody");
     telling_pair(&session).await;
     assert_eq!((session.batching(), session.runs()), (Batching::Undecided, (35, 35)));
 }
@@ -58,7 +58,7 @@ async fn a_trial_whose_callers_have_gone_decides_nothing() {
     until(&session, (0, 2), &mut both).await;
     drop(both);
     // When this one is answered the trial is over.
-    soon(session.compute(LANE, ALONE, row([1.0; 3], 1))).await.unwrap();
+    soon(session.compute(&CALLER, ALONE, row([1.0; 3], 1))).await.unwrap();
     assert_eq!((session.batching(), session.jobs(), session.runs()), (Batching::Untried, (0, 0), (1, 1)));
     telling_pair(&session).await;
     assert_eq!(session.batching(), Batching::On);
@@ -74,10 +74,10 @@ async fn a_crash_inside_a_batch_is_an_error_for_each_of_its_jobs_and_for_nobody_
     let queue = |(id, inputs)| {
         let (answer, receiver) = oneshot::channel();
         let (id, ripe_at) = (JobId(id), Instant::now());
-        let job = Job::new(inputs, Wish::Host(answer), ripe_at);
+        let job = Job::new(inputs, Wish::Host(answer), Bill::default(), ripe_at);
         let sharing = Some(Sharing { kind: 7, rows: 1, max_rows: 2 });
-        session.state().queue.push(LANE, Waiting { id, sharing, ripe_at, job });
-        Ticket::new(&session, LANE, id, receiver)
+        session.state().queue.push(CALLER.lane, Waiting { id, sharing, ripe_at, job });
+        Ticket::new(&session, CALLER.lane, id, receiver)
     };
     let tickets = [(1000, row([1.0; 3], 1)), (1001, texts)].map(queue);
     let ort = session.state().idle.pop().expect("nobody else has it");
@@ -87,7 +87,7 @@ async fn a_crash_inside_a_batch_is_an_error_for_each_of_its_jobs_and_for_nobody_
         assert!(matches!(answer, Err(RunError::Ended)), "{answer:?}");
     }
 
-    let outputs = soon(session.compute(LANE, ALONE, row([1.0, 2.0, 3.0], 2))).await.unwrap();
+    let outputs = soon(session.compute(&CALLER, ALONE, row([1.0, 2.0, 3.0], 2))).await.unwrap();
     assert_eq!(outputs[0].1, fp32(&[1, 3], &[2.0, 4.0, 6.0]));
     assert_eq!((session.jobs(), session.runs()), ((0, 0), (1, 1)));
 }

@@ -1,0 +1,55 @@
+//! The model repository extension: what there is, and what a request to load a model carries.
+
+use indexmap::IndexMap;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+
+use super::ProtocolError;
+
+/// One version of a model in the index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ModelIndex {
+    pub name: String,
+    pub version: String,
+    pub state: State,
+    /// Why it is not ready; else empty.
+    pub reason: String,
+}
+
+/// Whether a version answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum State {
+    Ready,
+    Unavailable,
+}
+
+/// The body of `GET /v2/models`, which is KServe's.
+#[derive(Debug, Clone, Serialize)]
+pub struct ModelList {
+    pub models: Vec<String>,
+}
+
+/// The body of `POST /v2/repository/index`. Keys that are not known are skipped.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct IndexRequest {
+    /// Whether only those that are ready are wanted.
+    #[serde(default)]
+    pub ready: bool,
+}
+
+/// The body of `POST /v2/repository/models/M/load` and `…/unload`.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct ChangeRequest {
+    /// Only their names are of interest.
+    #[serde(default)]
+    pub parameters: IndexMap<String, IgnoredAny>,
+}
+
+/// Reads a body, which may be empty.
+pub fn parse<'b, T: Deserialize<'b> + Default>(body: &'b [u8]) -> Result<T, ProtocolError> {
+    if body.trim_ascii().is_empty() {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(body).map_err(|error| ProtocolError::Unreadable(error.to_string()))
+}

@@ -40,7 +40,26 @@ const EDGES: &[(&str, &[&str])] = &[
         "http",
         &["api", "deploy", "fault", "host", "invoke", "oip", "protocol", "registry", "runtime", "telemetry", "tensor"],
     ),
-    ("app", &["admit", "cache", "config", "host", "http", "lifecycle", "nn", "registry", "runtime", "telemetry"]),
+    (
+        "grpc",
+        &[
+            "admit",
+            "deadline",
+            "fault",
+            "host",
+            "invoke",
+            "oip",
+            "protocol",
+            "registry",
+            "runtime",
+            "telemetry",
+            "tensor",
+        ],
+    ),
+    (
+        "app",
+        &["admit", "cache", "config", "grpc", "host", "http", "lifecycle", "nn", "registry", "runtime", "telemetry"],
+    ),
     ("cli", &["app", "config", "nn", "registry", "runtime", "telemetry", "tensor"]),
 ];
 

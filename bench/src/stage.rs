@@ -131,7 +131,7 @@ pub(crate) async fn has_setting(nocti: &Path, name: &str) -> anyhow::Result<bool
 fn serve(nocti: &Path, store: &Path, before: &[&str], start: &Start) -> anyhow::Result<Server> {
     let mut words: Vec<OsString> = before.iter().map(OsString::from).collect();
     words.push(nocti.into());
-    words.extend(["serve", "--listen", "127.0.0.1:0", "--store"].map(OsString::from));
+    words.extend(["serve", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "--store"].map(OsString::from));
     words.push(store.into());
     Server::start(&words, start)
 }

@@ -34,6 +34,11 @@ pub struct Gate {
     present: AtomicUsize,
 }
 
+/// Leave to be in the host for a request that does not say yet which function it is for. Ends when it is dropped.
+pub struct Arrived {
+    _host: OwnedSemaphorePermit,
+}
+
 /// Leave to be in the host: to read the request's body, then to go inside. Ends when it is dropped.
 pub struct Held {
     gate: Arc<Gate>,
@@ -64,6 +69,11 @@ impl Admit {
         let max_outside = held_requests.div_ceil(4);
         let host = Arc::new(Semaphore::new(held_requests));
         Self { host, max_held: held_requests, max_outside, gates: DashMap::new() }
+    }
+
+    /// Lets a request into the host whose function is in its body.
+    pub fn arrive(&self) -> Result<Arrived, AdmitError> {
+        Ok(Arrived { _host: Arc::clone(&self.host).try_acquire_owned().map_err(|_| AdmitError::HostFull)? })
     }
 
     /// The way into a version, whose function may serve `concurrency` requests at once.

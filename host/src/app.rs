@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admit::Admit;
 use crate::cache::Cache;
 use crate::config::{self, Config};
+use crate::grpc;
 use crate::host::Host;
 use crate::http::server::{self, ServerError};
 use crate::lifecycle::{Lifecycle, Parts};
@@ -23,11 +24,13 @@ use crate::runtime::engine;
 use crate::runtime::load::Loader;
 use crate::telemetry::Metrics;
 
-/// A host that has its address and waits to serve.
+/// A host that has its addresses and waits to serve.
 pub struct App {
     host: Arc<Host>,
     listener: TcpListener,
     address: SocketAddr,
+    grpc_listener: TcpListener,
+    grpc_address: SocketAddr,
 }
 
 /// Why a host cannot start.
@@ -49,7 +52,7 @@ pub enum AppError {
 const EXAMINED_AT_ONCE: usize = 4;
 
 impl App {
-    /// Builds every part. Nothing is served yet, but the address is taken.
+    /// Builds every part. Nothing is served yet, but the addresses are taken.
     pub async fn build(config: Config) -> Result<Self, AppError> {
         let library = Library::open(&config.onnxruntime, config::tool_folder().as_deref())?;
         let engine = engine::create().map_err(|error| AppError::Engine(format!("{error:#}")))?;
@@ -70,6 +73,8 @@ impl App {
         let lifecycle = Lifecycle::new(Arc::new(parts), config.idle);
         let listener = server::listen(config.listen, "--listen").await?;
         let address = listener.local_addr().map_err(AppError::Socket)?;
+        let grpc_listener = server::listen(config.grpc_listen, "--grpc-listen").await?;
+        let grpc_address = grpc_listener.local_addr().map_err(AppError::Socket)?;
         let admit = Admit::new(config.held_requests);
         let (examining, draining) = (Arc::new(Semaphore::new(EXAMINED_AT_ONCE)), AtomicBool::new(false));
         let host = Arc::new(Host {
@@ -82,12 +87,17 @@ impl App {
             started_at: Instant::now(),
             draining,
         });
-        Ok(Self { host, listener, address })
+        Ok(Self { host, listener, address, grpc_listener, grpc_address })
     }
 
     /// The address that was taken, with the port that port 0 became.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The same for gRPC.
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc_address
     }
 
     /// Serves until `stop`, then drains. True when every request in flight could finish.
@@ -96,10 +106,12 @@ impl App {
         for function in self.host.catalog.functions() {
             self.host.lifecycle.keep_warm(&self.host.catalog, function.name().as_str());
         }
-        let drained = server::serve(Arc::clone(&self.host), self.listener, stop).await;
+        let http = server::serve(Arc::clone(&self.host), self.listener, stop.clone());
+        let grpc = grpc::serve(Arc::clone(&self.host), self.grpc_listener, stop);
+        let (http_drained, grpc_drained) = tokio::join!(http, grpc);
         self.host.lifecycle.clear();
         self.host.catalog.save().await;
-        drained
+        http_drained && grpc_drained
     }
 }
 

@@ -80,6 +80,9 @@ pub(crate) struct ServeArgs {
     /// Where HTTP is served [env: NOCTI_LISTEN] [default: 127.0.0.1:8000].
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub(crate) listen: Option<SocketAddr>,
+    /// Where gRPC is served [env: NOCTI_GRPC_LISTEN] [default: 127.0.0.1:8001].
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    pub(crate) grpc_listen: Option<SocketAddr>,
     /// The folder that keeps what is deployed [env: NOCTI_STORE] [default: ./nocti-data].
     #[arg(long, value_name = "PATH")]
     pub(crate) store: Option<PathBuf>,
@@ -99,8 +102,9 @@ impl ServeArgs {
     /// The flags that were given, as (key, value) pairs of the configuration.
     fn flags(&self) -> Vec<(&'static str, String)> {
         let listen = self.listen.map(|address| ("listen", address.to_string()));
+        let grpc_listen = self.grpc_listen.map(|address| ("grpc_listen", address.to_string()));
         let store = self.store.as_ref().map(|path| ("store", path.display().to_string()));
-        listen.into_iter().chain(store).collect()
+        listen.into_iter().chain(grpc_listen).chain(store).collect()
     }
 }
 

@@ -16,6 +16,8 @@ use crate::registry::units;
 pub struct Config {
     /// Where HTTP is served.
     pub listen: SocketAddr,
+    /// Where gRPC is served.
+    pub grpc_listen: SocketAddr,
     /// The folder of the registry.
     pub store: PathBuf,
     /// This node's folder for what can be made anew; empty: `cache` inside the store.
@@ -47,6 +49,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
+            grpc_listen: SocketAddr::from(([127, 0, 0, 1], 8001)),
             store: PathBuf::from("./nocti-data"),
             cache_dir: PathBuf::new(),
             drain_timeout: Duration::from_secs(30),
@@ -85,6 +88,11 @@ const KEYS: &[Key] = &[
         name: "listen",
         set: |config, text| assign(&mut config.listen, text.parse(), "an address such as 127.0.0.1:8000"),
         get: |config| config.listen.to_string().into(),
+    },
+    Key {
+        name: "grpc_listen",
+        set: |config, text| assign(&mut config.grpc_listen, text.parse(), "an address such as 127.0.0.1:8001"),
+        get: |config| config.grpc_listen.to_string().into(),
     },
     Key {
         name: "store",

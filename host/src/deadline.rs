@@ -13,17 +13,32 @@ use tokio::time::Instant;
 pub struct Deadline {
     at: Instant,
     span: Duration,
+    /// What has set it.
+    by: &'static str,
 }
 
 /// The deadline passed first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the deadline passed: it took longer than {0:?} (limits.timeout), the body's upload and waiting included")]
-pub struct DeadlinePassed(Duration);
+#[error("the deadline passed: it took longer than {span:?} ({by}), the body's upload and waiting included")]
+pub struct DeadlinePassed {
+    span: Duration,
+    by: &'static str,
+}
 
 impl Deadline {
-    /// `span` from now.
+    /// `span` from now, which is as long as the function may take.
     pub fn after(span: Duration) -> Self {
-        Self { at: Instant::now() + span, span }
+        Self { at: Instant::now() + span, span, by: "limits.timeout" }
+    }
+
+    /// `span` from now, which is as long as the client waits.
+    pub fn asked(span: Duration) -> Self {
+        Self { at: Instant::now() + span, span, by: "the client's timeout" }
+    }
+
+    /// The one that passes first.
+    pub fn sooner(self, other: Option<Self>) -> Self {
+        other.filter(|other| other.at < self.at).unwrap_or(self)
     }
 
     /// Awaits `work` until the deadline, then drops it.
@@ -33,7 +48,7 @@ impl Deadline {
         if let Poll::Ready(output) = futures::poll!(work.as_mut()) {
             return Ok(output);
         }
-        tokio::time::timeout_at(self.at, work).await.map_err(|_| DeadlinePassed(self.span))
+        tokio::time::timeout_at(self.at, work).await.map_err(|_| DeadlinePassed { span: self.span, by: self.by })
     }
 }
 
@@ -44,9 +59,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn work_past_the_deadline_is_dropped() {
         let due = Deadline::after(Duration::from_secs(1));
-        assert_eq!(due.bound(std::future::pending::<()>()).await, Err(DeadlinePassed(Duration::from_secs(1))));
+        let passed = due.bound(std::future::pending::<()>()).await.expect_err("it never ends");
+        assert!(passed.to_string().contains("longer than 1s (limits.timeout)"), "{passed}");
         let later = Deadline::after(Duration::from_secs(1));
         assert_eq!(later.bound(async { 7 }).await, Ok(7));
         assert!(due < later);
+        let client = Deadline::asked(Duration::from_millis(1));
+        assert_eq!(client.sooner(Some(later)), client);
+        assert_eq!(later.sooner(Some(client)), client);
+        assert_eq!(later.sooner(None), later);
     }
 }

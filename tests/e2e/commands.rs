@@ -267,7 +267,7 @@ async fn help_names_every_command_and_option() {
     command.arg("--help");
     let help = run(command).await.expect(0).out;
     let commands: [(&str, &[&str]); 10] = [
-        ("serve", &["--listen", "--store", "--config", "--print-config"]),
+        ("serve", &["--listen", "--grpc-listen", "--store", "--config", "--print-config"]),
         ("new", &["--template"]),
         ("build", &["--output"]),
         ("inspect", &[]),

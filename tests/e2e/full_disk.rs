@@ -37,7 +37,7 @@ async fn serve_on_own_disk(disk: &Path, options: &str, store: &Path) -> Option<C
     }
     let script = format!("{mount} && shift 2 && exec \"$@\"");
     command.args(UNSHARE).args(["sh", "-c", &script, "sh", options, text(disk)]).arg(nocti.get_program());
-    command.args(["serve", "--listen", "127.0.0.1:0", "--store", text(store)]);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "--store", text(store)]);
     Some(command)
 }
 

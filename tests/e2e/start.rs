@@ -11,7 +11,7 @@ use super::{Ran, get, nocti_in, run, text};
 /// `nocti serve` on a free port over a new store, with further flags and environment; it is expected not to start.
 async fn serve(folder: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Ran {
     let mut command = nocti();
-    command.current_dir(folder).args(["serve", "--listen", "127.0.0.1:0"]).args(flags);
+    command.current_dir(folder).args(["serve", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"]).args(flags);
     command.envs(environment.iter().copied());
     run(command).await
 }
@@ -57,6 +57,9 @@ async fn a_port_in_use_is_named_with_the_way_out() {
     let ran = nocti_in(folder.path(), &["serve", "--listen", address]).await;
     let ran = ran.expect_error(1, &[address, "already in use", "--listen"]);
     assert_eq!(ran.message().lines().count(), 1, "{ran:?}");
+    let words = &["serve", "--listen", "127.0.0.1:0", "--grpc-listen", &host.grpc_address];
+    let ran = nocti_in(folder.path(), words).await;
+    ran.expect_error(1, &[&host.grpc_address, "already in use", "--grpc-listen"]);
     assert_eq!(get(&host, "/readyz").await.status, 200, "the first is not disturbed");
 }
 

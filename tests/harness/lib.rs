@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
+pub mod grpc;
 mod process;
 
 pub use process::{HostProcess, nocti};
@@ -20,6 +21,8 @@ pub use process::{HostProcess, nocti};
 /// A running host.
 pub struct TestHost {
     pub url: String,
+    /// Where gRPC is served, as a URL.
+    pub grpc_url: String,
     client: reqwest::Client,
     stop: CancellationToken,
     done: Option<tokio::task::JoinHandle<bool>>,
@@ -50,12 +53,14 @@ impl TestHost {
     pub async fn start_over(store: tempfile::TempDir, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config { store: store.path().into(), ..Config::default() };
         config.listen.set_port(0);
+        config.grpc_listen.set_port(0);
         change(&mut config);
         let app = App::build(config).await.unwrap_or_else(|error| panic!("the host does not start: {error}"));
         let url = format!("http://{}", app.address());
+        let grpc_url = format!("http://{}", app.grpc_address());
         let stop = CancellationToken::new();
         let done = tokio::spawn(app.run(stop.clone()));
-        Self { url, client: client(), stop, done: Some(done), store: Some(store) }
+        Self { url, grpc_url, client: client(), stop, done: Some(done), store: Some(store) }
     }
 
     /// Stops the host as a signal would; true when all requests in flight could finish. The store stays.

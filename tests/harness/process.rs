@@ -10,6 +10,8 @@ use tokio::process::{Child, Command};
 /// `nocti serve` in a process of its own; killed when dropped.
 pub struct HostProcess {
     pub url: String,
+    /// Where gRPC is served: address and port.
+    pub grpc_address: String,
     child: Child,
     log: tokio::task::JoinHandle<String>,
 }
@@ -18,7 +20,7 @@ impl HostProcess {
     /// Starts a host over `store` on a free port and waits until it serves.
     pub async fn start(store: &Path, environment: &[(&str, &str)]) -> Self {
         let mut command = nocti();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--store"]).arg(store);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "--store"]).arg(store);
         command.envs(environment.iter().copied());
         Self::spawn(command).await
     }
@@ -32,12 +34,15 @@ impl HostProcess {
             .spawn()
             .expect("the binary is built: `cargo build` makes it");
         let mut lines = BufReader::new(child.stderr.take().expect("it is piped")).lines();
-        let mut seen = String::new();
+        let (mut seen, mut grpc_address) = (String::new(), String::new());
         let url = loop {
             let line = lines.next_line().await.expect("the log is text");
             let line = line.unwrap_or_else(|| panic!("the host ended before it served:\n{seen}"));
             seen.push_str(&line);
             seen.push('\n');
+            if let Some((_, address)) = line.split_once("gRPC on ") {
+                address.trim().clone_into(&mut grpc_address);
+            }
             if let Some((_, url)) = line.split_once("listening on ") {
                 break url.trim().to_owned();
             }
@@ -50,7 +55,7 @@ impl HostProcess {
             }
             seen
         });
-        Self { url, child, log }
+        Self { url, grpc_address, child, log }
     }
 
     /// The process id.

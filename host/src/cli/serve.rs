@@ -33,7 +33,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     // Before anything can be interrupted.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let app = App::build(config).await?;
-    // Whoever started the host reads the address from this line.
+    tracing::info!("gRPC on {}", app.grpc_address());
+    // Whoever started the host reads the address from this line, which is the last one.
     tracing::info!("listening on http://{}", app.address());
     let serving = app.run(stop.clone());
     tokio::pin!(serving);

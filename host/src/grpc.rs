@@ -1,0 +1,30 @@
+//! The Open Inference Protocol over gRPC: connections in, answers out, as `http` does it over HTTP/1. Both begin at the same
+//! `invoke::begin` and call the same errors by their own names.
+
+mod answer;
+mod connections;
+mod contents;
+mod extensions;
+mod health;
+mod infer;
+mod reflection;
+mod request;
+mod respond;
+mod service;
+mod stream;
+mod timeout;
+mod undecoded;
+
+pub use connections::serve;
+
+/// The messages and the service of `proto/`, as `build.rs` generates them.
+#[allow(
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    missing_docs,
+    unreachable_pub,
+    reason = "this code is generated"
+)]
+mod messages {
+    tonic::include_proto!("inference");
+}

@@ -1,0 +1,106 @@
+//! One inference: a message in, a message out.
+
+use std::time::Duration;
+
+use tonic::{Code, Status, Streaming};
+
+use super::messages::{ModelInferRequest, ModelInferResponse};
+use super::respond::{self, GrpcError};
+use super::undecoded::Undecoded;
+use super::{answer, request};
+use crate::deadline::Deadline;
+use crate::host::Host;
+use crate::invoke::{self, Begun, Target};
+use crate::protocol::ProtocolError;
+use crate::protocol::predict::PredictRequest;
+use crate::runtime::typed::Question;
+use crate::telemetry::{Asked, Outcome};
+
+/// How long a message may take to come. Whose time that is, the function's or nobody's, is in the message.
+const UPLOAD: Duration = Duration::from_secs(60);
+
+/// `ModelInfer`. `due` is until when the client waits.
+pub(super) async fn call(
+    host: &Host,
+    mut messages: Streaming<Undecoded>,
+    due: Option<Deadline>,
+) -> Result<ModelInferResponse, GrpcError> {
+    // Before anything of the message takes memory.
+    let arrived = host.admit.arrive()?;
+    let upload = Deadline::asked(UPLOAD).sooner(due);
+    let message = upload.bound(messages.message()).await.map_err(|_| GrpcError::Stalled(UPLOAD))?;
+    let message = message.map_err(|status| broken(host, &status))?;
+    let message = message.ok_or_else(|| GrpcError::Broken("there is none".into()))?;
+    drop(arrived);
+    infer(host, message, due).await.map_err(|(error, _)| error)
+}
+
+/// Infers; an error comes with the id of its request, as far as that could be read.
+pub(super) async fn infer(
+    host: &Host,
+    message: Undecoded,
+    due: Option<Deadline>,
+) -> Result<ModelInferResponse, (GrpcError, String)> {
+    let length = message.len();
+    let message = decode(message).await.map_err(|error| (error, String::new()))?;
+    let id = message.id.clone();
+    let target = target(&message.model_name, &message.model_version);
+    let begun = invoke::begin(host, &target, Asked::Predict);
+    let (mut begun, call) = begun.map_err(|error| (error.into(), id.clone()))?;
+    begun.due = begun.due.sooner(due);
+    let answered = ask(host, begun, message, length).await;
+    call.end(answered.as_ref().map_or_else(respond::outcome, |_| Outcome::Ok));
+    answered.map_err(|error| (error, id))
+}
+
+/// Whom a message means; without a version it has an empty one.
+pub(super) fn target(function: &str, version: &str) -> Target {
+    Target { function: function.to_owned(), version: Some(version.to_owned()).filter(|version| !version.is_empty()) }
+}
+
+/// Why there is no message.
+pub(super) fn broken(host: &Host, status: &Status) -> GrpcError {
+    match status.code() {
+        Code::OutOfRange | Code::ResourceExhausted => GrpcError::TooLarge { limit_bytes: host.config.body_bytes },
+        _ => GrpcError::Broken(status.message().to_owned()),
+    }
+}
+
+async fn ask(
+    host: &Host,
+    begun: Begun,
+    message: ModelInferRequest,
+    length: usize,
+) -> Result<ModelInferResponse, GrpcError> {
+    let (begun, request) = read(begun, message, length).await?;
+    let id = request.id.clone();
+    let answer = invoke::ask(host, begun, Question::Predict, request).await?;
+    Ok(answer::write(&answer, id)?)
+}
+
+/// Large messages take the processor for a while: not on the executor.
+async fn decode(message: Undecoded) -> Result<ModelInferRequest, GrpcError> {
+    if !message.is_large() {
+        return Ok(message.decode_request()?);
+    }
+    elsewhere(|| message.decode_request()).await
+}
+
+/// The same for large tensors. The leave to be here goes with the message, which stays in memory when the caller goes away
+/// meanwhile.
+async fn read(begun: Begun, message: ModelInferRequest, length: usize) -> Result<(Begun, PredictRequest), GrpcError> {
+    const LARGE_BYTES: usize = 1 << 20;
+    if length < LARGE_BYTES {
+        return Ok((begun, request::read(message, length)?));
+    }
+    elsewhere(move || Ok((begun, request::read(message, length)?))).await
+}
+
+async fn elsewhere<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ProtocolError> + Send + 'static,
+) -> Result<T, GrpcError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => Ok(outcome?),
+        Err(error) => Err(GrpcError::Internal(format!("reading a request: {error}"))),
+    }
+}

@@ -1,0 +1,136 @@
+//! A decoded message to a [`PredictRequest`]: names, parameters, shapes. The elements are `contents`' business.
+
+use std::collections::BTreeMap;
+use std::collections::HashSet;
+
+use bytes::Bytes;
+
+use super::contents::{self, Wrong};
+use super::messages::infer_parameter::ParameterChoice;
+use super::messages::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
+use super::messages::{InferParameter, ModelInferRequest};
+use crate::protocol::ProtocolError;
+use crate::protocol::predict::{Parameter, PredictRequest};
+use crate::tensor::{Datatype, Tensor};
+
+/// Parameters that ask for tensors outside the message, or for others than the model's. They are refused rather than ignored,
+/// because a client that sets them looks for its answer where it asked for it.
+const NOT_IN_THE_MESSAGE: [&str; 4] =
+    ["shared_memory_region", "shared_memory_offset", "shared_memory_byte_size", "classification"];
+
+/// Parameters with this beginning speak to the server and not to the function.
+const OF_THE_PROTOCOL: &str = "triton_";
+
+/// What the message asks of its model. `length` is the message's, whose storage the tensors share.
+pub(super) fn read(message: ModelInferRequest, length: usize) -> Result<PredictRequest, ProtocolError> {
+    let ModelInferRequest { model_name: model, id, parameters, inputs, outputs, raw_input_contents: raw, .. } = message;
+    let parameters = read_parameters(parameters)?;
+    let parameters = parameters.into_iter().filter(|(name, _)| !name.starts_with(OF_THE_PROTOCOL)).collect();
+    let inputs = if raw.is_empty() { read_typed(&model, inputs)? } else { read_raw(&model, inputs, raw)? };
+    let mut seen = HashSet::with_capacity(inputs.len());
+    if let Some((name, _)) = inputs.iter().find(|(name, _)| !seen.insert(name.as_str())) {
+        return Err(ProtocolError::Input { input: name.clone(), reason: "is given more than once".into() });
+    }
+    Ok(PredictRequest {
+        id: Some(id).filter(|id| !id.is_empty()),
+        parameters,
+        inputs,
+        outputs: read_outputs(outputs)?,
+        body_bytes: length,
+    })
+}
+
+fn read_typed(model: &str, inputs: Vec<InferInputTensor>) -> Result<Vec<(String, Tensor)>, ProtocolError> {
+    let read = |mut input: InferInputTensor| {
+        let contents = input.contents.take().unwrap_or_default();
+        tensor(model, input, |datatype, shape| contents::from_typed(datatype, shape, contents))
+    };
+    inputs.into_iter().map(read).collect()
+}
+
+fn read_raw(
+    model: &str,
+    inputs: Vec<InferInputTensor>,
+    raw: Vec<Bytes>,
+) -> Result<Vec<(String, Tensor)>, ProtocolError> {
+    if let Some(input) = inputs.iter().find(|input| input.contents.is_some()) {
+        let name = &input.name;
+        return Err(ProtocolError::Mismatch(format!(
+            "contents field must not be specified when using raw_input_contents for '{name}' for model '{model}'"
+        )));
+    }
+    if inputs.len() != raw.len() {
+        return Err(ProtocolError::Mismatch(format!(
+            "expected raw_input_contents for each of {} inputs, but got {} for model '{model}'",
+            inputs.len(),
+            raw.len()
+        )));
+    }
+    let read = |(input, raw): (InferInputTensor, Bytes)| {
+        tensor(model, input, |datatype, shape| contents::from_raw(datatype, shape, raw))
+    };
+    inputs.into_iter().zip(raw).map(read).collect()
+}
+
+fn tensor(
+    model: &str,
+    input: InferInputTensor,
+    read: impl FnOnce(Datatype, Vec<usize>) -> Result<Tensor, Wrong>,
+) -> Result<(String, Tensor), ProtocolError> {
+    let InferInputTensor { name, datatype, shape, parameters, .. } = input;
+    read_parameters(parameters)?;
+    let refused = |reason| ProtocolError::Input { input: name.clone(), reason };
+    let datatype = datatype
+        .parse::<Datatype>()
+        .map_err(|_| refused(format!("'{datatype}' is not a datatype of the Open Inference Protocol")))?;
+    let dims: Option<Vec<usize>> = shape.iter().map(|&dim| usize::try_from(dim).ok()).collect();
+    let dims = dims.ok_or_else(|| refused(format!("its shape {shape:?} has a negative dimension")))?;
+    let tensor = read(datatype, dims).map_err(|wrong| match wrong {
+        Wrong::Size { expected, got } => ProtocolError::Mismatch(format!(
+            "input byte size mismatch for input '{name}' for model '{model}'. Expected {expected}, got {got}"
+        )),
+        Wrong::Strings { expected, got } => ProtocolError::Mismatch(format!(
+            "expected {expected} string elements for inference input '{name}' for model '{model}', got {got}"
+        )),
+        Wrong::Other(reason) => refused(reason),
+    })?;
+    Ok((name, tensor))
+}
+
+fn read_outputs(outputs: Vec<InferRequestedOutputTensor>) -> Result<Option<Vec<String>>, ProtocolError> {
+    let read = |output: InferRequestedOutputTensor| read_parameters(output.parameters).map(|_| output.name);
+    let names = outputs.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    Ok(Some(names).filter(|names| !names.is_empty()))
+}
+
+fn read_parameters(parameters: BTreeMap<String, InferParameter>) -> Result<Vec<(String, Parameter)>, ProtocolError> {
+    let read = |(name, parameter): (String, InferParameter)| {
+        if NOT_IN_THE_MESSAGE.contains(&name.as_str()) {
+            return Err(ProtocolError::Unsupported(format!(
+                "parameter '{name}' is not supported: this server takes and gives tensors in the message only; turn shared \
+                 memory and classification off in the client"
+            )));
+        }
+        match read_parameter(parameter) {
+            Ok(parameter) => Ok((name, parameter)),
+            Err(reason) => Err(ProtocolError::Parameter { name, reason: reason.to_owned() }),
+        }
+    };
+    parameters.into_iter().map(read).collect()
+}
+
+fn read_parameter(parameter: InferParameter) -> Result<Parameter, &'static str> {
+    match parameter.parameter_choice {
+        Some(ParameterChoice::BoolParam(value)) => Ok(Parameter::Bool(value)),
+        Some(ParameterChoice::Int64Param(value)) => Ok(Parameter::Int(value)),
+        Some(ParameterChoice::Uint64Param(value)) => {
+            i64::try_from(value).map(Parameter::Int).map_err(|_| "its integer does not fit 64 bits with a sign")
+        }
+        Some(ParameterChoice::DoubleParam(value)) => Ok(Parameter::Double(value)),
+        Some(ParameterChoice::StringParam(value)) => Ok(Parameter::Text(value)),
+        None => Err("has no value"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -13,27 +13,33 @@ use tokio::time::Instant;
 pub struct Deadline {
     at: Instant,
     span: Duration,
-    /// What has set it.
-    by: &'static str,
+    set_by: SetBy,
+}
+
+/// Whose deadline it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum SetBy {
+    Function,
+    Client,
 }
 
 /// The deadline passed first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the deadline passed: it took longer than {span:?} ({by}), the body's upload and waiting included")]
+#[error("{}: it took longer than {span:?} ({}), the body's upload and waiting included", .set_by.passed(), .set_by.name())]
 pub struct DeadlinePassed {
     span: Duration,
-    by: &'static str,
+    set_by: SetBy,
 }
 
 impl Deadline {
     /// `span` from now, which is as long as the function may take.
     pub fn after(span: Duration) -> Self {
-        Self { at: Instant::now() + span, span, by: "limits.timeout" }
+        Self { at: Instant::now() + span, span, set_by: SetBy::Function }
     }
 
     /// `span` from now, which is as long as the client waits.
     pub fn asked(span: Duration) -> Self {
-        Self { at: Instant::now() + span, span, by: "the client's timeout" }
+        Self { at: Instant::now() + span, span, set_by: SetBy::Client }
     }
 
     /// The one that passes first.
@@ -48,7 +54,26 @@ impl Deadline {
         if let Poll::Ready(output) = futures::poll!(work.as_mut()) {
             return Ok(output);
         }
-        tokio::time::timeout_at(self.at, work).await.map_err(|_| DeadlinePassed { span: self.span, by: self.by })
+        tokio::time::timeout_at(self.at, work)
+            .await
+            .map_err(|_| DeadlinePassed { span: self.span, set_by: self.set_by })
+    }
+}
+
+impl SetBy {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Function => "limits.timeout",
+            Self::Client => "the client's timeout",
+        }
+    }
+
+    /// A client that ends a call by itself says it in these words; who matches them must not see who was quicker.
+    fn passed(self) -> &'static str {
+        match self {
+            Self::Function => "the deadline passed",
+            Self::Client => "Deadline Exceeded",
+        }
     }
 }
 

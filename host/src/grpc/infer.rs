@@ -10,7 +10,7 @@ use super::undecoded::Undecoded;
 use super::{answer, request};
 use crate::deadline::Deadline;
 use crate::host::Host;
-use crate::invoke::{self, Begun, Target};
+use crate::invoke::{self, Begun, InvokeError, Target};
 use crate::protocol::ProtocolError;
 use crate::protocol::predict::PredictRequest;
 use crate::runtime::typed::Question;
@@ -28,7 +28,10 @@ pub(super) async fn call(
     // Before anything of the message takes memory.
     let arrived = host.admit.arrive()?;
     let upload = Deadline::asked(UPLOAD).sooner(due);
-    let message = upload.bound(messages.message()).await.map_err(|_| GrpcError::Stalled(UPLOAD))?;
+    let message = upload.bound(messages.message()).await.map_err(|passed| match Some(upload) == due {
+        true => GrpcError::from(InvokeError::from(passed)),
+        false => GrpcError::Stalled(UPLOAD),
+    })?;
     let message = message.map_err(|status| broken(host, &status))?;
     let message = message.ok_or_else(|| GrpcError::Broken("there is none".into()))?;
     drop(arrived);

@@ -80,11 +80,11 @@ pub(super) fn log(error: &GrpcError, path: &str, ms: f64) {
         | GrpcError::Broken(_) => error.to_string(),
     };
     let (cause, fault) = (fault::with_causes(text, error), of(error));
-    let code = code(fault.kind).description();
+    let code = code(fault.kind);
     if fault.is_ours() {
-        tracing::warn!(path, code, ms, error = cause, "call failed");
+        tracing::warn!(path, ?code, ms, error = cause, "call failed");
     } else {
-        tracing::debug!(path, code, ms, error = cause, "call refused");
+        tracing::debug!(path, ?code, ms, error = cause, "call refused");
     }
 }
 

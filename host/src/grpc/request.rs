@@ -9,14 +9,13 @@ use super::contents::{self, Wrong};
 use super::messages::infer_parameter::ParameterChoice;
 use super::messages::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use super::messages::{InferParameter, ModelInferRequest};
-use crate::protocol::ProtocolError;
+use crate::protocol::{ProtocolError, classify};
 use crate::protocol::predict::{Parameter, PredictRequest};
 use crate::tensor::{Datatype, Tensor};
 
 /// Parameters that ask for tensors outside the message, or for others than the model's. They are refused rather than ignored,
 /// because a client that sets them looks for its answer where it asked for it.
-const NOT_IN_THE_MESSAGE: [&str; 4] =
-    ["shared_memory_region", "shared_memory_offset", "shared_memory_byte_size", "classification"];
+const NOT_IN_THE_MESSAGE: [&str; 3] = ["shared_memory_region", "shared_memory_offset", "shared_memory_byte_size"];
 
 /// Parameters with this beginning speak to the server and not to the function.
 const OF_THE_PROTOCOL: &str = "triton_";
@@ -31,11 +30,13 @@ pub(super) fn read(message: ModelInferRequest, length: usize) -> Result<PredictR
     if let Some((name, _)) = inputs.iter().find(|(name, _)| !seen.insert(name.as_str())) {
         return Err(ProtocolError::Input { input: name.clone(), reason: "is given more than once".into() });
     }
+    let (outputs, classes) = read_outputs(outputs)?;
     Ok(PredictRequest {
         id: Some(id).filter(|id| !id.is_empty()),
         parameters,
         inputs,
-        outputs: read_outputs(outputs)?,
+        outputs,
+        classes,
         body_bytes: length,
     })
 }
@@ -97,10 +98,18 @@ fn tensor(
     Ok((name, tensor))
 }
 
-fn read_outputs(outputs: Vec<InferRequestedOutputTensor>) -> Result<Option<Vec<String>>, ProtocolError> {
-    let read = |output: InferRequestedOutputTensor| read_parameters(output.parameters).map(|_| output.name);
-    let names = outputs.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    Ok(Some(names).filter(|names| !names.is_empty()))
+/// The wanted outputs, and those of which the largest elements alone are wanted.
+type Wanted = (Option<Vec<String>>, Vec<(String, usize)>);
+
+fn read_outputs(outputs: Vec<InferRequestedOutputTensor>) -> Result<Wanted, ProtocolError> {
+    let (mut names, mut classes) = (Vec::with_capacity(outputs.len()), Vec::new());
+    for output in outputs {
+        if let Some(count) = classify::wanted(&read_parameters(output.parameters)?)? {
+            classes.push((output.name.clone(), count));
+        }
+        names.push(output.name);
+    }
+    Ok((Some(names).filter(|names| !names.is_empty()), classes))
 }
 
 fn read_parameters(parameters: BTreeMap<String, InferParameter>) -> Result<Vec<(String, Parameter)>, ProtocolError> {
@@ -108,7 +117,7 @@ fn read_parameters(parameters: BTreeMap<String, InferParameter>) -> Result<Vec<(
         if NOT_IN_THE_MESSAGE.contains(&name.as_str()) {
             return Err(ProtocolError::Unsupported(format!(
                 "parameter '{name}' is not supported: this server takes and gives tensors in the message only; turn shared \
-                 memory and classification off in the client"
+                 memory off in the client"
             )));
         }
         match read_parameter(parameter) {

@@ -103,7 +103,7 @@ fn of(error: &GrpcError) -> Fault {
 
 fn code(kind: Kind) -> Code {
     match kind {
-        Kind::Invalid => Code::InvalidArgument,
+        Kind::Invalid | Kind::Encoding => Code::InvalidArgument,
         Kind::NotFound => Code::NotFound,
         Kind::Conflict => Code::FailedPrecondition,
         Kind::TooLarge | Kind::Busy | Kind::StoreFull => Code::ResourceExhausted,

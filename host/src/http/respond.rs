@@ -80,6 +80,7 @@ pub fn chain(error: &HttpError) -> String {
         | HttpError::Repository(_)
         | HttpError::Catalog(_)
         | HttpError::Deploy(_)
+        | HttpError::UnsupportedEncoding(_)
         | HttpError::BadRequest(_) => error.to_string(),
     };
     fault::with_causes(text, error)

@@ -9,7 +9,23 @@ use bytes::Bytes;
 use half::{bf16, f16};
 
 use super::ProtocolError;
+use super::predict::Parameter;
 use crate::tensor::{Datatype, Signature, Storage, Tensor, element_count};
+
+/// How many of a requested output's largest elements are wanted in place of it, as its parameters say.
+pub fn wanted(parameters: &[(String, Parameter)]) -> Result<Option<usize>, ProtocolError> {
+    const NAME: &str = "classification";
+    let Some((name, count)) = parameters.iter().find(|(name, _)| name == NAME) else { return Ok(None) };
+    let count = match count {
+        Parameter::Int(count) => usize::try_from(*count).ok().filter(|&count| count > 0),
+        Parameter::Bool(_) | Parameter::Double(_) | Parameter::Text(_) => None,
+    };
+    let wrong = || ProtocolError::Parameter {
+        name: name.clone(),
+        reason: "must be the number of classes, at least 1".to_owned(),
+    };
+    count.map(Some).ok_or_else(wrong)
+}
 
 /// Puts the largest elements in the place of those outputs of which they are wanted. An output has rows if its first dimension is open,
 /// or if nothing is known of it.

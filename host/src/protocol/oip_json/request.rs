@@ -13,7 +13,7 @@ use super::binary::{BinaryOutputs, Tail};
 use super::data::{self, Strings};
 use super::element::{Reason, Wrong};
 use super::reader::{Reader, Syntax};
-use crate::protocol::ProtocolError;
+use crate::protocol::{ProtocolError, classify};
 use crate::protocol::predict::{Parameter, PredictRequest};
 use crate::tensor::{Datatype, Tensor};
 
@@ -22,8 +22,6 @@ use crate::tensor::{Datatype, Tensor};
 const NOT_IN_THE_BODY: [&str; 3] = ["shared_memory_region", "shared_memory_offset", "shared_memory_byte_size"];
 /// What other servers keep for themselves.
 const RESERVED: &str = "triton_";
-/// How many of a requested output's largest elements are wanted in place of it.
-const CLASSES: &str = "classification";
 /// The bytes of an input that lies behind the JSON.
 const BINARY_SIZE: &str = "binary_data_size";
 /// Whether a requested output goes out as binary data; where it says nothing, its like for a whole request counts.
@@ -301,22 +299,13 @@ fn read_outputs(reader: &mut Reader<'_>) -> Result<Outputs, Fault> {
         if let Some(wish) = take_switch(&mut parameters, BINARY_OUTPUT)? {
             outputs.binary.push((name.clone(), wish));
         }
-        if let Some((_, count)) = parameters.iter().find(|(name, _)| name == CLASSES) {
-            outputs.classes.push((name.clone(), class_count(count)?));
+        if let Some(count) = classify::wanted(&parameters)? {
+            outputs.classes.push((name.clone(), count));
         }
         outputs.names.push(name);
         Ok::<_, Fault>(())
     })?;
     Ok(outputs)
-}
-
-fn class_count(count: &Parameter) -> Result<usize, ProtocolError> {
-    let count = match count {
-        Parameter::Int(count) => usize::try_from(*count).ok().filter(|&count| count > 0),
-        Parameter::Bool(_) | Parameter::Double(_) | Parameter::Text(_) => None,
-    };
-    let reason = || "must be the number of classes, at least 1".to_owned();
-    count.ok_or_else(|| ProtocolError::Parameter { name: CLASSES.to_owned(), reason: reason() })
 }
 
 /// Takes a parameter that speaks to the protocol and not to the function.

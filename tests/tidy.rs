@@ -105,6 +105,8 @@ fn only_one_room_knows_each_engine() {
     only("ort::", &["nn"]);
     only("StatusCode", &["http", "api", "cli"]);
     only("object_store", &["registry"]);
+    only("tonic::", &["grpc"]);
+    only("prost::", &["grpc"]);
     only("wasmtime::", &["runtime", "nn"]);
     // For the errors of bodies alone.
     only("wasmtime_", &["runtime", "invoke", "http"]);

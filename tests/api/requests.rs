@@ -275,7 +275,7 @@ async fn a_wrong_method_is_told_the_right_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_path_with_nothing_behind_it_is_not_found() {
     let host = host().await;
-    for path in ["/", "/v1", "/v2/models", "/v2/models/simple/predict", "/api", "/functions", "/%ff"] {
+    for path in ["/", "/v1", "/v2/repository", "/v2/models/simple/predict", "/api", "/functions", "/%ff"] {
         host.get(path).await.expect_error(404, "not_found", &[]);
         host.post(path, "{}").await.expect_error(404, "not_found", &[]);
     }

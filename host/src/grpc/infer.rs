@@ -1,5 +1,6 @@
 //! One inference: a message in, a message out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::{Code, Status, Streaming};
@@ -8,6 +9,7 @@ use super::messages::{ModelInferRequest, ModelInferResponse};
 use super::respond::{self, GrpcError};
 use super::undecoded::Undecoded;
 use super::{answer, request};
+use crate::admit::Arrived;
 use crate::deadline::Deadline;
 use crate::host::Host;
 use crate::invoke::{self, Begun, InvokeError, Target};
@@ -26,7 +28,7 @@ pub(super) async fn call(
     due: Option<Deadline>,
 ) -> Result<ModelInferResponse, GrpcError> {
     // Before anything of the message takes memory.
-    let arrived = host.admit.arrive()?;
+    let place = Arc::new(host.admit.arrive()?);
     let upload = Deadline::asked(UPLOAD).sooner(due);
     let message = upload.bound(messages.message()).await.map_err(|passed| match Some(upload) == due {
         true => GrpcError::from(InvokeError::from(passed)),
@@ -34,20 +36,21 @@ pub(super) async fn call(
     })?;
     let message = message.map_err(|status| broken(host, &status))?;
     let message = message.ok_or_else(|| GrpcError::Broken("there is none".into()))?;
-    drop(arrived);
-    infer(host, message, due).await.map_err(|(error, _)| error)
+    infer(host, message, place, due).await.map_err(|(error, _)| error)
 }
 
-/// Infers; an error comes with the id of its request, as far as that could be read.
+/// Infers; an error comes with the id of its request, as far as that could be read. The place is given up for one in the function.
 pub(super) async fn infer(
     host: &Host,
     message: Undecoded,
+    place: Arc<Arrived>,
     due: Option<Deadline>,
 ) -> Result<ModelInferResponse, (GrpcError, String)> {
     let length = message.len();
-    let message = decode(message).await.map_err(|error| (error, String::new()))?;
+    let (place, message) = decode(place, message).await.map_err(|error| (error, String::new()))?;
     let id = message.id.clone();
     let target = target(&message.model_name, &message.model_version);
+    drop(place);
     let begun = invoke::begin(host, &target, Asked::Predict);
     let (mut begun, call) = begun.map_err(|error| (error.into(), id.clone()))?;
     begun.due = begun.due.sooner(due);
@@ -81,16 +84,16 @@ async fn ask(
     Ok(answer::write(&answer, id)?)
 }
 
-/// Large messages take the processor for a while: not on the executor.
-async fn decode(message: Undecoded) -> Result<ModelInferRequest, GrpcError> {
+/// Large messages take the processor for a while: not on the executor. The place goes with the message, which stays in memory when
+/// the caller goes away meanwhile.
+async fn decode(place: Arc<Arrived>, message: Undecoded) -> Result<(Arc<Arrived>, ModelInferRequest), GrpcError> {
     if !message.is_large() {
-        return Ok(message.decode_request()?);
+        return Ok((place, message.decode_request()?));
     }
-    elsewhere(|| message.decode_request()).await
+    elsewhere(move || Ok((place, message.decode_request()?))).await
 }
 
-/// The same for large tensors. The leave to be here goes with the message, which stays in memory when the caller goes away
-/// meanwhile.
+/// The same for large tensors, with the leave to be in the function.
 async fn read(begun: Begun, message: ModelInferRequest, length: usize) -> Result<(Begun, PredictRequest), GrpcError> {
     const LARGE_BYTES: usize = 1 << 20;
     if length < LARGE_BYTES {

@@ -43,14 +43,12 @@ pub(super) fn answers(
     terms: Terms,
 ) -> impl Stream<Item = Result<ModelStreamInferResponse, Status>> {
     let Terms { due, strict, stop, arrived } = terms;
-    let stopped = stop.clone();
-    let end = stream::once(async move {
-        drop(arrived);
-        stopped.is_cancelled().then(|| Err(Status::unavailable("the host is stopping")))
-    });
+    let (stopped, place) = (stop.clone(), Arc::new(arrived));
+    let end =
+        stream::once(async move { stopped.is_cancelled().then(|| Err(Status::unavailable("the host is stopping"))) });
     requests
         .take_until(stop.cancelled_owned())
-        .map(move |message| answer(Arc::clone(&host), message, due, strict))
+        .map(move |message| answer(Arc::clone(&host), message, Arc::clone(&place), due, strict))
         .buffered(AT_ONCE)
         .chain(end.filter_map(std::future::ready))
 }
@@ -60,6 +58,7 @@ pub(super) fn answers(
 fn answer(
     host: Arc<Host>,
     message: Result<Undecoded, Status>,
+    place: Arc<Arrived>,
     due: Option<Deadline>,
     strict: bool,
 ) -> impl Future<Output = Result<ModelStreamInferResponse, Status>> {
@@ -70,7 +69,7 @@ fn answer(
             Err(status) => return Err(respond::status(broken(&host, &status))),
         };
         let started = Instant::now();
-        let (error, id) = match infer::infer(&host, message, due).await {
+        let (error, id) = match infer::infer(&host, message, place, due).await {
             Ok(response) => return Ok(good(response)),
             Err(failed) => failed,
         };

@@ -31,6 +31,7 @@ mod memory;
 mod metadata;
 mod metrics;
 mod oip_extensions;
+mod outgoing;
 mod plain_bodies;
 mod pool;
 mod races;

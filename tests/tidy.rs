@@ -15,14 +15,15 @@ const BANNED_NAMES: &[&str] = &["mod.rs", "util.rs", "utils.rs", "helpers.rs", "
 const EDGES: &[(&str, &[&str])] = &[
     ("tensor", &[]),
     ("deadline", &[]),
+    ("destination", &[]),
     ("telemetry", &[]),
     ("stamp", &[]),
     ("cache", &["stamp"]),
-    ("registry", &["stamp", "tensor"]),
+    ("registry", &["destination", "stamp", "tensor"]),
     ("protocol", &["tensor"]),
     ("nn", &["cache", "registry", "telemetry", "tensor"]),
     // `protocol` for the request's plain types alone.
-    ("runtime", &["cache", "deadline", "nn", "protocol", "tensor"]),
+    ("runtime", &["cache", "deadline", "destination", "nn", "protocol", "tensor"]),
     ("admit", &["deadline", "registry", "telemetry"]),
     ("lifecycle", &["cache", "nn", "registry", "runtime", "telemetry"]),
     ("config", &["lifecycle", "nn", "registry"]),

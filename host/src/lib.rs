@@ -25,6 +25,7 @@ pub mod nn;
 
 pub mod cache;
 pub mod deadline;
+pub mod destination;
 pub mod stamp;
 pub mod telemetry;
 pub mod tensor;

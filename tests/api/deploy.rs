@@ -223,7 +223,7 @@ async fn a_manifest_against_the_rules_is_refused_with_all_that_is_wrong() {
     many.limits.memory = 1;
     many.limits.concurrency = 0;
     many.instances.reuse = 0;
-    many.network.allow = vec!["example.com".into()];
+    many.network.allow = vec!["https://example.com".parse().expect("a destination"); 65];
     let mut two = manifest();
     let model = |name: &str| Model {
         name: name.parse().expect("a name"),
@@ -233,13 +233,14 @@ async fn a_manifest_against_the_rules_is_refused_with_all_that_is_wrong() {
     two.models = vec![model("one"), model("other")];
     let mut twice = manifest();
     twice.models = vec![model("one"), model("one")];
-    let cases: [(String, &[&str]); 9] = [
+    let cases: [(String, &[&str]); 10] = [
         (good.clone(), &["component: ", "exactly one", "0"]),
         (text(&two), &["component: ", "exactly one", "2"]),
         (text(&twice), &["models: 'one' is there twice"]),
         (text(&many), &["limits.memory", "limits.concurrency", "instances.reuse", "network.allow"]),
         (good.replacen('{', "{\"colour\":\"blue\",", 1), &["unknown field `colour`"]),
         (good.replace("\"tags\":[],", ""), &["missing field `tags`"]),
+        (good.replace("\"allow\":[]", "\"allow\":[\"example.com\"]"), &["the scheme is missing"]),
         (good.replace("forged", "Not A Name"), &["Not A Name"]),
         (good.replace("forged", "../../etc"), &["../../etc"]),
         ("{".to_owned(), &["manifest is not valid"]),

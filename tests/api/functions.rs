@@ -83,7 +83,8 @@ async fn a_function_is_shown_with_all_that_its_versions_are() {
         "signature": null,
         "metrics": {"accuracy": 0.978},
         "limits": {"memory": "128MiB", "timeout": "30s", "concurrency": 64},
-        "instances": {"reuse": 1000, "min_warm": 0, "max_warm": 16, "idle_timeout": "30s"},
+        "instances": {"reuse": 1000, "min_warm": 0, "max_warm": 16, "idle_timeout": "30s", "concurrent": 16},
+        "network": {"allow": []},
     });
     assert_eq!(shown, expected);
     assert!(version["created_at"].as_str().is_some_and(|time| time.ends_with('Z')), "{version}");

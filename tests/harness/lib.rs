@@ -15,8 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 pub mod grpc;
 mod process;
+mod upstream;
 
 pub use process::{HostProcess, nocti};
+pub use upstream::{Reply, Upstream};
 
 /// A running host.
 pub struct TestHost {

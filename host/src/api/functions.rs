@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::http::body::{self, Body};
 use crate::http::respond::{self, HttpError};
 use crate::registry::catalog::{Function, Version};
-use crate::registry::manifest::{Instances, Limits};
+use crate::registry::manifest::{Instances, Limits, Network};
 use crate::registry::name::AliasName;
 use crate::registry::revision::FunctionKind;
 use crate::registry::timestamp::Timestamp;
@@ -72,6 +72,7 @@ struct VersionBody<'a> {
     metrics: &'a BTreeMap<String, f64>,
     limits: LimitsBody,
     instances: InstancesBody,
+    network: &'a Network,
 }
 
 #[derive(Serialize)]
@@ -95,6 +96,7 @@ struct InstancesBody {
     min_warm: u32,
     max_warm: u32,
     idle_timeout: String,
+    concurrent: u32,
 }
 
 #[derive(Serialize)]
@@ -232,7 +234,7 @@ fn summary(function: &Function) -> Option<Summary<'_>> {
 fn version_body(version: &Version) -> VersionBody<'_> {
     let manifest = &version.manifest;
     let Limits { memory, timeout, concurrency } = manifest.limits;
-    let Instances { reuse, min_warm, max_warm, idle_timeout } = manifest.instances;
+    let Instances { reuse, min_warm, max_warm, idle_timeout, concurrent } = manifest.instances;
     VersionBody {
         version: version.name.as_str(),
         digest: version.digest.to_string(),
@@ -260,7 +262,14 @@ fn version_body(version: &Version) -> VersionBody<'_> {
             timeout: units::format_duration(timeout),
             concurrency,
         },
-        instances: InstancesBody { reuse, min_warm, max_warm, idle_timeout: units::format_duration(idle_timeout) },
+        instances: InstancesBody {
+            reuse,
+            min_warm,
+            max_warm,
+            idle_timeout: units::format_duration(idle_timeout),
+            concurrent,
+        },
+        network: &manifest.network,
     }
 }
 

@@ -43,6 +43,13 @@ struct Version {
     metrics: Map<String, Value>,
     limits: Map<String, Value>,
     instances: Map<String, Value>,
+    network: Network,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Network {
+    allow: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -119,6 +126,7 @@ fn facts(version: &Version) -> Table {
     }
     fact("limits", listed(&version.limits));
     fact("instances", listed(&version.instances));
+    fact("network", version.network.allow.join(", "));
     fact("metrics", listed(&version.metrics));
     table
 }

@@ -236,6 +236,7 @@ fn grants(parts: &Parts, version: &Version, named: &Arc<Named>, assets: Option<A
         output: Budget::new(),
         assets,
         env: version.manifest.env.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        allow: version.manifest.network.allow.as_slice().into(),
         memory_bytes: version.manifest.limits.memory,
         slots: parts.loader.slots(),
         models: Arc::clone(&parts.models),

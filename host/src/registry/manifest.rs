@@ -1,7 +1,7 @@
 //! A version's manifest: everything a bundle says about itself, as canonical JSON.
 //!
 //! Canonical means that a manifest has exactly one byte sequence (fixed key order, sorted maps, no white space, every key
-//! present), so that a version's digest, the sha256 of those bytes, follows from its content; other spellings are
+//! present but for later ones at their defaults), so that a version's digest, the sha256 of those bytes, follows from its content; other spellings are
 //! refused. The manifest names size and sha256 of every other part. It knows the parts' digests, never where they lie:
 //! the folder's form is `nocti_toml`, reading a bundle is `split`. An immutable value once parsed.
 
@@ -14,6 +14,7 @@ use super::device::Device;
 use super::digest::{Blob, Digest};
 use super::name::{AssetPath, FunctionName, ModelName, VersionName};
 use super::rules;
+use crate::destination::Destination;
 use crate::tensor::Signature;
 
 /// The most a manifest may take, in bytes.
@@ -124,14 +125,26 @@ pub struct Instances {
     /// How long an instance may be idle, while there are more than `min_warm`.
     #[serde(rename = "idle_timeout_ms", with = "millis")]
     pub idle_timeout: Duration,
+    /// Requests that one instance serves at once, where the component can: `wasi:http/handler@0.3`.
+    #[serde(default = "concurrent", skip_serializing_if = "is_default_concurrent")]
+    pub concurrent: u32,
+}
+
+fn concurrent() -> u32 {
+    16
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_default_concurrent(requests: &u32) -> bool {
+    *requests == concurrent()
 }
 
 /// Whom a function may talk to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
-    /// Hosts it may reach; must be empty for now.
-    pub allow: Vec<String>,
+    /// Where it may send requests.
+    pub allow: Vec<Destination>,
 }
 
 /// Why bytes are not a manifest.
@@ -223,6 +236,7 @@ impl Manifest {
         note("instances.reuse", rules::reuse(self.instances.reuse));
         note("instances", rules::warm(self.instances.min_warm, self.instances.max_warm));
         note("instances.idle_timeout", rules::idle_timeout(self.instances.idle_timeout));
+        note("instances.concurrent", rules::concurrent(self.instances.concurrent));
         note("network.allow", rules::network_allow(self.network.allow.len()));
         for model in &self.models {
             note(&format!("model '{}': max_batch", model.name), rules::max_batch(model.options.max_batch));
@@ -279,7 +293,7 @@ impl Default for Limits {
 
 impl Default for Instances {
     fn default() -> Self {
-        Self { reuse: 1000, min_warm: 0, max_warm: 16, idle_timeout: Duration::from_secs(30) }
+        Self { reuse: 1000, min_warm: 0, max_warm: 16, idle_timeout: Duration::from_secs(30), concurrent: concurrent() }
     }
 }
 

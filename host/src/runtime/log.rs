@@ -43,6 +43,22 @@ impl Budget {
     }
 }
 
+/// What the host has to tell a function's author, among what the function prints.
+pub(super) fn note(function: &str, budget: &Mutex<Budget>, text: &str) {
+    if may_print(function, budget) {
+        tracing::warn!(target: "nocti::guest", function, "{text}");
+    }
+}
+
+/// Whether one more line may be printed; says how many were not.
+fn may_print(function: &str, budget: &Mutex<Budget>) -> bool {
+    let Some(dropped) = budget.lock().unwrap_or_else(PoisonError::into_inner).take() else { return false };
+    if dropped > 0 {
+        tracing::warn!(target: "nocti::guest", function, dropped, "it prints too much; lines are missing");
+    }
+    true
+}
+
 /// Standard output or error of one function's instances.
 #[derive(Clone)]
 pub(super) struct GuestOutput {
@@ -102,9 +118,8 @@ impl Lines {
             return;
         }
         let GuestOutput { function, stream, budget } = &self.output;
-        let Some(dropped) = budget.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
-        if dropped > 0 {
-            tracing::warn!(target: "nocti::guest", function = &**function, dropped, "it prints too much; lines are missing");
+        if !may_print(function, budget) {
+            return;
         }
         let line = String::from_utf8_lossy(&pending);
         tracing::info!(target: "nocti::guest", function = &**function, stream, "{line}");

@@ -23,7 +23,8 @@ use wasmtime_wizer::{ComponentInstanceState, Wizer};
 mod files;
 
 use super::engine;
-use super::state::{MemoryLimit, NoOutgoingRequests};
+use super::outgoing::Outgoing;
+use super::state::MemoryLimit;
 
 /// The export that is called: `init: func() -> result<_, string>`. Hosts never call it.
 pub const EXPORT: &str = "init";
@@ -180,7 +181,7 @@ struct State {
     wasi: WasiCtx,
     table: ResourceTable,
     http: WasiHttpCtx,
-    hooks: NoOutgoingRequests,
+    hooks: Outgoing,
     config: WasiConfigVariables,
     limits: MemoryLimit,
 }
@@ -211,7 +212,7 @@ impl State {
             wasi: wasi.build(),
             table: ResourceTable::new(),
             http: WasiHttpCtx::new(),
-            hooks: NoOutgoingRequests,
+            hooks: Outgoing::none(),
             config,
             limits,
         })

@@ -1,6 +1,7 @@
 //! What one instance may see of the world: the whole of a guest's authority, in one place.
 //!
-//! No network, no environment but the manifest's, no files but `/assets` to read, no more memory than allowed.
+//! No network but HTTP to where the manifest allows, no environment but the manifest's, no files but `/assets` to read, no more memory
+//! than allowed.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,13 +10,13 @@ use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
-use wasmtime_wasi_http::{
-    Error as HttpError, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
-};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::assets::Assets;
 use super::instance::Slots;
 use super::log::{Budget, GuestOutput};
+use super::outgoing::Outgoing;
+use crate::destination::Destination;
 use crate::nn::wit::{NnCtx, NnState, NnView};
 use crate::nn::{Models, Named};
 
@@ -29,6 +30,8 @@ pub struct Grants {
     pub assets: Option<Arc<Assets>>,
     /// The manifest's environment.
     pub env: Vec<(String, String)>,
+    /// Where it may send requests.
+    pub allow: Arc<[Destination]>,
     /// Bytes of linear memory an instance may have.
     pub memory_bytes: u64,
     /// Room for instances.
@@ -43,7 +46,7 @@ pub struct Grants {
 pub struct State {
     wasi: WasiCtx,
     http: WasiHttpCtx,
-    hooks: NoOutgoingRequests,
+    hooks: Outgoing,
     config: WasiConfigVariables,
     nn: NnState,
     pub(super) table: ResourceTable,
@@ -75,7 +78,7 @@ impl State {
         Ok(Self {
             wasi: wasi.build(),
             http: WasiHttpCtx::new(),
-            hooks: NoOutgoingRequests,
+            hooks: Outgoing::new(&grants.function, &grants.output, &grants.allow),
             config,
             nn: NnState::new(Arc::clone(&grants.models), Arc::clone(&grants.named), grants.memory_bytes),
             table,
@@ -135,25 +138,3 @@ impl ResourceLimiter for MemoryLimit {
         Ok(desired <= 1 << 20)
     }
 }
-
-/// Outgoing HTTP is refused: functions have no network.
-pub(super) struct NoOutgoingRequests;
-
-impl WasiHttpHooks for NoOutgoingRequests {
-    /// What a guest may write at once; it may be two of these ahead of its client. Most answers are shorter, so that their
-    /// guest need not be stopped and resumed.
-    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        256 << 10
-    }
-
-    fn send_request(
-        &mut self,
-        _: http::Request<WasiBody>,
-        _: Option<RequestOptions>,
-        _: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
-    ) -> Box<dyn Future<Output = Result<SentResponse, HttpError>> + Send> {
-        Box::new(async { Err(HttpError::HttpRequestDenied) })
-    }
-}
-
-type SentResponse = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>);

@@ -41,6 +41,21 @@ fn canonical_json_is_stable() {
 }
 
 #[test]
+fn keys_that_came_later_are_there_only_where_they_say_something() {
+    let mut manifest = valid();
+    manifest.instances.concurrent = 1;
+    manifest.network.allow = vec!["https://*.example.org".parse().unwrap()];
+    let json = String::from_utf8(manifest.canonical_json()).unwrap();
+    assert!(
+        json.contains(r#""idle_timeout_ms":30000,"concurrent":1},"network":{"allow":["https://*.example.org"]}"#),
+        "{json}"
+    );
+    assert_eq!(Manifest::parse(json.as_bytes()).expect("it is valid"), manifest);
+    let default = json.replace(r#""concurrent":1}"#, r#""concurrent":16}"#);
+    assert!(matches!(Manifest::parse(default.as_bytes()), Err(ManifestError::NotCanonical)));
+}
+
+#[test]
 fn parsing_gives_back_what_was_written() {
     let mut manifest = valid();
     // Each of these needs all 17 digits to read back as itself, which serde_json does with `float_roundtrip`.
@@ -68,7 +83,7 @@ type Case = (&'static str, fn(&mut Manifest));
 
 #[test]
 fn every_rule_is_checked() {
-    let cases: [Case; 21] = [
+    let cases: [Case; 22] = [
         ("component: it has 1GiB and may have 256MiB", |m| {
             m.component = Some(Blob { size: 1 << 30, ..m.models[0].blob })
         }),
@@ -78,7 +93,8 @@ fn every_rule_is_checked() {
         ("instances.reuse", |m| m.instances.reuse = 0),
         ("max_warm must be at least min_warm", |m| m.instances.min_warm = 17),
         ("instances.idle_timeout", |m| m.instances.idle_timeout = Duration::from_secs(90_000)),
-        ("leave network.allow empty", |m| m.network.allow.push("example.org".to_owned())),
+        ("instances.concurrent", |m| m.instances.concurrent = 0),
+        ("network.allow: at most 64", |m| m.network.allow = vec!["https://example.org".parse().unwrap(); 65]),
         ("model 'a': max_batch", |m| m.models[0].options.max_batch = 0),
         ("model 'a': max_delay", |m| m.models[0].options.max_delay = Duration::from_secs(2)),
         ("model 'b': sessions", |m| m.models[1].options.sessions = 0),

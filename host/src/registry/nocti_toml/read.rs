@@ -177,6 +177,7 @@ fn instances(mut table: Table<'_>) -> Instances {
         min_warm: number(&mut table, "min_warm", default.min_warm, |_| Ok(())),
         max_warm: number(&mut table, "max_warm", default.max_warm, |_| Ok(())),
         idle_timeout: quantity(&mut table, "idle_timeout", default.idle_timeout, parse_duration, rules::idle_timeout),
+        concurrent: number(&mut table, "concurrent", default.concurrent, rules::concurrent),
     };
     noted(&table, table.at(), "", rules::warm(instances.min_warm, instances.max_warm));
     table.finish();
@@ -184,11 +185,18 @@ fn instances(mut table: Table<'_>) -> Instances {
 }
 
 fn network(mut table: Table<'_>) -> Network {
-    if let Some(hosts) = table.list("allow", "text in quotes", DeValue::as_str) {
-        noted(&table, hosts.at, "allow", rules::network_allow(hosts.value.len()));
+    let mut network = Network::default();
+    if let Some(written) = table.list("allow", "text in quotes", DeValue::as_str) {
+        noted(&table, written.at, "allow", rules::network_allow(written.value.len()));
+        for text in written.value {
+            match text.parse() {
+                Ok(destination) => network.allow.push(destination),
+                Err(why) => table.note(written.at, "allow", format!("'{}': {why}", excerpt(text))),
+            }
+        }
     }
     table.finish();
-    Network::default()
+    network
 }
 
 fn env(table: &Table<'_>) -> BTreeMap<String, String> {

@@ -44,9 +44,10 @@ reuse = 1
 min_warm = 1
 max_warm = 2
 idle_timeout = "1m"
+concurrent = 4
 
 [network]
-allow = []
+allow = ["https://API.example.com:443", "http://*.example.org:8080"]
 
 [env]
 LABELS = "en"
@@ -68,7 +69,9 @@ fn every_key_is_read() {
     let manifest = &project.manifest;
     assert_eq!((manifest.name.as_str(), manifest.version.as_str()), ("digits", "1.0.0"));
     assert_eq!((manifest.limits.memory, manifest.limits.timeout), (64 << 20, Duration::from_secs(5)));
-    assert_eq!((manifest.instances.reuse, manifest.instances.max_warm), (1, 2));
+    assert_eq!((manifest.instances.reuse, manifest.instances.max_warm, manifest.instances.concurrent), (1, 2, 4));
+    let allowed: Vec<_> = manifest.network.allow.iter().map(ToString::to_string).collect();
+    assert_eq!(allowed, ["https://api.example.com", "http://*.example.org:8080"]);
     assert_eq!(manifest.env["LABELS"], "en");
     assert_eq!((manifest.metrics["accuracy"], manifest.metrics["epochs"]), (0.978, 20.0));
     let signature = manifest.signature.as_ref().expect("there is a signature");
@@ -162,7 +165,7 @@ b = "x"
     f/nocti.toml:26: limits.timeout: '30' is not a duration: write a whole number and a unit (ms, s, m or h), for example "30s"
     f/nocti.toml:27: limits.concurency: unknown key; did you mean 'concurrency'?
     f/nocti.toml:28: instances: max_warm must be at least min_warm, but 16 is less than 17
-    f/nocti.toml:31: network.allow: outbound HTTP is not available yet; leave network.allow empty
+    f/nocti.toml:31: network.allow: 'example.org': the scheme is missing: write scheme://host or scheme://host:port, for example "https://api.example.com" or "https://*.example.com:8443" for all names below it
     f/nocti.toml:33: env."A B": is not a name for an environment variable: use A-Z, a-z, 0-9 and '_', not a digit first
     f/nocti.toml:34: env.N: must be text in quotes; found integer
     f/nocti.toml:36: metrics.a: must be a finite number, not NaN

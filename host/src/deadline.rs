@@ -47,6 +47,16 @@ impl Deadline {
         other.filter(|other| other.at < self.at).unwrap_or(self)
     }
 
+    /// The point in time.
+    pub fn at(self) -> Instant {
+        self.at
+    }
+
+    /// The error that it has passed.
+    pub fn passed(self) -> DeadlinePassed {
+        DeadlinePassed { span: self.span, set_by: self.set_by }
+    }
+
     /// Awaits `work` until the deadline, then drops it.
     pub async fn bound<F: Future>(self, work: F) -> Result<F::Output, DeadlinePassed> {
         let mut work = std::pin::pin!(work);
@@ -54,9 +64,7 @@ impl Deadline {
         if let Poll::Ready(output) = futures::poll!(work.as_mut()) {
             return Ok(output);
         }
-        tokio::time::timeout_at(self.at, work)
-            .await
-            .map_err(|_| DeadlinePassed { span: self.span, set_by: self.set_by })
+        tokio::time::timeout_at(self.at, work).await.map_err(|_| self.passed())
     }
 }
 

@@ -154,7 +154,7 @@ async fn examine(parts: &Arc<Parts>, manifest: &Manifest) -> Result<Found, Deplo
         .collect();
     let (kind, signature) = match component.as_deref() {
         Some(Pre::Typed(_)) => (FunctionKind::Typed, manifest.signature.clone()),
-        Some(Pre::Http(_)) => (FunctionKind::Http, manifest.signature.clone()),
+        Some(Pre::Http(_) | Pre::Service(_)) => (FunctionKind::Http, manifest.signature.clone()),
         // The manifest's rules see to it that there is exactly one.
         None => (FunctionKind::ModelOnly, models.first().map(|model| model.signature.clone())),
     };

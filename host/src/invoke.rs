@@ -18,7 +18,7 @@ use crate::protocol::predict::PredictRequest;
 use crate::protocol::{ProtocolError, check, classify};
 use crate::registry::catalog::{CatalogError, Version};
 use crate::registry::revision::FunctionKind;
-use crate::runtime::http::ResponseBody;
+use crate::runtime::http::{Place, ResponseBody};
 use crate::runtime::typed::{self, Question};
 use crate::runtime::{RuntimeError, http as guest_http};
 use crate::telemetry::metrics::Timer;
@@ -157,9 +157,15 @@ where
     let Inside { version, due, live, permit } = begun.enter(host).await?;
     let name = version.function.as_str();
     let Kind::Http(pool) = &live.kind else { return Err(wrong_kind(&version)) };
-    let lease = due.bound(host.lifecycle.check_out(pool)).await?.map_err(|source| failed(name, source))?;
+    let place = match pool.seat(due) {
+        Some(seat) => Place::Seat(seat),
+        None => {
+            let lease = due.bound(host.lifecycle.check_out(pool)).await?;
+            Place::Instance(lease.map_err(|source| failed(name, source))?)
+        }
+    };
     let held = (permit, Arc::clone(&live), Timer::begin(&host.metrics.guest_seconds));
-    guest_http::handle(lease, request, due, held).await.map_err(|source| failed(name, source))
+    guest_http::handle(place, request, due, held).await.map_err(|source| failed(name, source))
 }
 
 /// A request inside its function, whose version is in memory.

@@ -8,8 +8,8 @@ use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 
 use crate::registry::revision::FunctionKind;
 
-/// What a host offers, as interface and version; a version that ends in a dot stands for all that begin with it.
-const OFFERED: [(&str, &[&str], &str); 10] = [
+/// What a host offers, as interfaces and versions; a version that ends in a dot stands for all that begin with it.
+const OFFERED: [(&str, &[&str], &[&str]); 10] = [
     (
         "wasi:cli",
         &[
@@ -23,26 +23,37 @@ const OFFERED: [(&str, &[&str], &str); 10] = [
             "terminal-stdin",
             "terminal-stdout",
             "terminal-stderr",
+            "types",
         ],
-        "0.2.",
+        WASI,
     ),
-    ("wasi:clocks", &["monotonic-clock", "wall-clock"], "0.2."),
-    ("wasi:filesystem", &["types", "preopens"], "0.2."),
-    ("wasi:io", &["error", "poll", "streams"], "0.2."),
-    ("wasi:random", &["random", "insecure", "insecure-seed"], "0.2."),
+    ("wasi:clocks", &["monotonic-clock", "wall-clock", "system-clock", "types"], WASI),
+    ("wasi:filesystem", &["types", "preopens"], WASI),
+    ("wasi:io", &["error", "poll", "streams"], &["0.2."]),
+    ("wasi:random", &["random", "insecure", "insecure-seed"], WASI),
     (
         "wasi:sockets",
-        &["instance-network", "ip-name-lookup", "network", "tcp", "tcp-create-socket", "udp", "udp-create-socket"],
-        "0.2.",
+        &[
+            "instance-network",
+            "ip-name-lookup",
+            "network",
+            "tcp",
+            "tcp-create-socket",
+            "types",
+            "udp",
+            "udp-create-socket",
+        ],
+        WASI,
     ),
-    ("wasi:http", &["types", "outgoing-handler"], "0.2."),
-    ("wasi:config", &["store"], "0.2.0-rc.1"),
-    ("wasi:nn", &["tensor", "graph", "inference", "errors"], "0.2.0-rc-2024-10-28"),
-    ("nocti:function", &["types"], "0.1."),
+    ("wasi:http", &["types", "outgoing-handler", "client"], WASI),
+    ("wasi:config", &["store"], &["0.2.0-rc.1"]),
+    ("wasi:nn", &["tensor", "graph", "inference", "errors"], &["0.2.0-rc-2024-10-28", "0.2.0-rc-2024-08-19"]),
+    ("nocti:function", &["types", "concurrent"], &["0.1."]),
 ];
 
+const WASI: &[&str] = &["0.2.", "0.3."];
 const PREDICTOR: &str = "nocti:function/predictor@0.1.";
-const HTTP_HANDLER: &str = "wasi:http/incoming-handler@0.2.";
+const HTTP_HANDLERS: [&str; 2] = ["wasi:http/incoming-handler@0.2.", "wasi:http/handler@0.3."];
 
 /// The outside of a component.
 #[derive(Debug, Default)]
@@ -84,7 +95,7 @@ impl Component {
     /// How a function made of it answers; `None` where it exports nothing that a host could call.
     pub(crate) fn kind(&self) -> Option<FunctionKind> {
         let exports = |prefix: &str| self.exports.iter().any(|name| name.starts_with(prefix));
-        match (exports(PREDICTOR), exports(HTTP_HANDLER)) {
+        match (exports(PREDICTOR), HTTP_HANDLERS.into_iter().any(exports)) {
             (true, _) => Some(FunctionKind::Typed),
             (false, true) => Some(FunctionKind::Http),
             (false, false) => None,
@@ -103,16 +114,14 @@ impl Component {
                 [] => "nothing".to_owned(),
                 exports => exports.join(", "),
             };
-            let hint = if self.exports.iter().any(|name| name.starts_with("wasi:http/handler@")) {
-                "; wasi:http 0.3 is not supported yet, so build it for wasi:http 0.2"
-            } else if self.exports.iter().any(|name| name.starts_with("wasi:cli/run@")) {
+            let hint = if self.exports.iter().any(|name| name.starts_with("wasi:cli/run@")) {
                 "; it is a program: make it a library (crate-type = [\"cdylib\"]) that exports one of these"
             } else {
                 ""
             };
             bail!(
-                "the component exports {exports}; a function exports nocti:function/predictor@0.1.0 (`nocti_sdk::export!`) \
-                 or wasi:http/incoming-handler@0.2{hint}"
+                "the component exports {exports}; a function exports nocti:function/predictor@0.1.0 (`nocti_sdk::export!`), \
+                 wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3{hint}"
             );
         };
         match self.lacking().as_slice() {
@@ -129,14 +138,16 @@ fn is_offered(import: &str) -> bool {
     let Some((package, interface)) = name.split_once('/') else {
         return false;
     };
-    OFFERED.iter().any(|(offered, interfaces, wanted)| {
-        let fits = if wanted.ends_with('.') {
-            // A release candidate of another version is another interface.
-            version.starts_with(wanted) && !version.contains('-')
-        } else {
-            version == *wanted
+    OFFERED.iter().any(|(offered, interfaces, versions)| {
+        let fits = |wanted: &&str| {
+            if wanted.ends_with('.') {
+                // A release candidate of another version is another interface.
+                version.starts_with(wanted) && !version.contains('-')
+            } else {
+                version == *wanted
+            }
         };
-        *offered == package && interfaces.contains(&interface) && fits
+        *offered == package && interfaces.contains(&interface) && versions.iter().any(fits)
     })
 }
 
@@ -174,6 +185,8 @@ mod tests {
     fn kinds_are_told_by_exports() {
         let http = read(&["wasi:http/types@0.2.3"], &["wasi:http/incoming-handler@0.2.3"]);
         assert_eq!(http.check().expect("runnable"), FunctionKind::Http);
+        let http = read(&["wasi:http/types@0.3.2"], &["wasi:http/handler@0.3.2"]);
+        assert_eq!(http.check().expect("runnable"), FunctionKind::Http);
         let typed = read(&["wasi:nn/graph@0.2.0-rc-2024-10-28"], &["nocti:function/predictor@0.1.0"]);
         assert_eq!(typed.check().expect("runnable"), FunctionKind::Typed);
     }
@@ -188,14 +201,14 @@ mod tests {
             said(&[]).starts_with("the component exports nothing; a function exports nocti:function/predictor@0.1.0")
         );
         assert!(said(&["wasi:cli/run@0.2.0"]).contains("it is a program"));
-        assert!(said(&["wasi:http/handler@0.3.0"]).contains("wasi:http 0.2"));
+        assert!(said(&["wasi:http/handler@0.4.0"]).contains("wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3"));
     }
 
     #[test]
     fn imports_that_no_host_has_are_named() {
         let imports = [
             "wasi:cli/environment@0.2.9",
-            "wasi:cli/environment@0.3.0",
+            "wasi:cli/environment@0.4.0",
             "wasi:keyvalue/store@0.2.0-draft",
             "wasi:nn/tensor@0.2.0-rc-2024-06-25",
             "acme:secrets/vault",

@@ -252,6 +252,7 @@ fn policy(version: &Version) -> Policy {
         max_warm: instances.max_warm as usize,
         idle_timeout: instances.idle_timeout,
         start_limit: version.manifest.limits.timeout,
+        concurrent: instances.concurrent as usize,
     }
 }
 

@@ -10,12 +10,14 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use wasmtime::component::{HasData, Linker, Resource, ResourceTable};
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::{GuestTaskId, HasData, Linker, Resource, ResourceTable};
 
 use super::held::AnyTensor;
 use super::{Model, Models, Named, NnError};
 use crate::registry::device::Device;
 
+mod concurrent;
 mod latest;
 mod older;
 mod tensor;
@@ -57,6 +59,9 @@ const MAX_PRIVATE_SESSIONS: usize = 8;
 /// Gives the store's data a view of its `wasi:nn` part.
 pub trait NnView: Send {
     fn nn(&mut self) -> NnCtx<'_>;
+
+    /// Cancelled when nobody waits any more for the request that one of these tasks serves.
+    fn abandoned(&self, tasks: impl Iterator<Item = GuestTaskId>) -> Option<CancellationToken>;
 }
 
 /// The `wasi:nn` part of a store with the table that its handles live in.
@@ -74,6 +79,7 @@ impl HasData for HasNn {
 /// Adds the four `wasi:nn` interfaces of each dialect to a linker.
 pub fn add_to_linker<T: NnView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     latest::add_to_linker(linker)?;
+    concurrent::add_to_linker(linker)?;
     older::add_to_linker(linker)
 }
 

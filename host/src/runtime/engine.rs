@@ -39,7 +39,7 @@ pub fn create() -> wasmtime::Result<Engine> {
 
 fn config(pooled: bool) -> Config {
     let mut config = Config::new();
-    config.epoch_interruption(true).memory_init_cow(true).wasm_component_model(true);
+    config.epoch_interruption(true).memory_init_cow(true).wasm_component_model(true).wasm_component_model_async(true);
     if pooled {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling()));
     }

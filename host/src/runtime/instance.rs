@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use wasmtime::component::InstancePre;
 use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
+use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
 use super::RuntimeError;
 use super::assets::Place;
@@ -19,12 +20,16 @@ use crate::nn::wit::NnView;
 pub enum Pre {
     Typed(InstancePre<State>),
     Http(ProxyPre<State>),
+    Service(ServicePre<State>),
 }
 
 /// A component's exports in a running instance.
 pub(super) enum Bound {
     Typed(TypedExports),
+    /// `wasi:http` 0.2: one request at a time.
     Http(Proxy),
+    /// `wasi:http` 0.3: several at once.
+    Service(Service),
 }
 
 /// A running instance. Ends when dropped.
@@ -87,6 +92,7 @@ impl Instance {
                 Err(error) => Err(error),
             },
             Pre::Http(pre) => pre.instantiate_async(&mut store).await.map(Bound::Http),
+            Pre::Service(pre) => pre.instantiate_async(&mut store).await.map(Bound::Service),
         };
         match bound {
             Ok(bound) => Ok(Self { store, bound: Arc::new(bound), served: 0, assets, _slot: grants.slots.take() }),
@@ -126,6 +132,7 @@ impl Pre {
         match self {
             Self::Typed(pre) => pre.engine(),
             Self::Http(pre) => pre.engine(),
+            Self::Service(pre) => pre.engine(),
         }
     }
 }

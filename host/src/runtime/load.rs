@@ -23,6 +23,8 @@ enum Exports {
     Typed,
     /// `wasi:http/incoming-handler@0.2`
     Http,
+    /// `wasi:http/handler@0.3`
+    Service,
 }
 
 /// Compiles components and links them.
@@ -90,6 +92,9 @@ impl Loader {
                 Ok(Pre::Typed(checked.instance_pre().clone()))
             }
             Exports::Http => wasmtime_wasi_http::p2::bindings::ProxyPre::new(linked).map(Pre::Http).map_err(invalid),
+            Exports::Service => {
+                wasmtime_wasi_http::p3::bindings::ServicePre::new(linked).map(Pre::Service).map_err(invalid)
+            }
         }
     }
 
@@ -147,10 +152,13 @@ fn exports(engine: &Engine, component: &Component) -> Result<Exports, RuntimeErr
         Ok(Exports::Typed)
     } else if names.iter().any(|name| name.starts_with("wasi:http/incoming-handler@0.2.")) {
         Ok(Exports::Http)
+    } else if names.iter().any(|name| name.starts_with("wasi:http/handler@0.3.")) {
+        Ok(Exports::Service)
     } else {
         let names = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
         Err(RuntimeError::InvalidComponent(format!(
-            "it exports {names}; a function exports nocti:function/predictor@0.1.0 or wasi:http/incoming-handler@0.2"
+            "it exports {names}; a function exports nocti:function/predictor@0.1.0, wasi:http/incoming-handler@0.2 or \
+             wasi:http/handler@0.3"
         )))
     }
 }

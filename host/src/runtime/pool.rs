@@ -14,7 +14,8 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::RuntimeError;
-use super::instance::{Instance, Pre};
+use super::http::{Seat, Seats};
+use super::instance::{Bound, Instance, Pre};
 use super::state::Grants;
 use crate::deadline::Deadline;
 
@@ -35,6 +36,8 @@ pub struct Policy {
     pub idle_timeout: Duration,
     /// How long a guest's start code may take.
     pub start_limit: Duration,
+    /// Requests that one instance serves at once, where the component can.
+    pub concurrent: usize,
 }
 
 /// Which idle instances stay when others make room.
@@ -52,6 +55,8 @@ pub struct Pool {
     policy: Policy,
     idle: Mutex<Idle>,
     busy: AtomicUsize,
+    /// Those that serve several requests at once, while they serve any.
+    shared: Mutex<Vec<Arc<Seats>>>,
 }
 
 struct Idle {
@@ -78,7 +83,14 @@ impl Pool {
     pub fn new(pre: Pre, grants: Grants, policy: Policy) -> Arc<Self> {
         let demand = Demand::new(policy.idle_timeout, Instant::now());
         let idle = Idle { instances: Vec::new(), demand, coming: 0, reaping: false, restocking: false };
-        Arc::new(Self { pre, grants, policy, idle: Mutex::new(idle), busy: AtomicUsize::new(0) })
+        Arc::new(Self {
+            pre,
+            grants,
+            policy,
+            idle: Mutex::new(idle),
+            busy: AtomicUsize::new(0),
+            shared: Mutex::default(),
+        })
     }
 
     /// Whether its instances answer typed calls.
@@ -120,6 +132,30 @@ impl Pool {
             lease.instance = Some(self.start().await?);
         }
         Ok(lease)
+    }
+
+    /// A seat in an instance that serves other requests and could begin one more at once.
+    pub fn seat(&self, due: Deadline) -> Option<Seat> {
+        self.shared().iter().find_map(|seats| seats.sit(due))
+    }
+
+    /// Seats that an instance has.
+    pub(super) fn seats(&self) -> usize {
+        self.policy.concurrent
+    }
+
+    /// An instance serves several requests, and others may come.
+    pub(super) fn enter(&self, seats: &Arc<Seats>) {
+        self.shared().push(Arc::clone(seats));
+    }
+
+    /// It serves none.
+    pub(super) fn leave(&self, seats: &Arc<Seats>) {
+        self.shared().retain(|other| !Arc::ptr_eq(other, seats));
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Vec<Arc<Seats>>> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn start(&self) -> Result<Instance, RuntimeError> {
@@ -304,11 +340,30 @@ async fn reap(pool: Weak<Pool>, mut next: Instant) {
 impl Lease {
     /// The instance, which now counts as having served one more request.
     pub(super) fn begin(&mut self) -> &mut Instance {
-        let instance = self.instance.as_mut().expect("a lease has its instance until it is dropped");
+        let instance = self.instance();
         instance.served += 1;
         // What an earlier request was refused says nothing about this one.
         instance.store.data_mut().limits.refused = false;
         instance
+    }
+
+    /// The same, without one more.
+    pub(super) fn instance(&mut self) -> &mut Instance {
+        self.instance.as_mut().expect("a lease has its instance until it is dropped")
+    }
+
+    pub(super) fn bound(&self) -> &Arc<Bound> {
+        &self.instance.as_ref().expect("a lease has its instance until it is dropped").bound
+    }
+
+    pub(super) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Requests that the instance may still begin.
+    pub(super) fn reuse(&self) -> u32 {
+        let served = self.instance.as_ref().map_or(0, |instance| instance.served);
+        self.pool.policy.reuse.saturating_sub(served)
     }
 
     /// `name@version`.
@@ -319,6 +374,12 @@ impl Lease {
     /// The call came to its end: the instance may serve again.
     pub(super) fn finish(&mut self) {
         self.finished = true;
+    }
+
+    /// The same after several: the instance may still begin so many.
+    pub(super) fn finish_with(&mut self, reuse: u32) {
+        self.instance().served = self.pool.policy.reuse.saturating_sub(reuse);
+        self.finish();
     }
 }
 

@@ -88,6 +88,8 @@ async fn run(guest: &Uninitialised<'_>) -> Result<Vec<u8>, SnapshotError> {
     wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut State| WasiConfig::new(&state.config))
         .map_err(host)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker).map_err(host)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker).map_err(host)?;
+    wasmtime_wasi_http::p3::add_to_linker(&mut linker).map_err(host)?;
     without_models(&mut linker, &component).map_err(unsuited)?;
 
     let mut store = Store::new(&engine, State::new(guest).map_err(host)?);

@@ -3,11 +3,13 @@
 //! No network but HTTP to where the manifest allows, no environment but the manifest's, no files but `/assets` to read, no more memory
 //! than allowed.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
 use wasmtime::ResourceLimiter;
-use wasmtime::component::ResourceTable;
+use wasmtime::component::{GuestTaskId, ResourceTable};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_config::WasiConfigVariables;
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -50,6 +52,8 @@ pub struct State {
     config: WasiConfigVariables,
     nn: NnState,
     pub(super) table: ResourceTable,
+    /// The requests of an instance that serves several, by their tasks. Numbers of tasks that have ended are used again.
+    pub(super) requests: HashMap<GuestTaskId, CancellationToken>,
     pub(super) limits: MemoryLimit,
 }
 
@@ -82,6 +86,7 @@ impl State {
             config,
             nn: NnState::new(Arc::clone(&grants.models), Arc::clone(&grants.named), grants.memory_bytes),
             table,
+            requests: HashMap::new(),
             limits: MemoryLimit::new(grants.memory_bytes),
         })
     }
@@ -106,6 +111,10 @@ impl WasiHttpView for State {
 impl NnView for State {
     fn nn(&mut self) -> NnCtx<'_> {
         NnCtx { state: &mut self.nn, table: &mut self.table }
+    }
+
+    fn abandoned(&self, mut tasks: impl Iterator<Item = GuestTaskId>) -> Option<CancellationToken> {
+        tasks.find_map(|task| self.requests.get(&task).cloned())
     }
 }
 

@@ -6,6 +6,7 @@ use wasmtime::component::{Linker, Resource};
 
 use super::{Answer, Fault, Graph, GuestTensor, HasNn, NnCtx, NnView};
 use crate::nn::NnError;
+use crate::nn::held::AnyTensor;
 use bindings::{errors, graph, inference, tensor};
 
 mod generated {
@@ -75,7 +76,28 @@ impl inference::HostGraphExecutionContext for NnCtx<'_> {
         handle: Resource<Context>,
         inputs: Vec<(String, Resource<GuestTensor>)>,
     ) -> Answer<Vec<(String, Resource<GuestTensor>)>> {
-        let graph = Graph(Arc::clone(&self.table.get(&handle)?.0.0));
+        let outputs = match self.take(&handle, inputs)? {
+            Ok((graph, inputs)) => graph.compute(inputs).await,
+            Err(fault) => Err(fault),
+        };
+        self.give(outputs)
+    }
+
+    fn drop(&mut self, handle: Resource<Context>) -> wasmtime::Result<()> {
+        self.let_go(handle)
+    }
+}
+
+type Tensors = Vec<(String, AnyTensor)>;
+
+impl NnCtx<'_> {
+    /// What a guest's `compute` asks for.
+    pub(super) fn take(
+        &mut self,
+        handle: &Resource<Context>,
+        inputs: Vec<(String, Resource<GuestTensor>)>,
+    ) -> wasmtime::Result<Result<(Graph, Tensors), Fault>> {
+        let graph = Graph(Arc::clone(&self.table.get(handle)?.0.0));
         let mut tensors = Vec::with_capacity(inputs.len());
         let mut malformed = None;
         for (name, handle) in inputs {
@@ -85,20 +107,20 @@ impl inference::HostGraphExecutionContext for NnCtx<'_> {
                 Err(error) => malformed = Some(NnError::InvalidInput(format!("input '{name}': {error}"))),
             }
         }
-        let outputs = match malformed {
+        Ok(match malformed {
             Some(error) => Err(error.into()),
-            None => graph.compute(tensors).await,
-        };
+            None => Ok((graph, tensors)),
+        })
+    }
+
+    /// What came of it.
+    pub(super) fn give(&mut self, outputs: Result<Tensors, Fault>) -> Answer<Vec<(String, Resource<GuestTensor>)>> {
         let outputs = match outputs {
             Ok(outputs) => outputs,
             Err(fault) => return self.answer(Err(fault)),
         };
         let handles = outputs.into_iter().map(|(name, output)| Ok((name, self.push(output)?)));
         Ok(Ok(handles.collect::<wasmtime::Result<_>>()?))
-    }
-
-    fn drop(&mut self, handle: Resource<Context>) -> wasmtime::Result<()> {
-        self.let_go(handle)
     }
 }
 

@@ -41,8 +41,10 @@ build: ## Build nocti as `make test` does, into target/debug
 examples: setup ## Compile the example functions for wasm32-wasip2
 	cd $(examples) && ../../scripts/guest-cargo build --release --locked
 
-fixtures: setup ## Compile the badly behaved functions of the tests
+fixtures: setup ## Compile the functions of the tests, those of other toolchains too
 	cd $(fixtures) && ../../../scripts/guest-cargo build --release --locked
+	scripts/setup other_toolchains
+	tests/fixtures/others/build
 
 models: setup ## Make the models that are too large to be committed (90 MB)
 	@if [ -e $(minilm)/minilm.onnx ] && [ -e $(minilm)/tokenizer.json ]; then echo "models: found, $(minilm)"; else \

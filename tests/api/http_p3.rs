@@ -81,7 +81,8 @@ async fn requests_share_an_instance_while_it_waits() {
     together(&host, 1).await;
     for answer in [waiting, other] {
         // The third is the one who looks.
-        let looking = async { eventually("three", async || (call(&host, "/most").await.text() == "3").then_some(())).await };
+        let looking =
+            async { eventually("three", async || (call(&host, "/most").await.text() == "3").then_some(())).await };
         let (answer, ()) = tokio::join!(answer, looking);
         assert_eq!(answer.expect("it ends").text(), "met\n");
     }

@@ -58,8 +58,7 @@ async fn host_beside(upstream: &Upstream) -> TestHost {
     let host = TestHost::start().await;
     for function in FUNCTIONS {
         let allowed = format!("http://{}", upstream.address).parse().expect("a destination");
-        let bundle =
-            bundle_with(&fixture_guest(function), |project| project.manifest.network.allow = vec![allowed]);
+        let bundle = bundle_with(&fixture_guest(function), |project| project.manifest.network.allow = vec![allowed]);
         host.deployed(bundle).await;
     }
     host

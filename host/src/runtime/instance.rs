@@ -123,6 +123,7 @@ impl Pre {
         let component = match self {
             Self::Typed(pre) => pre.component(),
             Self::Http(pre) => pre.instance_pre().component(),
+            Self::Service(pre) => pre.instance_pre().component(),
         };
         let image = component.image_range();
         (image.end.addr() - image.start.addr()) as u64

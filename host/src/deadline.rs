@@ -42,6 +42,11 @@ impl Deadline {
         Self { at: Instant::now() + span, span, set_by: SetBy::Client }
     }
 
+    /// The same span from an earlier moment.
+    pub fn since(self, began: Instant) -> Self {
+        Self { at: began + self.span, ..self }
+    }
+
     /// The one that passes first.
     pub fn sooner(self, other: Option<Self>) -> Self {
         other.filter(|other| other.at < self.at).unwrap_or(self)
@@ -101,5 +106,7 @@ mod tests {
         assert_eq!(client.sooner(Some(later)), client);
         assert_eq!(later.sooner(Some(client)), client);
         assert_eq!(later.sooner(None), later);
+        let earlier = Instant::now() - Duration::from_millis(600);
+        assert!(due.bound(std::future::ready(())).await.is_ok() && later.since(earlier) < later);
     }
 }

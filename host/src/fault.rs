@@ -1,4 +1,5 @@
-//! Whose fault an error is: the one place that tells, for every protocol. A protocol's own room only says how it calls each [`Kind`].
+//! Whose fault an error is: the one place that tells, for every protocol. A protocol's own room only says how it calls each
+//! [`Kind`].
 //!
 //! What a caller may read is the error's own text; its causes go to the log.
 

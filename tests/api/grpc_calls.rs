@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
+use hyper::client::conn::http2::handshake;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use nocti::registry::nocti_toml::Project;
 use nocti_tests::grpc::GrpcClient;
 use nocti_tests::grpc::inference::ModelInferRequest;
 use nocti_tests::{TestHost, eventually, fixture_model, write};
+use prost::Message;
 use serde_json::json;
 use tokio::net::TcpStream;
+use tonic::Code;
 use tonic::codec::CompressionEncoding;
-use tonic::{Code, Request};
+use tonic::codegen::{Service, http};
 
 use super::grpc::{host, input, request, simple, typed};
 use super::{ENDLESS, until};
@@ -25,6 +29,28 @@ fn iterations(count: u64) -> ModelInferRequest {
     request("slow", vec![input("iterations", "INT64", &[1])], vec![count.to_le_bytes().to_vec()])
 }
 
+/// Calls as a client that says how long it waits and then waits for ever, so that the answer is the host's: the code and the
+/// message.
+async fn patient_call(host: &TestHost, request: &ModelInferRequest, timeout: Duration) -> (Option<i32>, String) {
+    let address = host.grpc_url.trim_start_matches("http://");
+    let stream = TokioIo::new(TcpStream::connect(address).await.expect("the host listens"));
+    let (mut sender, connection) = handshake(TokioExecutor::new(), stream).await.expect("it speaks HTTP/2");
+    let connection = tokio::spawn(connection);
+    let message = request.encode_to_vec();
+    let length = u32::try_from(message.len()).expect("it is short").to_be_bytes();
+    let body = [&[0][..], &length, &message].concat();
+    let request = http::Request::post(format!("{}/inference.GRPCInferenceService/ModelInfer", host.grpc_url))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("grpc-timeout", format!("{}S", timeout.as_secs()))
+        .body(reqwest::Body::from(body))
+        .expect("a request");
+    let answer = sender.send_request(request).await.expect("an answer");
+    connection.abort();
+    let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    (header("grpc-status").parse().ok(), header("grpc-message").replace("%20", " "))
+}
+
 /// An inference that never ends; its caller goes when it is aborted.
 fn endless(mut client: GrpcClient) -> tokio::task::JoinHandle<Code> {
     tokio::spawn(async move { client.model_infer(iterations(ENDLESS)).await.expect_err("it never ends").code() })
@@ -36,14 +62,10 @@ async fn the_sooner_of_two_deadlines_ends_the_work() {
     let patient = Duration::from_secs(600);
     for (function, client) in [(Duration::from_secs(1), patient), (patient, Duration::from_secs(1))] {
         host.deployed(slow("slow", function)).await;
-        let mut request = Request::new(iterations(ENDLESS));
-        // In the header alone: this client goes on waiting, so the answer is the host's.
-        let timeout = format!("{}S", client.as_secs());
-        request.metadata_mut().insert("grpc-timeout", timeout.parse().expect("a value"));
-        let status = host.grpc().await.model_infer(request).await.expect_err("it never ends");
-        assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
+        let (code, message) = patient_call(&host, &iterations(ENDLESS), client).await;
+        assert_eq!(code, Some(Code::DeadlineExceeded as i32), "{message}");
         let whose = if function < client { "limits.timeout" } else { "the client's timeout" };
-        assert!(status.message().contains(whose), "{status}");
+        assert!(message.contains(whose), "{message}");
         // The run has ended, or this one would wait for it.
         host.grpc().await.model_infer(iterations(1)).await.expect("the session is free");
         let metrics = host.get("/metrics").await.text();
@@ -151,7 +173,6 @@ async fn calls_in_flight_finish_and_watchers_are_told_when_the_host_stops() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_speak_grpc_disturbs_nobody() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tonic::codegen::{Service, http};
 
     let host = host().await;
     let address = host.grpc_url.trim_start_matches("http://");

@@ -1,9 +1,13 @@
-//! A tensor's bytes are copied nowhere between the connection and ONNX Runtime, in either direction: counted, not guessed.
+//! A tensor's bytes are copied nowhere between an HTTP connection and ONNX Runtime, in either direction: counted, not guessed.
 
 use nocti::registry::nocti_toml::Project;
+use nocti_tests::grpc::GrpcClient;
+use nocti_tests::grpc::inference::ModelInferRequest;
+use nocti_tests::grpc::inference::model_infer_request::InferInputTensor;
 use nocti_tests::{Answer, HostProcess, bundle_with, fixture_guest, fixture_model, model_bundle};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tonic::transport::Endpoint;
 
 use super::{client, get, post};
 
@@ -138,4 +142,34 @@ async fn short_strings_are_copied_and_counted() {
     let (answer, moved) = moved_by(&host, "string", json!({}), inputs, 0, bytes).await;
     assert!(answer.ends_with(bytes), "the tensor came back");
     assert!(moved >= 4, "{moved}");
+}
+
+/// Over gRPC a message is encoded into one buffer, and a tensor lies in one as it comes.
+#[tokio::test]
+async fn a_raw_tensor_over_grpc_is_copied_only_to_be_aligned_and_to_be_sent() {
+    let (host, _store) = host_with([model("float", "identity_float.onnx")]).await;
+    let endpoint = Endpoint::from_shared(format!("http://{}", host.grpc_address)).expect("it is a URL");
+    let mut client = GrpcClient::new(endpoint.connect().await.expect("the host listens"));
+    let bytes = floats(150_000);
+    let length = bytes.len() as u64;
+    let input = InferInputTensor {
+        name: "input".into(),
+        datatype: "FP32".into(),
+        shape: vec![1, 150_000],
+        ..InferInputTensor::default()
+    };
+    for id in ["", "a", "ab", "abc"] {
+        let request = ModelInferRequest {
+            model_name: "float".into(),
+            id: id.into(),
+            inputs: vec![input.clone()],
+            raw_input_contents: vec![bytes.clone()],
+            ..ModelInferRequest::default()
+        };
+        let before = moved_bytes(&host).await;
+        let answer = client.model_infer(request).await.expect("the host answers").into_inner();
+        let moved = moved_bytes(&host).await - before;
+        assert_eq!(answer.raw_output_contents, std::slice::from_ref(&bytes));
+        assert!(moved == length || moved == 2 * length, "{moved} of {length}");
+    }
 }

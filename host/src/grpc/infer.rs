@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tonic::{Code, Status, Streaming};
 
 use super::messages::{ModelInferRequest, ModelInferResponse};
@@ -27,6 +28,7 @@ pub(super) async fn call(
     mut messages: Streaming<Undecoded>,
     due: Option<Deadline>,
 ) -> Result<ModelInferResponse, GrpcError> {
+    let began = Instant::now();
     // Before anything of the message takes memory.
     let place = Arc::new(host.admit.arrive()?);
     let upload = Deadline::asked(UPLOAD).sooner(due);
@@ -36,7 +38,7 @@ pub(super) async fn call(
     })?;
     let message = message.map_err(|status| broken(host, &status))?;
     let message = message.ok_or_else(|| GrpcError::Broken("there is none".into()))?;
-    infer(host, message, place, due).await.map_err(|(error, _)| error)
+    infer(host, message, place, began, due).await.map_err(|(error, _)| error)
 }
 
 /// Infers; an error comes with the id of its request, as far as that could be read. The place is given up for one in the function.
@@ -44,6 +46,7 @@ pub(super) async fn infer(
     host: &Host,
     message: Undecoded,
     place: Arc<Arrived>,
+    began: Instant,
     due: Option<Deadline>,
 ) -> Result<ModelInferResponse, (GrpcError, String)> {
     let length = message.len();
@@ -52,8 +55,9 @@ pub(super) async fn infer(
     let target = target(&message.model_name, &message.model_version);
     drop(place);
     let begun = invoke::begin(host, &target, Asked::Predict);
-    let (mut begun, call) = begun.map_err(|error| (error.into(), id.clone()))?;
-    begun.due = begun.due.sooner(due);
+    let (mut begun, mut call) = begun.map_err(|error| (error.into(), id.clone()))?;
+    // The message's upload included, as over HTTP.
+    (begun.due, call) = (begun.due.since(began).sooner(due), call.since(began));
     let answered = ask(host, begun, message, length).await;
     call.end(answered.as_ref().map_or_else(respond::outcome, |_| Outcome::Ok));
     answered.map_err(|error| (error, id))

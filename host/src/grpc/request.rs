@@ -11,7 +11,7 @@ use super::messages::model_infer_request::{InferInputTensor, InferRequestedOutpu
 use super::messages::{InferParameter, ModelInferRequest};
 use crate::protocol::{ProtocolError, classify};
 use crate::protocol::predict::{Parameter, PredictRequest};
-use crate::tensor::{Datatype, Tensor};
+use crate::tensor::{Datatype, MAX_RANK, Tensor};
 
 /// Parameters that ask for tensors outside the message, or for others than the model's. They are refused rather than ignored,
 /// because a client that sets them looks for its answer where it asked for it.
@@ -84,6 +84,12 @@ fn tensor(
     let datatype = datatype
         .parse::<Datatype>()
         .map_err(|_| refused(format!("'{datatype}' is not a datatype of the Open Inference Protocol")))?;
+    if shape.len() > MAX_RANK {
+        return Err(refused(format!(
+            "its shape has {} dimensions; at most {MAX_RANK} dimensions are possible",
+            shape.len()
+        )));
+    }
     let dims: Option<Vec<usize>> = shape.iter().map(|&dim| usize::try_from(dim).ok()).collect();
     let dims = dims.ok_or_else(|| refused(format!("its shape {shape:?} has a negative dimension")))?;
     let tensor = read(datatype, dims).map_err(|wrong| match wrong {

@@ -69,7 +69,7 @@ fn answer(
             Err(status) => return Err(respond::status(broken(&host, &status))),
         };
         let started = Instant::now();
-        let (error, id) = match infer::infer(&host, message, place, due).await {
+        let (error, id) = match infer::infer(&host, message, place, started, due).await {
             Ok(response) => return Ok(good(response)),
             Err(failed) => failed,
         };

@@ -102,6 +102,12 @@ impl Calls {
 }
 
 impl Call {
+    /// It came in at an earlier moment than it could be counted.
+    pub fn since(mut self, began: Instant) -> Self {
+        self.began = began;
+        self
+    }
+
     /// Its outcome is known.
     pub fn end(mut self, outcome: Outcome) {
         self.outcome = outcome;

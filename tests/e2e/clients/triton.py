@@ -10,12 +10,16 @@ import asyncio
 import queue
 import sys
 
+import grpc
 import ml_dtypes
 import numpy
 import tritonclient.grpc as grpcclient
 import tritonclient.grpc.aio as grpcaio
 import tritonclient.http as httpclient
 import tritonclient.http.aio as httpaio
+from google.protobuf import descriptor_pool
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from tritonclient.grpc import model_config_pb2, service_pb2
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 HTTP, GRPC = sys.argv[1:]
@@ -258,6 +262,44 @@ def cancelling_and_deadlines():
         assert result is None and "cancelled" in error.message().lower(), error
         # Had the run gone on, this one would wait behind it.
         assert client.infer("slow", once).as_numpy("sum").tolist() == [64.0]
+
+
+@check
+def names_and_numbers_are_tritons():
+    """What the host says of itself against the descriptors of the client: names, numbers, types."""
+    # KServe's fields, in messages that have none in Triton's.
+    added = {"RepositoryModelLoadResponse", "RepositoryModelUnloadResponse"}
+    with grpc.insecure_channel(GRPC) as channel:
+        served = descriptor_pool.DescriptorPool(ProtoReflectionDescriptorDatabase(channel))
+        service = served.FindServiceByName("inference.GRPCInferenceService")
+        theirs = service_pb2.DESCRIPTOR.services_by_name[service.name]
+        for method in service.methods:
+            their = theirs.methods_by_name[method.name]
+            for side in ("input_type", "output_type"):
+                assert getattr(method, side).full_name == getattr(their, side).full_name, method.name
+            assert method.client_streaming == their.client_streaming and method.server_streaming == their.server_streaming
+        compared = 0
+        for file, known in (("grpc_service.proto", service_pb2), ("model_config.proto", model_config_pb2)):
+            pairs = [
+                (message, known.DESCRIPTOR.message_types_by_name[name])
+                for name, message in served.FindFileByName(file).message_types_by_name.items()
+                if name not in added
+            ]
+            while pairs:
+                ours, their = pairs.pop()
+                pairs += [(nested, their.nested_types_by_name[nested.name]) for nested in ours.nested_types]
+                for enum in ours.enum_types:
+                    expected = {value.name: value.number for value in their.enum_types_by_name[enum.name].values}
+                    assert {value.name: value.number for value in enum.values} == expected, enum.full_name
+                for field in ours.fields:
+                    other = their.fields_by_name[field.name]
+                    same = ("number", "type", "is_repeated")
+                    for what in same:
+                        assert getattr(field, what) == getattr(other, what), (field.full_name, what)
+                    kind, other_kind = field.message_type or field.enum_type, other.message_type or other.enum_type
+                    assert (kind and kind.full_name) == (other_kind and other_kind.full_name), field.full_name
+                    compared += 1
+        assert compared > 130, compared
 
 
 @check

@@ -16,6 +16,7 @@ mod commands;
 mod copies;
 mod examples;
 mod full_disk;
+mod https;
 mod kill;
 #[cfg(target_os = "linux")]
 mod memory;

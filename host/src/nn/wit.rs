@@ -60,8 +60,8 @@ const MAX_PRIVATE_SESSIONS: usize = 8;
 pub trait NnView: Send {
     fn nn(&mut self) -> NnCtx<'_>;
 
-    /// Cancelled when nobody waits any more for the request that one of these tasks serves.
-    fn abandoned(&self, tasks: impl Iterator<Item = GuestTaskId>) -> Option<CancellationToken>;
+    /// Cancelled when nobody waits any more for the request that this task was begun for.
+    fn abandoned(&self, task: GuestTaskId) -> Option<CancellationToken>;
 }
 
 /// The `wasi:nn` part of a store with the table that its handles live in.

@@ -113,8 +113,8 @@ impl NnView for State {
         NnCtx { state: &mut self.nn, table: &mut self.table }
     }
 
-    fn abandoned(&self, mut tasks: impl Iterator<Item = GuestTaskId>) -> Option<CancellationToken> {
-        tasks.find_map(|task| self.requests.get(&task).cloned())
+    fn abandoned(&self, task: GuestTaskId) -> Option<CancellationToken> {
+        self.requests.get(&task).cloned()
     }
 }
 

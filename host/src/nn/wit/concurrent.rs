@@ -42,8 +42,9 @@ impl<T: NnView + 'static> concurrent::HostWithStore<T> for HasNn {
     ) -> Answer<Vec<(String, Resource<GuestTensor>)>> {
         let abandoned = accessor.with(|mut store| {
             let mut store = store.as_context_mut();
-            let tasks: Vec<_> = store.async_call_stack()?.collect();
-            wasmtime::error::Ok(store.data().abandoned(tasks.into_iter()).unwrap_or_default())
+            // The last one is the host's own call.
+            let task = store.async_call_stack()?.last();
+            wasmtime::error::Ok(task.and_then(|task| store.data().abandoned(task)).unwrap_or_default())
         })?;
         let outputs = match accessor.with(|mut store| store.get().take(&context, inputs))? {
             // A guest task cannot be ended from outside, but what it waits for can.

@@ -1,12 +1,12 @@
 //! From an origin to a stream of bytes: name, address, connection, TLS.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
@@ -40,13 +40,24 @@ async fn addresses(origin: &Origin) -> Result<Vec<SocketAddr>, HttpError> {
         Host::Address(address) => return Ok(vec![SocketAddr::new(*address, origin.port)]),
         Host::Name(name) => name.as_str(),
     };
-    let unknown = |_| HttpError::DnsError { rcode: None, info_code: None };
-    let found: Vec<_> = tokio::net::lookup_host((name, origin.port)).await.map_err(unknown)?.collect();
+    let found = look_up(name.to_owned(), origin.port).await?;
     if found.is_empty() {
         return Err(HttpError::DestinationNotFound);
     }
     let permitted: Vec<_> = found.into_iter().filter(|address| may_lead_to(name, address.ip())).collect();
     if permitted.is_empty() { Err(HttpError::DestinationIpProhibited) } else { Ok(permitted) }
+}
+
+/// Asks the system's resolver. It cannot be stopped, so what it has begun counts until it is done, also where nobody waits any more.
+async fn look_up(name: String, port: u16) -> Result<Vec<SocketAddr>, HttpError> {
+    static LOOKUPS: Semaphore = Semaphore::const_new(32);
+    let unknown = || HttpError::DnsError { rcode: None, info_code: None };
+    let place = LOOKUPS.acquire().await.map_err(|_| unknown())?;
+    let found = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        (name.as_str(), port).to_socket_addrs().map(Vec::from_iter)
+    });
+    found.await.map_err(|_| unknown())?.map_err(|_| unknown())
 }
 
 /// The first that can be connected to.
@@ -69,11 +80,10 @@ fn server_name(host: &Host) -> Result<ServerName<'static>, HttpError> {
 
 /// How all functions verify servers: by the certificates that this machine trusts, read once.
 async fn tls() -> Result<Arc<ClientConfig>, HttpError> {
-    static CONFIG: OnceCell<Arc<ClientConfig>> = OnceCell::const_new();
-    let made = CONFIG.get_or_try_init(|| async {
+    static CONFIG: OnceCell<Option<Arc<ClientConfig>>> = OnceCell::const_new();
+    let made = CONFIG.get_or_init(|| async {
         // Files are read, which may block.
-        let trusted = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await;
-        let trusted = trusted.map_err(|error| HttpError::InternalError(Some(error.to_string())))?;
+        let trusted = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await.ok()?;
         let mut roots = RootCertStore::empty();
         let (added, _) = roots.add_parsable_certificates(trusted.certs);
         if added == 0 {
@@ -82,14 +92,13 @@ async fn tls() -> Result<Arc<ClientConfig>, HttpError> {
                 "functions cannot use https: this machine trusts no certificates; install its package of CA certificates or set \
                  SSL_CERT_FILE"
             );
-            return Err(HttpError::ConfigurationError);
+            return None;
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let config = config.map_err(|error| HttpError::InternalError(Some(error.to_string())))?;
-        Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
+        Some(Arc::new(config.ok()?.with_root_certificates(roots).with_no_client_auth()))
     });
-    made.await.map(Arc::clone)
+    made.await.clone().ok_or(HttpError::ConfigurationError)
 }
 
 fn tls_error(error: &io::Error) -> HttpError {

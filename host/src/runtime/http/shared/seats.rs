@@ -25,8 +25,8 @@ pub(in crate::runtime) struct Seats {
     taken: Mutex<Taken>,
     /// Bounded by the seats.
     jobs: mpsc::UnboundedSender<Job>,
-    /// Somebody has left.
-    left: Notify,
+    /// Somebody has come or left.
+    changed: Notify,
     /// The instance's own loop, which ends when nobody is there.
     serving: AtomicWaker,
     /// Whether that loop has had a turn since it was last asked.
@@ -88,7 +88,7 @@ impl Seats {
             count,
             taken: Mutex::new(taken),
             jobs,
-            left: Notify::new(),
+            changed: Notify::new(),
             serving: AtomicWaker::new(),
             turned: AtomicBool::new(false),
             failure: SetOnce::new(),
@@ -108,6 +108,8 @@ impl Seats {
         let number = taken.next;
         taken.next += 1;
         taken.present.insert(number, Present { due, _held: None, abandoned: CancellationToken::new() });
+        drop(taken);
+        self.changed.notify_one();
         Some(Seat { seats: Arc::clone(self), number, due, finished: false })
     }
 
@@ -153,7 +155,7 @@ impl Seats {
     /// deadline has passed leave here, however slowly their clients read.
     pub(super) async fn overstayed(&self) {
         loop {
-            let left = self.left.notified();
+            let changed = self.changed.notified();
             let (gone, next) = {
                 let (mut taken, now) = (self.taken(), Instant::now());
                 let late: Vec<u64> = taken
@@ -177,7 +179,7 @@ impl Seats {
                 return;
             }
             tokio::select! {
-                () = left => {}
+                () = changed => {}
                 () = tokio::time::sleep_until(next) => {}
             }
         }
@@ -196,7 +198,7 @@ impl Seats {
             gone
         };
         drop(gone);
-        self.left.notify_one();
+        self.changed.notify_one();
         self.serving.wake();
     }
 

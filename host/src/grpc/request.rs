@@ -9,8 +9,8 @@ use super::contents::{self, Wrong};
 use super::messages::infer_parameter::ParameterChoice;
 use super::messages::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use super::messages::{InferParameter, ModelInferRequest};
-use crate::protocol::{ProtocolError, classify};
 use crate::protocol::predict::{Parameter, PredictRequest};
+use crate::protocol::{ProtocolError, classify};
 use crate::tensor::{Datatype, MAX_RANK, Tensor};
 
 /// Parameters that ask for tensors outside the message, or for others than the model's. They are refused rather than ignored,

@@ -221,7 +221,9 @@ mod tests {
     fn wrong_methods_are_told_from_wrong_paths() {
         assert_eq!(route(&Method::GET, "/v2/models/m/infer"), Err(RouteError::MethodNotAllowed("POST")));
         assert_eq!(route(&Method::PATCH, "/api/functions"), Err(RouteError::MethodNotAllowed("GET, POST")));
-        for path in ["/v3", "/v1/models/m:classify", "/v2/repository", "/v2/models/m/versions/1/x", "/functions/", "/%ff"] {
+        for path in
+            ["/v3", "/v1/models/m:classify", "/v2/repository", "/v2/models/m/versions/1/x", "/functions/", "/%ff"]
+        {
             assert_eq!(route(&Method::GET, path), Err(RouteError::NotFound), "{path}");
         }
     }

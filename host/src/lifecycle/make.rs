@@ -121,7 +121,8 @@ pub(crate) async fn open_models(
         _ => Some(parts.several_models.lock().await),
     };
     // All to their ends, since loading cannot be stopped.
-    let opened = futures::future::join_all(manifest.models.iter().map(|model| open_model(parts, model, warm_up, usage)));
+    let opened =
+        futures::future::join_all(manifest.models.iter().map(|model| open_model(parts, model, warm_up, usage)));
     let opened = opened.await;
     let own_bytes = opened.iter().flatten().map(|opened| opened.model.session().size_bytes()).sum();
     opened.into_iter().map(|opened| opened.map_err(|error| never_together(error, own_bytes))).collect()

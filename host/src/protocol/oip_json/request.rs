@@ -13,8 +13,8 @@ use super::binary::{BinaryOutputs, Tail};
 use super::data::{self, Strings};
 use super::element::{Reason, Wrong};
 use super::reader::{Reader, Syntax};
-use crate::protocol::{ProtocolError, classify};
 use crate::protocol::predict::{Parameter, PredictRequest};
+use crate::protocol::{ProtocolError, classify};
 use crate::tensor::{Datatype, Tensor};
 
 /// Parameters that ask for tensors outside the body. They are refused rather than ignored, because a client that sets

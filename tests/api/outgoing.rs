@@ -41,6 +41,15 @@ async fn a_request_to_an_allowed_server_arrives_and_is_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answers_trailers_reach_the_function() {
+    let answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nx-sum: 1\r\n\r\n";
+    let upstream = Upstream::start(|_| Reply::Bytes(answer.to_owned())).await;
+    let host = host(&[&format!("http://{}", upstream.address)]).await;
+    let text = fetch(&host, &format!("http://{}/", upstream.address)).await;
+    assert_eq!(text, "status 200\ntrailer x-sum: 1\nhello");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_other_server_is_refused_before_anything_is_sent() {
     let upstream = Upstream::start(|_| Reply::text("reached")).await;
     let port = upstream.address.rsplit(':').next().expect("there is a port");

@@ -1,5 +1,8 @@
 //! Bodies that stream, both ways, for wasi:http 0.2 and 0.3. What comes first is let come first: no clocks.
 
+use std::time::Duration;
+
+use nocti::registry::manifest::Limits;
 use nocti_tests::{Reply, TestHost, Upstream, bundle_with, eventually, fixture_guest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -55,10 +58,17 @@ async fn host() -> TestHost {
 
 /// A host whose functions may reach the server.
 async fn host_beside(upstream: &Upstream) -> TestHost {
+    host_with(upstream, |_| {}).await
+}
+
+async fn host_with(upstream: &Upstream, change: impl Fn(&mut Limits)) -> TestHost {
     let host = TestHost::start().await;
     for function in FUNCTIONS {
         let allowed = format!("http://{}", upstream.address).parse().expect("a destination");
-        let bundle = bundle_with(&fixture_guest(function), |project| project.manifest.network.allow = vec![allowed]);
+        let bundle = bundle_with(&fixture_guest(function), |project| {
+            project.manifest.network.allow = vec![allowed];
+            change(&mut project.manifest.limits);
+        });
         host.deployed(bundle).await;
     }
     host
@@ -87,16 +97,18 @@ async fn events_arrive_as_they_are_written_and_trailers_pass_both_ways() {
 async fn a_function_goes_on_after_its_answer() {
     let host = host().await;
     for function in FUNCTIONS {
-        let mut connection = Connection::begin(&host, function, "/early").await;
-        connection.until("later\n").await;
-        connection.until("\r\n0\r\n\r\n").await;
-        // The answer is over.
-        connection.chunk("some of it").await;
-        connection.chunk("and the rest").await;
-        connection.send("0\r\n\r\n").await;
-        host.busy(function, 0).await;
-        let remembered = host.get(&format!("/functions/{function}/remembered")).await.text();
-        assert_eq!(remembered, "22", "{function}");
+        // The second answer says how long it is, so that nobody asks for its end.
+        for (path, end, bytes) in [("/early", "later\n\r\n0\r\n\r\n", "22"), ("/early?length=6", "later\n", "44")] {
+            let mut connection = Connection::begin(&host, function, path).await;
+            connection.until(end).await;
+            // The answer is over.
+            connection.chunk("some of it").await;
+            connection.chunk("and the rest").await;
+            connection.send("0\r\n\r\n").await;
+            host.busy(function, 0).await;
+            let remembered = host.get(&format!("/functions/{function}/remembered")).await.text();
+            assert_eq!(remembered, bytes, "{function}{path}");
+        }
     }
 }
 
@@ -148,5 +160,22 @@ async fn a_client_that_reads_nothing_holds_the_function_back() {
         .await;
         drop(connection);
         host.busy(function, 0).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_reads_nothing_has_no_more_time_than_others() {
+    let upstream = Upstream::start(|_| Reply::text("")).await;
+    let host = host_with(&upstream, |limits| (limits.timeout, limits.concurrency) = (Duration::from_secs(2), 1)).await;
+    for function in FUNCTIONS {
+        let mut connection = Connection::begin(&host, function, &format!("/flood?report={}", upstream.address)).await;
+        connection.send("0\r\n\r\n").await;
+        connection.until("....").await;
+        // It stays, and has the function's only permit until its time is over.
+        host.busy(function, 0).await;
+        assert_eq!(host.get(&format!("/functions/{function}/count")).await.status, 200, "{function}");
+        let mut rest = Vec::new();
+        let _ = connection.stream.read_to_end(&mut rest).await;
+        assert!(!rest.ends_with(b"0\r\n\r\n"), "{function}: half an answer looked like a whole one");
     }
 }

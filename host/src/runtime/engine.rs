@@ -54,7 +54,8 @@ fn pooling() -> PoolingAllocationConfig {
         .total_core_instances(MAX_INSTANCES * 6)
         .total_memories(MAX_INSTANCES * 2)
         .total_tables(MAX_INSTANCES * 4)
-        .total_stacks(MAX_INSTANCES)
+        // One that serves several requests may have begun one and be beginning another.
+        .total_stacks(MAX_INSTANCES * 2)
         .max_memories_per_component(4)
         .max_tables_per_component(16)
         .table_elements(100_000)

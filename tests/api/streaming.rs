@@ -130,6 +130,32 @@ async fn a_client_that_goes_away_ends_the_functions_work() {
     }
 }
 
+/// Which instance of `http-p3` has the request.
+async fn instance(connection: &mut Connection) -> String {
+    connection.until("\r\n\r\n").await;
+    let (_, rest) = connection.read.split_once("x-instance: ").expect("the function says so");
+    rest.lines().next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_goes_away_does_not_disturb_others_in_its_instance() {
+    let upstream = Upstream::start(|_| Reply::text("")).await;
+    let host = host_with(&upstream, |limits| limits.timeout = Duration::from_secs(10)).await;
+    let mut stays = Connection::begin(&host, "http-p3", "/copy").await;
+    let shared = instance(&mut stays).await;
+    let goes = eventually("another request in the same instance", async || {
+        let mut connection = Connection::begin(&host, "http-p3", "/copy").await;
+        (instance(&mut connection).await == shared).then_some(connection)
+    })
+    .await;
+    drop(goes);
+    stays.chunk("something").await;
+    stays.until("something").await;
+    stays.send("0\r\n\r\n").await;
+    stays.until("\r\n0\r\n\r\n").await;
+    host.busy("http-p3", 0).await;
+}
+
 /// The test's own requests are the clock: a function that nothing holds back sends about as many.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_reads_nothing_holds_the_function_back() {

@@ -70,6 +70,10 @@ impl Drop for Slot {
     }
 }
 
+/// Streams, futures, tasks and other handles that a guest may hold at once, those of [`State`]'s table included: the host keeps something
+/// for each, beyond the guest's memory.
+const MAX_COMPONENT_HANDLES: usize = 8192;
+
 impl Instance {
     /// Instantiates; runs the guest's start code.
     pub(super) async fn start(pre: &Pre, grants: &Grants) -> Result<Self, RuntimeError> {
@@ -84,6 +88,7 @@ impl Instance {
         // A guest that computes yields the thread each epoch; whoever awaits it decides how long that may go on.
         store.epoch_deadline_callback(|_| Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now()))));
         store.set_epoch_deadline(1);
+        store.set_max_component_handles(MAX_COMPONENT_HANDLES);
         // Bytes one call may move across the boundary: a guest's memory holds no more.
         store.set_hostcall_fuel(usize::try_from(grants.memory_bytes.saturating_mul(2)).unwrap_or(usize::MAX));
         let bound = match pre {

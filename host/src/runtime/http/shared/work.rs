@@ -62,7 +62,10 @@ async fn work(mut lease: Lease, bound: Arc<Bound>, seats: Arc<Seats>, mut waitin
         }
     });
     match work.catch_unwind().await {
-        Ok(Ok(())) => lease.finish_with(seats.reuse()),
+        Ok(Ok(())) => {
+            lease.instance().store.data_mut().requests.clear();
+            lease.finish_with(seats.reuse());
+        }
         Ok(Err(error)) => seats.fail(error),
         Err(_) => seats.fail(RuntimeError::Host("a call panicked".into())),
     }

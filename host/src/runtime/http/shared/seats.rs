@@ -57,7 +57,7 @@ struct Present {
     abandoned: CancellationToken,
 }
 
-/// A request's place in an instance. Dropping it gives it up; unless [`finished`](Self::finish), the instance serves no others after it.
+/// A request's place in an instance. Dropping it gives it up; unless it was finished, the instance serves no others after it.
 pub struct Seat {
     seats: Arc<Seats>,
     number: u64,

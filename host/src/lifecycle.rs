@@ -159,7 +159,8 @@ impl Lifecycle {
 
     /// An instance of the pool; when the process has no room for another one, idle ones of all pools make room.
     pub async fn check_out(&self, pool: &Arc<Pool>) -> Result<Lease, RuntimeError> {
-        for keep in [Keep::Minimum, Keep::Nothing] {
+        // Others may be quicker to take the room that was made.
+        for keep in [Keep::Minimum, Keep::Nothing, Keep::Nothing, Keep::Nothing] {
             match pool.check_out().await {
                 Err(RuntimeError::NoRoom) => room::give_up_instances(&self.slots, keep),
                 outcome => return outcome,

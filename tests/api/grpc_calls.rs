@@ -218,3 +218,22 @@ async fn a_client_that_does_not_speak_grpc_disturbs_nobody() {
     assert_eq!(host.grpc().await.model_infer(simple("simple")).await.expect("it serves").into_inner().id, "");
     assert_eq!(host.get("/api/status").await.expect(200)["sessions"][0]["runs"], json!(1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_too_many_waits_for_another_to_end() {
+    let host = TestHost::start_with(|config| config.connections = 1).await;
+    host.deploy_model("simple", "addsub.onnx").await.expect(201);
+    let address = host.grpc_url.trim_start_matches("http://").to_owned();
+    // It says nothing, and has its place all the same.
+    let idle = TcpStream::connect(&address).await.expect("the host listens");
+    let mut client = host.grpc().await;
+    let mut call = Box::pin(client.model_infer(simple("simple")));
+    assert!(futures::poll!(&mut call).is_pending());
+    drop(idle);
+    call.await.expect("there is room");
+    // Nor does one that has not begun hold up the end.
+    drop(client);
+    let _idle = TcpStream::connect(&address).await.expect("the host listens");
+    let stopped = tokio::time::timeout(Duration::from_secs(20), host.stop()).await;
+    assert!(stopped.expect("it stops").0);
+}

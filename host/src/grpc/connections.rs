@@ -15,8 +15,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -32,8 +33,19 @@ use super::respond::{self, GrpcError};
 use super::service::Service;
 use crate::host::Host;
 
-/// A connection on which nothing comes for so long is asked whether anybody is there, and closed when nobody says so.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// How long a client may take to begin.
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A client that says nothing for so long is asked whether it is there, and has as long to answer.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+
+/// Calls of one connection at once.
+const MAX_STREAMS: u32 = 200;
+
+/// Bytes that a client may send before it is told to go on, of one call and of a connection. What is held of each message beside
+/// these has its own limit.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
 
 pub(super) type Inference = GrpcInferenceServiceServer<Service>;
 
@@ -55,10 +67,16 @@ const NOT_SERVED: [(&str, &str); 4] = [
 pub async fn serve(host: Arc<Host>, listener: TcpListener, stop: CancellationToken) -> bool {
     let services = Arc::new(services(&host, &stop));
     let graceful = GracefulShutdown::new();
+    let connections = Arc::new(Semaphore::new(host.config.connections.min(Semaphore::MAX_PERMITS)));
     loop {
-        let accepted = tokio::select! {
+        // One past the limit waits to be accepted, until another has ended.
+        let accepted = async {
+            let permit = Arc::clone(&connections).acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
+            accepted = accepted => accepted,
         };
         let stream = match accepted {
             Ok((stream, _)) => stream,
@@ -69,25 +87,51 @@ pub async fn serve(host: Arc<Host>, listener: TcpListener, stop: CancellationTok
                 continue;
             }
         };
-        // Answers are small and complete: waiting to fill a packet only delays them.
-        let _ = stream.set_nodelay(true);
-        let services = Arc::clone(&services);
-        let service = service_fn(move |request| serve_call(Arc::clone(&services), request));
-        let connection = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .keep_alive_interval(KEEP_ALIVE)
-            .serve_connection(TokioIo::new(stream), service);
-        let connection = graceful.watch(connection);
+        let (services, watcher, stop) = (Arc::clone(&services), graceful.watcher(), stop.clone());
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "gRPC connection ended");
-            }
+            connection(services, stream, watcher, stop).await;
+            drop(permit);
         });
     }
     // In this order: who sees new connections refused must not be told on an open one that the host is ready.
     host.draining.store(true, Ordering::Relaxed);
     drop(listener);
     tokio::time::timeout(host.config.drain_timeout, graceful.shutdown()).await.is_ok()
+}
+
+/// Serves a connection until its client closes it, or the server drains.
+async fn connection(services: Arc<Services>, stream: TcpStream, watcher: Watcher, stop: CancellationToken) {
+    // Answers are small and complete: waiting to fill a packet only delays them.
+    let _ = stream.set_nodelay(true);
+    let begins = tokio::time::timeout(PREFACE_TIMEOUT, begins(&stream));
+    // One that has not begun has nothing to finish.
+    let Some(Ok(Ok(()))) = stop.run_until_cancelled(begins).await else { return };
+    let service = service_fn(move |request| serve_call(Arc::clone(&services), request));
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "gRPC connection ended");
+    }
+}
+
+/// Waits for HTTP/2's preface (RFC 9113, section 3.4), or for what cannot become one; who serves the connection tells which.
+async fn begins(stream: &TcpStream) -> std::io::Result<()> {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let mut buffer = [0; PREFACE.len()];
+    loop {
+        let count = stream.peek(&mut buffer).await?;
+        if count == 0 || count == PREFACE.len() || !PREFACE.starts_with(&buffer[..count]) {
+            return Ok(());
+        }
+        // A part of the preface: the rest is on its way.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 fn services(host: &Arc<Host>, stop: &CancellationToken) -> Services {

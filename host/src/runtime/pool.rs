@@ -20,8 +20,10 @@ use super::state::Grants;
 use crate::deadline::Deadline;
 
 mod demand;
+mod stock;
 
 use demand::Demand;
+use stock::PAUSE;
 
 /// How long instances live, as the manifest's `[instances]` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,7 +181,8 @@ impl Pool {
         let gone: Vec<_> = idle.instances.drain(..count).collect();
         drop(idle);
         drop(gone);
-        self.restock();
+        // Not at once, or it would have their room before those for whom it was made.
+        self.restock_after(PAUSE);
         count
     }
 
@@ -190,44 +193,7 @@ impl Pool {
         let gone: Vec<_> = idle.instances.extract_if(.., holds).collect();
         drop(idle);
         drop(gone);
-        self.restock();
-    }
-
-    /// Has as many instances made as are always to be there, one after another; where there is no room, when there is.
-    pub fn restock(self: &Arc<Self>) {
-        /// Between two looks whether there is room.
-        const PAUSE: Duration = Duration::from_secs(1);
-        let mut idle = self.idle();
-        if idle.restocking || !self.lacks(&idle) {
-            return;
-        }
-        let Ok(runtime) = Handle::try_current() else { return };
-        idle.restocking = true;
-        let pool = Arc::downgrade(self);
-        runtime.spawn(async move {
-            while let Some(pool) = pool.upgrade() {
-                match pool.start().await {
-                    Ok(instance) => drop(pool.keep(pool.idle(), instance)),
-                    Err(RuntimeError::NoRoom) => {
-                        drop(pool);
-                        tokio::time::sleep(PAUSE).await;
-                        continue;
-                    }
-                    // The next request sees why.
-                    Err(_) => return pool.idle().restocking = false,
-                }
-                let mut idle = pool.idle();
-                if !pool.lacks(&idle) {
-                    idle.restocking = false;
-                    return;
-                }
-            }
-        });
-    }
-
-    /// Whether there are fewer than are always to be there.
-    fn lacks(&self, idle: &Idle) -> bool {
-        idle.instances.len() + idle.coming + self.busy.load(Ordering::Relaxed) < self.policy.min_warm
+        self.restock_after(PAUSE);
     }
 
     /// Instances that wait, and that serve.

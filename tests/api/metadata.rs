@@ -8,7 +8,8 @@ async fn the_server_says_who_it_is() {
     let host = TestHost::start().await;
     let answer = host.get("/v2").await.expect(200);
     assert_eq!(answer["name"], "nocti");
-    let extensions = json!(["binary_tensor_data", "model_repository", "model_configuration", "statistics"]);
+    let extensions =
+        json!(["classification", "binary_tensor_data", "model_repository", "model_configuration", "statistics"]);
     assert_eq!(answer["extensions"], extensions);
     assert!(answer["version"].as_str().is_some_and(|version| version.split('.').count() == 3), "{answer}");
     host.get("/v2/").await.expect(200);

@@ -13,7 +13,8 @@ use crate::tensor::Signature;
 pub const SERVER_NAME: &str = "nocti";
 
 /// Complete ones alone: clients rely on what is listed.
-pub const EXTENSIONS: &[&str] = &["binary_tensor_data", "model_repository", "model_configuration", "statistics"];
+pub const EXTENSIONS: &[&str] =
+    &["classification", "binary_tensor_data", "model_repository", "model_configuration", "statistics"];
 
 /// What answers for a model, under the names of the protocol's `platform` field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -98,7 +99,8 @@ mod tests {
     #[test]
     fn the_server_lists_the_extensions_that_are_complete() {
         let version = env!("CARGO_PKG_VERSION");
-        let extensions = r#"["binary_tensor_data","model_repository","model_configuration","statistics"]"#;
+        let extensions =
+            r#"["classification","binary_tensor_data","model_repository","model_configuration","statistics"]"#;
         let expected = format!(r#"{{"name":"nocti","version":"{version}","extensions":{extensions}}}"#);
         assert_eq!(text(server_metadata()), expected);
     }

@@ -225,7 +225,7 @@ fn bytes_that_are_no_text_cannot_be_sent_as_json() {
 fn tensors_outside_the_body_are_refused() {
     for request in [
         r#"{"inputs":[{"name":"x","shape":[1],"datatype":"FP32","parameters":{"shared_memory_region":"r"}}]}"#,
-        r#"{"inputs":[],"outputs":[{"name":"y","parameters":{"classification":3}}]}"#,
+        r#"{"inputs":[],"outputs":[{"name":"y","parameters":{"shared_memory_offset":3}}]}"#,
     ] {
         let error = parse(request).expect_err("must be refused");
         assert!(matches!(error, ProtocolError::Unsupported(_)), "{request}: {error}");

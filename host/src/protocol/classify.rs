@@ -43,8 +43,8 @@ pub fn classify_outputs(
     Ok(())
 }
 
-/// The `count` largest elements of each row, or all of them if there are fewer: BYTES of shape [rows, count]. An output that has no
-/// rows, since its model does not batch, is one: [count].
+/// The `count` largest elements of each row, or all of them if there are fewer: BYTES of shape `[rows, count]`. An output that has no
+/// rows, since its model does not batch, is one: `[count]`.
 fn classify(name: &str, tensor: &Tensor, count: usize, has_rows: bool) -> Result<Tensor, ProtocolError> {
     let Storage::Fixed(bytes) = tensor.storage() else { return Err(unsupported(name, tensor.datatype())) };
     let rows = match tensor.shape().first() {

@@ -20,7 +20,6 @@ use crate::nn::library::{Library, LibraryError};
 use crate::nn::{Models, graph};
 use crate::registry::catalog::Catalog;
 use crate::registry::store::{Store, StoreError};
-use crate::runtime::engine;
 use crate::runtime::load::Loader;
 use crate::telemetry::Metrics;
 
@@ -55,10 +54,9 @@ impl App {
     /// Builds every part. Nothing is served yet, but the addresses are taken.
     pub async fn build(config: Config) -> Result<Self, AppError> {
         let library = Library::open(&config.onnxruntime, config::tool_folder().as_deref())?;
-        let engine = engine::create().map_err(|error| AppError::Engine(format!("{error:#}")))?;
         let cache_dir = config.cache_dir();
         let cache = Arc::new(Cache::open(cache_dir.clone(), config.cache_limit));
-        let loader = Loader::new(engine, Arc::clone(&cache));
+        let loader = Loader::new(Arc::clone(&cache));
         let loader = loader.map_err(|error| AppError::Engine(format!("{error:#}")))?;
         let store = Store::open_folder(&config.store).await?;
         let catalog = Catalog::load_saved(store.clone(), &cache_dir).await?;

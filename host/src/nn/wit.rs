@@ -79,8 +79,12 @@ impl HasData for HasNn {
 /// Adds the four `wasi:nn` interfaces of each dialect to a linker.
 pub fn add_to_linker<T: NnView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     latest::add_to_linker(linker)?;
-    concurrent::add_to_linker(linker)?;
     older::add_to_linker(linker)
+}
+
+/// Adds the `compute` that suspends its own request alone, for guests that serve several.
+pub fn add_concurrent_to_linker<T: NnView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+    concurrent::add_to_linker(linker)
 }
 
 /// A model as a guest holds it.

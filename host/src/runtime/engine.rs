@@ -1,4 +1,4 @@
-//! The one wasmtime engine of the process and the clock that interrupts endless loops.
+//! wasmtime's engines, and the clock that interrupts endless loops.
 
 use std::time::Duration;
 
@@ -13,14 +13,23 @@ pub(super) const MAX_INSTANCES: u32 = 2000;
 /// Slots that are kept for the components that had them last, at most.
 const MAX_WARM_SLOTS: u32 = 16;
 
-/// Creates the engine, with pooled instance slots where the machine's address space has room for them.
-pub fn create() -> wasmtime::Result<Engine> {
-    let engine = match Engine::new(&config(true)) {
+/// What an engine's components can do at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Calls {
+    /// One call of an instance at a time, all that comes before WASI 0.3: each costs half as much.
+    Single,
+    /// Several, by the component model's async functions.
+    Concurrent,
+}
+
+/// Creates an engine, with pooled instance slots where the machine's address space has room for them.
+pub fn create(calls: Calls) -> wasmtime::Result<Engine> {
+    let engine = match Engine::new(&config(calls, true)) {
         Ok(engine) => engine,
         Err(error) => {
             // Small boards have 39-bit address spaces, where the reservation fails; everything works without it, slower.
             tracing::warn!(%error, "no pooled instances: allocating each on demand");
-            Engine::new(&config(false))?
+            Engine::new(&config(calls, false))?
         }
     };
     let weak = engine.weak();
@@ -37,9 +46,11 @@ pub fn create() -> wasmtime::Result<Engine> {
     Ok(engine)
 }
 
-fn config(pooled: bool) -> Config {
+fn config(calls: Calls, pooled: bool) -> Config {
+    let concurrent = calls == Calls::Concurrent;
     let mut config = Config::new();
-    config.epoch_interruption(true).memory_init_cow(true).wasm_component_model(true).wasm_component_model_async(true);
+    config.epoch_interruption(true).memory_init_cow(true).wasm_component_model(true);
+    config.wasm_component_model_async(concurrent).concurrency_support(concurrent);
     if pooled {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling()));
     }

@@ -8,19 +8,24 @@ use wasmtime_wasi_http::p2::bindings::http::types::{HostOutgoingRequest, Method,
 use wasmtime_wasi_http::p3;
 use wasmtime_wasi_http::p3::bindings::http::types::{self as p3_types, HostRequest};
 
+use super::engine::Calls;
 use super::state::State;
 use crate::nn;
 
 /// A linker with every import a guest may use; which of them do anything is decided by [`super::state`].
-pub fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
+pub fn linker(engine: &Engine, calls: Calls) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
-    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
-    wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
     wasmtime_wasi_config::add_to_linker(&mut linker, |state: &mut State| WasiConfig::new(state.config()))?;
     nn::wit::add_to_linker(&mut linker)?;
     bound_methods(&mut linker)?;
+    if calls == Calls::Concurrent {
+        wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+        wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+        nn::wit::add_concurrent_to_linker(&mut linker)?;
+        bound_concurrent_methods(&mut linker)?;
+    }
     Ok(linker)
 }
 
@@ -37,6 +42,12 @@ fn bound_methods(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             _ => Ok((HostOutgoingRequest::set_method(&mut store.data_mut().http(), request, method)?,)),
         },
     )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+fn bound_concurrent_methods(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
     linker.instance("wasi:http/types@0.3.0")?.func_wrap(
         "[method]request.set-method",
         |mut store: StoreContextMut<'_, State>, (request, method): (Resource<p3::Request>, p3_types::Method)| {

@@ -8,10 +8,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use dashmap::DashMap;
+use wasmparser::{Parser, Payload};
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 
 use super::RuntimeError;
+use super::engine::{self, Calls};
 use super::instance::{Pre, Slots};
 use super::state::State;
 use crate::cache::{Cache, Entry, Key, Kind};
@@ -29,24 +31,30 @@ enum Exports {
 
 /// Compiles components and links them.
 pub struct Loader {
-    engine: Engine,
-    linker: Linker<State>,
-    cache: Arc<Cache>,
-    /// wasmtime's version and settings and the processor's features, as the cache's key has them.
-    made_for: String,
+    /// For components that are called once at a time.
+    single: Compiler,
+    /// For those that import or export async functions.
+    concurrent: Compiler,
     slots: Arc<Slots>,
     /// By digest; locked while it is being loaded.
     loaded: DashMap<String, Arc<Mutex<Weak<Pre>>>>,
 }
 
+/// One engine, and what it makes of components.
+struct Compiler {
+    engine: Engine,
+    linker: Linker<State>,
+    cache: Arc<Cache>,
+    /// wasmtime's version and settings and the processor's features, as the cache's key has them.
+    made_for: String,
+}
+
 impl Loader {
     /// Compiled code is kept in `cache`.
-    pub fn new(engine: Engine, cache: Arc<Cache>) -> wasmtime::Result<Self> {
-        let linker = super::link::linker(&engine)?;
-        let mut hasher = DefaultHasher::new();
-        engine.precompile_compatibility_hash().hash(&mut hasher);
-        let made_for = format!("wasmtime, compatible with {:016x}", hasher.finish());
-        Ok(Self { engine, linker, cache, made_for, slots: Arc::default(), loaded: DashMap::new() })
+    pub fn new(cache: Arc<Cache>) -> wasmtime::Result<Self> {
+        let single = Compiler::new(Calls::Single, Arc::clone(&cache))?;
+        let concurrent = Compiler::new(Calls::Concurrent, cache)?;
+        Ok(Self { single, concurrent, slots: Arc::default(), loaded: DashMap::new() })
     }
 
     /// Room for instances of what it loads.
@@ -66,11 +74,16 @@ impl Loader {
         if let Some(pre) = loaded.upgrade() {
             return Ok(pre);
         }
-        let component = match self.cached(digest) {
-            Some(component) => component,
-            None => self.compile(digest, &read()?)?,
+        let cached = |compiler| Compiler::cached(compiler, digest).map(|component| (compiler, component));
+        let (compiler, component) = match cached(&self.single).or_else(|| cached(&self.concurrent)) {
+            Some(found) => found,
+            None => {
+                let bytes = read()?;
+                let compiler = if is_concurrent(&bytes) { &self.concurrent } else { &self.single };
+                (compiler, compiler.compile(digest, &bytes)?)
+            }
         };
-        let pre = Arc::new(self.link(&component)?);
+        let pre = Arc::new(compiler.link(&component)?);
         *loaded = Arc::downgrade(&pre);
         drop(loaded);
         drop(slot);
@@ -79,6 +92,17 @@ impl Loader {
             Arc::strong_count(slot) > 1 || slot.try_lock().is_ok_and(|loaded| loaded.strong_count() > 0)
         });
         Ok(pre)
+    }
+}
+
+impl Compiler {
+    fn new(calls: Calls, cache: Arc<Cache>) -> wasmtime::Result<Self> {
+        let engine = engine::create(calls)?;
+        let linker = super::link::linker(&engine, calls)?;
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        let made_for = format!("wasmtime, compatible with {:016x}, {calls:?}", hasher.finish());
+        Ok(Self { engine, linker, cache, made_for })
     }
 
     fn link(&self, component: &Component) -> Result<Pre, RuntimeError> {
@@ -140,6 +164,20 @@ impl Loader {
     fn key<'k>(&'k self, digest: &'k str) -> Key<'k> {
         Key { kind: Kind::Components, digest, made_for: &self.made_for }
     }
+}
+
+/// Whether a component imports or exports what came with WASI 0.3. What is no component, compiling finds out.
+fn is_concurrent(bytes: &[u8]) -> bool {
+    let is_new = |name: &str| name.contains("@0.3.") || name.starts_with("nocti:function/concurrent");
+    Parser::new(0).parse_all(bytes).map_while(Result::ok).any(|payload| match payload {
+        Payload::ComponentImportSection(imports) => {
+            imports.into_iter().flatten().any(|import| is_new(import.name.name))
+        }
+        Payload::ComponentExportSection(exports) => {
+            exports.into_iter().flatten().any(|export| is_new(export.name.name))
+        }
+        _ => false,
+    })
 }
 
 /// The entry's file.

@@ -80,7 +80,7 @@ async fn run(guest: &Uninitialised<'_>) -> Result<Vec<u8>, SnapshotError> {
     // Taking it away would take away the core module's export of that name too, which is still lifted.
     wizer.init_func(EXPORT).keep_init_func(true);
     let (context, instrumented) = wizer.instrument_component(guest.component).map_err(unsuited)?;
-    let engine = engine::create().map_err(host)?;
+    let engine = engine::create(engine::Calls::Concurrent).map_err(host)?;
     let component = Component::new(&engine, instrumented).map_err(unsuited)?;
     let mut linker = Linker::new(&engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker).map_err(host)?;

@@ -94,7 +94,10 @@ pub(super) async fn serve_request(
     let result = match page.as_ref().and_then(|page| page.preflight(&request)) {
         Some(response) => Ok(response),
         None => {
-            context.hand_on(request.headers_mut());
+            // Nobody else looks at them.
+            if uri.path().starts_with("/functions/") {
+                context.hand_on(request.headers_mut());
+            }
             answer(&host, request, crowded).await
         }
     };

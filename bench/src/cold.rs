@@ -119,8 +119,9 @@ async fn plain(example: Example, tokens: usize, plan: &Plan) -> anyhow::Result<f
     words.extend([plan.programs.baseline.clone().into(), "cold".into(), example.model().into()]);
     words.extend(["--elements", &tokens.to_string(), "--library"].map(OsString::from));
     words.push(plan.unpinned.library.clone().into());
-    let output = Command::new(&words[0]).args(&words[1..]).kill_on_drop(true).output().await;
-    let output = output.context("cannot start the baseline")?;
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]).env("ORT_DISABLE_TELEMETRY", "1").kill_on_drop(true);
+    let output = command.output().await.context("cannot start the baseline")?;
     ensure!(output.status.success(), "the baseline failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     String::from_utf8_lossy(&output.stdout).trim().parse().context("the baseline gave no number")
 }

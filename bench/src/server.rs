@@ -54,6 +54,8 @@ impl Server {
         let mut child = Command::new(&line[0])
             .args(&line[1..])
             .env("NOCTI_ONNXRUNTIME_LIBRARY", &start.library)
+            // As nocti does by itself: the baseline is not to be slower for its journal.
+            .env("ORT_DISABLE_TELEMETRY", "1")
             .envs(start.settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -3,5 +3,16 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Since version 1.32 ONNX Runtime keeps a journal of what it is used for and sends it to its maker, and does so before anybody
+    // can tell it not to by its interface.
+    #[expect(
+        unsafe_code,
+        clippy::disallowed_methods,
+        reason = "that library takes this word from the environment alone"
+    )]
+    // SAFETY: there is no other thread yet.
+    unsafe {
+        std::env::set_var("ORT_DISABLE_TELEMETRY", "1");
+    }
     nocti::cli::run()
 }

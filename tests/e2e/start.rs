@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use nocti_tests::{HostProcess, nocti};
+use nocti_tests::{HostProcess, fixture_model, nocti, tools};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::{Ran, get, nocti_in, run, text};
+use super::{Ran, get, nocti_in, post, run, text};
 
 /// `nocti serve` on a free port over a new store, with further flags and environment; it is expected not to start.
 async fn serve(folder: &Path, flags: &[&str], environment: &[(&str, &str)]) -> Ran {
@@ -174,4 +175,22 @@ async fn a_store_that_cannot_be_used_is_named() {
         assert_eq!(ran.message().lines().count(), 1, "{ran:?}");
     }
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "not a folder");
+}
+
+#[tokio::test]
+async fn nothing_is_written_but_to_the_store() {
+    let folder = TempDir::new().unwrap();
+    let ([home, store], tools) = (["home", "store"].map(|name| folder.path().join(name)), tools());
+    std::fs::create_dir(&home).unwrap();
+    let cache = home.join("cache");
+    let environment = [("HOME", text(&home)), ("XDG_CACHE_HOME", text(&cache)), ("NOCTI_HOME", text(&tools))];
+    let host = HostProcess::start(&store, &environment).await;
+    run(host.command(&["deploy", text(&fixture_model("addsub.onnx"))])).await.expect(0);
+    let input = |name: &str| json!({"name": name, "datatype": "INT32", "shape": [1, 16], "data": vec![7; 16]});
+    let request = json!({"inputs": [input("INPUT0"), input("INPUT1")]});
+    assert_eq!(post(&host, "/v2/models/addsub/infer", request.to_string()).await.status, 200);
+    host.signal("TERM").await;
+    assert_eq!(host.wait().await.0, Some(0));
+    let found: Vec<_> = std::fs::read_dir(&home).unwrap().collect();
+    assert!(found.is_empty(), "{found:?}");
 }

@@ -17,7 +17,7 @@ pub mod grpc;
 mod process;
 mod upstream;
 
-pub use process::{HostProcess, nocti};
+pub use process::{HostProcess, nocti, tools};
 pub use upstream::{Reply, Upstream};
 
 /// A running host.

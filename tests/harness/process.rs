@@ -108,6 +108,14 @@ pub fn nocti() -> Command {
     command
 }
 
+/// Where the set-up put what Nocti needs.
+pub fn tools() -> PathBuf {
+    #[expect(clippy::disallowed_methods, reason = "as the host finds them")]
+    let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = || variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
+    variable("NOCTI_HOME").or_else(|| Some(cache()?.join("nocti"))).expect("a home")
+}
+
 /// target/debug/nocti, beside the folder of the test binaries.
 fn binary() -> PathBuf {
     let test = std::env::current_exe().expect("a running test has a file");

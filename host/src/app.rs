@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -14,8 +13,9 @@ use crate::cache::Cache;
 use crate::config::{self, Config};
 use crate::grpc;
 use crate::host::Host;
-use crate::http::server::{self, ServerError};
+use crate::http::server;
 use crate::lifecycle::{Lifecycle, Parts};
+use crate::listener::{ListenError, Listener, Speaks};
 use crate::nn::library::{Library, LibraryError};
 use crate::nn::{Models, graph};
 use crate::registry::catalog::Catalog;
@@ -26,9 +26,9 @@ use crate::telemetry::Metrics;
 /// A host that has its addresses and waits to serve.
 pub struct App {
     host: Arc<Host>,
-    listener: TcpListener,
+    listener: Listener,
     address: SocketAddr,
-    grpc_listener: TcpListener,
+    grpc_listener: Listener,
     grpc_address: SocketAddr,
 }
 
@@ -42,7 +42,7 @@ pub enum AppError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Server(#[from] ServerError),
+    Listen(#[from] ListenError),
     #[error("the listening socket is unusable")]
     Socket(#[source] std::io::Error),
 }
@@ -69,10 +69,10 @@ impl App {
         let (several_models, lifecycle_metrics) = (Mutex::new(()), metrics.lifecycle.clone());
         let parts = Parts { store, loader, models, cache, several_models, metrics: lifecycle_metrics };
         let lifecycle = Lifecycle::new(Arc::new(parts), config.idle);
-        let listener = server::listen(config.listen, "--listen").await?;
-        let address = listener.local_addr().map_err(AppError::Socket)?;
-        let grpc_listener = server::listen(config.grpc_listen, "--grpc-listen").await?;
-        let grpc_address = grpc_listener.local_addr().map_err(AppError::Socket)?;
+        let listener = Listener::bind(config.listen, "--listen", Speaks::Either).await?;
+        let address = listener.address().map_err(AppError::Socket)?;
+        let grpc_listener = Listener::bind(config.grpc_listen, "--grpc-listen", Speaks::Http2).await?;
+        let grpc_address = grpc_listener.address().map_err(AppError::Socket)?;
         let admit = Admit::new(config.held_requests);
         let (examining, draining) = (Arc::new(Semaphore::new(EXAMINED_AT_ONCE)), AtomicBool::new(false));
         let host = Arc::new(Host {

@@ -1,7 +1,6 @@
-//! HTTP: connections in, responses out. The only room, with [`crate::api`], that knows status codes.
+//! HTTP: requests in, responses out. The only room, with [`crate::api`], that knows status codes.
 
 pub mod body;
-mod connection;
 mod cors;
 mod encoding;
 pub mod infer;

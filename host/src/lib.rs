@@ -6,6 +6,7 @@ pub mod config;
 
 pub mod grpc;
 pub mod http;
+pub mod listener;
 pub mod protocol;
 
 pub mod api;

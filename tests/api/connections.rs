@@ -7,7 +7,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use nocti_tests::{TestHost, fixture_guest};
 use reqwest::Method;
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -49,6 +49,35 @@ async fn http2_is_spoken_with_those_who_begin_with_it() {
     let (drained, _) = host.stop().await;
     connection.await.expect("no panic").expect("it is ended in good order");
     assert!(drained, "an open connection without requests does not keep the host");
+}
+
+/// A way to the host that takes one byte at a time.
+async fn narrow(address: &str) -> DuplexStream {
+    let mut stream = TcpStream::connect(address.trim_start_matches("http://")).await.expect("it listens");
+    stream.set_nodelay(true).expect("it is a socket");
+    let (near, mut far) = tokio::io::duplex(1);
+    tokio::spawn(async move { tokio::io::copy_bidirectional(&mut far, &mut stream).await });
+    near
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_may_begin_byte_by_byte() {
+    let host = TestHost::start().await;
+    let mut stream = narrow(&host.url).await;
+    stream.write_all(b"POST /healthz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.expect("it is sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with(b"HTTP/1.1 405"), "{}", String::from_utf8_lossy(&answer));
+    // Over gRPC's port something that is no call is answered too: there is no such service.
+    for url in [&host.url, &host.grpc_url] {
+        let stream = TokioIo::new(narrow(url).await);
+        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.expect("it speaks HTTP/2");
+        let connection = tokio::spawn(connection);
+        let request = http::Request::get(format!("{url}/healthz")).body(Full::new(Bytes::new())).expect("a request");
+        let answer = sender.send_request(request).await.expect("an answer");
+        assert_eq!((answer.version(), answer.status().as_u16()), (http::Version::HTTP_2, 200));
+        connection.abort();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

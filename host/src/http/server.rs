@@ -1,19 +1,15 @@
-//! The listener, and what every request goes through: id, trace, one log line, one exit for errors.
+//! What every request goes through: id, trace, one log line, one exit for errors.
 //!
 //! A client that goes away while its request is being served drops the request's future, which cancels the work.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
-use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use hyper::service::service_fn;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -21,68 +17,31 @@ use super::body::{self, Body};
 use super::respond::{self, HttpError};
 use super::route::{Route, route};
 use super::trace::Context;
-use super::{connection, cors, encoding, infer, metrics, model, raw, repository, v1};
+use super::{cors, encoding, infer, metrics, model, raw, repository, v1};
 use crate::api;
 use crate::host::Host;
+use crate::listener::Listener;
 use crate::runtime::typed::Question;
 
-/// Why the server cannot serve.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    #[error("cannot listen on {address}: {}; choose another address with {flag}", describe(.reason))]
-    // Not named `source`: the message has all of it.
-    Listen { address: SocketAddr, flag: &'static str, reason: std::io::Error },
-}
+/// Requests that this process has begun to serve.
+static BEGUN: AtomicU64 = AtomicU64::new(1);
 
-fn describe(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::AddrInUse => "the address is already in use".into(),
-        _ => error.to_string(),
-    }
-}
-
-/// Takes the address, which `flag` sets; port 0 takes a free one.
-pub async fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, ServerError> {
-    TcpListener::bind(address).await.map_err(|reason| ServerError::Listen { address, flag, reason })
-}
-
-/// Serves until `stop`, then lets requests in flight finish for `drain_timeout` at most. True when all of them did.
-pub async fn serve(host: Arc<Host>, listener: TcpListener, stop: CancellationToken) -> bool {
-    let graceful = GracefulShutdown::new();
-    let connections = Arc::new(Semaphore::new(host.config.connections.min(Semaphore::MAX_PERMITS)));
-    loop {
-        // One past the limit waits to be accepted, until another has ended.
-        let accepted = async {
-            let permit = Arc::clone(&connections).acquire_owned().await;
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
-            () = stop.cancelled() => break,
-            accepted = accepted => accepted,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Out of file descriptors, most likely: existing connections have to end first.
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let (host, watcher, stop) = (Arc::clone(&host), graceful.watcher(), stop.clone());
-        tokio::spawn(async move {
-            connection::serve(host, stream, watcher, stop).await;
-            drop(permit);
-        });
-    }
-    // In this order: who sees new connections refused must not be told on an open one that the host is ready.
-    host.draining.store(true, Ordering::Relaxed);
-    drop(listener);
-    tokio::time::timeout(host.config.drain_timeout, graceful.shutdown()).await.is_ok()
+/// Serves until `stop`, then drains. True when all requests in flight could finish.
+pub async fn serve(host: Arc<Host>, listener: Listener, stop: CancellationToken) -> bool {
+    let connection = || {
+        let (host, last) = (Arc::clone(&host), AtomicU64::new(0));
+        service_fn(move |request| {
+            // Others were served since this connection's last request.
+            let this = BEGUN.fetch_add(1, Ordering::Relaxed);
+            let crowded = this.saturating_sub(last.swap(this, Ordering::Relaxed)) > 1;
+            serve_request(Arc::clone(&host), request, crowded)
+        })
+    };
+    listener.serve(&host, stop, connection).await
 }
 
 /// The outer half of every request: everything that is the same for all of them.
-pub(super) async fn serve_request(
+async fn serve_request(
     host: Arc<Host>,
     mut request: Request<Incoming>,
     crowded: bool,

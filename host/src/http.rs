@@ -12,5 +12,6 @@ mod repository;
 pub mod respond;
 pub mod route;
 pub mod server;
+mod tensors;
 mod trace;
 mod v1;

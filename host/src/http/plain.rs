@@ -6,49 +6,28 @@
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 
-use super::body::{self, Body};
-use super::encoding;
-use super::respond::{self, HttpError};
+use super::body::Body;
+use super::infer;
+use super::respond::HttpError;
+use super::tensors::{self, Form};
 use crate::host::Host;
-use crate::invoke::{self, Begun, InvokeError, Target};
+use crate::invoke::{Answer, Target};
 use crate::protocol::oip_json::{self, BinaryOutputs};
 use crate::protocol::predict::PredictRequest;
 use crate::protocol::{ProtocolError, npy};
 use crate::runtime::typed::Question;
-use crate::telemetry::{Asked, Outcome};
 use crate::tensor::{Datatype, Signature, Tensor, TensorSpec};
 
-pub(super) async fn ask(
-    host: &Host,
-    target: &Target,
-    mut request: Request<Incoming>,
-) -> Result<Response<Body>, HttpError> {
-    let begun = invoke::begin(host, target, Asked::Predict).map_err(HttpError::from);
-    let (begun, call) = body::refused(&mut request, begun).await?;
-    let answer = answer(host, begun, request).await;
-    call.end(answer.as_ref().map_or_else(respond::outcome, |_| Outcome::Ok));
-    answer
-}
-
-async fn answer(host: &Host, begun: Begun, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
-    let (limit_bytes, encoding) = (host.config.body_bytes, encoding::of_request(request.headers())?);
+pub(super) async fn ask(host: &Host, target: &Target, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
     let (headers, input) = (request.headers().clone(), wanted_input(request.uri().query().unwrap_or_default()));
-    let bytes = begun.due.bound(body::collect(request, limit_bytes, 0)).await.map_err(InvokeError::from)??;
-    let bytes = encoding::decoded(bytes, encoding, limit_bytes, 0).await?;
-    let reading = tokio::task::spawn_blocking(move || {
-        let version = begun.version();
-        let signature = version.record.signature.clone().unwrap_or_default();
-        let read = read(version.function.as_str(), &signature, &headers, input.as_deref(), bytes);
-        (begun, read)
-    });
-    let (begun, read) = reading.await.map_err(|error| HttpError::Internal(format!("reading a body: {error}")))?;
-    let answer = invoke::ask(host, begun, Question::Predict, read?).await?;
-    let (name, version) = (answer.version.function.as_str(), answer.version.name.as_str());
-    let written = oip_json::write_response(name, version, None, &answer.outputs, &BinaryOutputs::default())?;
-    Ok(respond::json_bytes(StatusCode::OK, written.json))
+    let write = |answer: &Answer| infer::write(answer, None, &BinaryOutputs::default());
+    let read = move |function: &str, signature: &Signature, body: Bytes| {
+        Ok((read(function, signature, &headers, input.as_deref(), body)?, write))
+    };
+    tensors::ask(host, target, Question::Predict, request, Form { json_length: None, read }).await
 }
 
 /// `input=NAME` of a query.

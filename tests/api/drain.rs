@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use futures::channel::mpsc;
 use nocti_tests::{Answer, TestHost, eventually, fixture_guest};
 use reqwest::Method;
 use serde_json::json;
 use tokio::net::TcpStream;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 
 use super::{mode, tensor};
 
@@ -77,4 +80,43 @@ async fn a_stopping_host_is_not_ready() {
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
     assert!(answer.contains("\"ready\":false"), "{answer}");
     assert!(caller.await.expect("no panic").is_ok());
+}
+
+/// Health is watched, and there may be more to ask about what is served, for as long as a client lives.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_that_are_only_open_hold_up_neither_protocol() {
+    use tonic_reflection::pb::{v1, v1alpha};
+
+    let host = TestHost::start_with(|config| config.drain_timeout = Duration::from_secs(600)).await;
+    host.deploy(&fixture_guest("misbehave")).await.expect(201);
+    let channel = host.channel().await;
+    let mut health = HealthClient::new(channel.clone());
+    let mut watch = health.watch(HealthCheckRequest::default()).await.expect("it is served").into_inner();
+    assert!(watch.message().await.expect("a message").is_some());
+
+    let list = v1::server_reflection_request::MessageRequest::ListServices(String::new());
+    let (sender, questions) = mpsc::unbounded();
+    let mut reflection = v1::server_reflection_client::ServerReflectionClient::new(channel.clone());
+    let mut answers = reflection.server_reflection_info(questions).await.expect("it is served").into_inner();
+    let question = v1::ServerReflectionRequest { host: String::new(), message_request: Some(list) };
+    sender.unbounded_send(question).expect("it is open");
+    assert!(answers.message().await.expect("an answer").is_some());
+
+    // One that has asked nothing yet.
+    let (_older_sender, questions) = mpsc::unbounded::<v1alpha::ServerReflectionRequest>();
+    let mut older = v1alpha::server_reflection_client::ServerReflectionClient::new(channel);
+    let mut older_answers = older.server_reflection_info(questions).await.expect("it is served").into_inner();
+
+    let x = tensor("x", "INT64", &[1], json!([7]));
+    let body = mode("sleep", json!({"ms": 500}), &[x]).to_string();
+    let request = host.request(Method::POST, "/v2/models/misbehave/infer").body(body);
+    let request = tokio::spawn(async move { Answer::read(request.send().await.expect("an answer")).await });
+    host.busy("misbehave", 1).await;
+    let stopped = tokio::time::timeout(Duration::from_secs(30), host.stop()).await;
+    assert!(stopped.expect("it stops").0, "nothing was cut off");
+    request.await.expect("no panic").expect(200);
+    assert!(watch.message().await.expect("it is told").is_some());
+    assert!(watch.message().await.expect("its end").is_none());
+    assert!(answers.message().await.expect("its end").is_none());
+    assert!(older_answers.message().await.expect("its end").is_none());
 }

@@ -3,7 +3,7 @@
 //! A client that goes away resets its stream; hyper then drops the call's future, which cancels the work.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
+use std::convert::{Infallible, identity};
 use std::error::Error;
 use std::sync::Arc;
 
@@ -61,24 +61,24 @@ fn services(host: &Arc<Host>, stop: &CancellationToken) -> Services {
         .max_decoding_message_size(limit_bytes);
     let health = HealthServer::new(HostHealth { host: Arc::clone(host), stop: stop.clone() });
     let mut services =
-        Services::from([(Inference::NAME, call_of(inference)), (HealthServer::<HostHealth>::NAME, call_of(health))]);
-    match reflection::services() {
+        Services::from([(Inference::NAME, call_of(inference, identity)), (HealthServer::<HostHealth>::NAME, call_of(health, identity))]);
+    match reflection::services(stop) {
         Ok(reflection) => services.extend(reflection),
         Err(error) => tracing::error!(%error, "gRPC reflection is not served"),
     }
     services
 }
 
-/// A generated service as a function.
-pub(super) fn call_of<S>(service: S) -> Call
+/// A generated service as a function. `body` makes what it reads of what comes.
+pub(super) fn call_of<S, B>(service: S, body: impl Fn(Incoming) -> B + Send + Sync + 'static) -> Call
 where
-    S: tonic::codegen::Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+    S: tonic::codegen::Service<Request<B>, Response = Response<Body>, Error = Infallible>,
     S: Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
     Box::new(move |request| {
         // They are always ready, and cloned for each call in tonic's own router as well.
-        let answer = service.clone().call(request);
+        let answer = service.clone().call(request.map(&body));
         answer.map(|answer| answer.unwrap_or_else(|never| match never {})).boxed()
     })
 }

@@ -28,6 +28,7 @@ mod start;
 mod templates;
 #[cfg(target_os = "linux")]
 mod threads;
+mod traces;
 #[cfg(target_os = "linux")]
 mod weights;
 

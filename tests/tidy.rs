@@ -18,6 +18,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("destination", &[]),
     ("telemetry", &[]),
     ("stamp", &[]),
+    ("trace", &[]),
     ("cache", &["stamp"]),
     ("registry", &["destination", "stamp", "tensor"]),
     ("protocol", &["tensor"]),
@@ -53,6 +54,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "runtime",
             "telemetry",
             "tensor",
+            "trace",
         ],
     ),
     (
@@ -70,6 +72,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "runtime",
             "telemetry",
             "tensor",
+            "trace",
         ],
     ),
     (

@@ -1,8 +1,7 @@
-//! The Open Inference Protocol over gRPC: connections in, answers out, as `http` does it over HTTP/1. Both begin at the same
+//! The Open Inference Protocol over gRPC: calls in, answers out, as `http` does it. Both begin at the same
 //! `invoke::begin` and call the same errors by their own names.
 
 mod answer;
-mod connections;
 mod contents;
 mod extensions;
 mod health;
@@ -10,12 +9,13 @@ mod infer;
 mod reflection;
 mod request;
 mod respond;
+mod server;
 mod service;
 mod stream;
 mod timeout;
 mod undecoded;
 
-pub use connections::serve;
+pub use server::serve;
 
 /// The messages and the service of `proto/`, as `build.rs` generates them.
 #[allow(

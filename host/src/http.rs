@@ -13,5 +13,4 @@ pub mod respond;
 pub mod route;
 pub mod server;
 mod tensors;
-mod trace;
 mod v1;

@@ -30,3 +30,4 @@ pub mod destination;
 pub mod stamp;
 pub mod telemetry;
 pub mod tensor;
+pub mod trace;

@@ -11,9 +11,10 @@ use nocti_tests::{TestHost, eventually, fixture_model, write};
 use prost::Message;
 use serde_json::json;
 use tokio::net::TcpStream;
-use tonic::Code;
 use tonic::codec::CompressionEncoding;
 use tonic::codegen::{Service, http};
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Code, Request};
 
 use super::grpc::{host, input, request, simple, typed};
 use super::{ENDLESS, until};
@@ -236,4 +237,27 @@ async fn one_connection_too_many_waits_for_another_to_end() {
     let _idle = TcpStream::connect(&address).await.expect("the host listens");
     let stopped = tokio::time::timeout(Duration::from_secs(20), host.stop()).await;
     assert!(stopped.expect("it stops").0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_answers_a_call_has_its_id() {
+    let host = host().await;
+    let mut client = host.grpc().await;
+    let call = |id: &'static str, model: &str| {
+        let mut call = Request::new(simple(model));
+        call.metadata_mut().insert("x-request-id", MetadataValue::from_static(id));
+        call
+    };
+    let id =
+        |metadata: &MetadataMap| metadata.get("x-request-id").expect("it has one").to_str().expect("text").to_owned();
+    assert_eq!(id(client.model_infer(call("mine", "simple")).await.expect("an answer").metadata()), "mine");
+    assert_eq!(id(client.model_infer(call("mine", "nothing")).await.expect_err("there is none").metadata()), "mine");
+    let stream = call("mine", "simple").map(|message| futures::stream::iter([message]));
+    assert_eq!(id(client.model_stream_infer(stream).await.expect("it is served").metadata()), "mine");
+    // Who gives none gets one.
+    let mut made = std::collections::HashSet::new();
+    for _ in 0..3 {
+        made.insert(id(client.model_infer(simple("simple")).await.expect("an answer").metadata()));
+    }
+    assert!(made.len() == 3 && made.iter().all(|id| id.parse::<u64>().is_ok()), "{made:?}");
 }

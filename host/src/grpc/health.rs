@@ -11,7 +11,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::Health;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-use super::connections::Inference;
+use super::server::Inference;
 use crate::host::Host;
 
 #[derive(Clone)]

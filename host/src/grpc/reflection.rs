@@ -6,7 +6,7 @@ use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 use tonic_reflection::server::{Builder, Error};
 
-use super::connections::{Call, call_of};
+use super::server::{Call, call_of};
 
 /// What `build.rs` has found in `proto/`.
 const INFERENCE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/inference.bin"));

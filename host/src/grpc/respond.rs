@@ -14,6 +14,7 @@ use crate::oip::RepositoryError;
 use crate::protocol::ProtocolError;
 use crate::registry::catalog::CatalogError;
 use crate::telemetry::Outcome;
+use crate::trace::Context;
 
 /// Everything a call can fail with.
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +69,7 @@ pub(super) fn outcome(error: &GrpcError) -> Outcome {
 }
 
 /// Writes the failure to the log, with all its causes; here and nowhere else.
-pub(super) fn log(error: &GrpcError, path: &str, ms: f64) {
+pub(super) fn log(error: &GrpcError, context: &Context, path: &str, ms: f64) {
     let text = match error {
         GrpcError::Internal(cause) => format!("{error}: {cause}"),
         GrpcError::Protocol(_)
@@ -82,9 +83,9 @@ pub(super) fn log(error: &GrpcError, path: &str, ms: f64) {
     let (cause, fault) = (fault::with_causes(text, error), of(error));
     let code = code(fault.kind);
     if fault.is_ours() {
-        tracing::warn!(path, ?code, ms, error = cause, "call failed");
+        tracing::warn!(id = %context, path, ?code, ms, error = cause, "call failed");
     } else {
-        tracing::debug!(path, ?code, ms, error = cause, "call refused");
+        tracing::debug!(id = %context, path, ?code, ms, error = cause, "call refused");
     }
 }
 

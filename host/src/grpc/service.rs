@@ -18,6 +18,7 @@ use crate::host::Host;
 use crate::invoke::InvokeError;
 use crate::oip;
 use crate::protocol::oip_metadata::{EXTENSIONS, SERVER_NAME};
+use crate::trace::Context;
 
 /// The host, as a service.
 #[derive(Clone)]
@@ -42,7 +43,8 @@ impl GrpcInferenceService for Service {
             due: due(&request),
             strict: request.metadata().get("triton_grpc_error").is_some_and(|value| value == "true"),
             stop: self.stop.clone(),
-            arrived: self.host.admit.arrive().map_err(|error| respond::status(error.into()))?,
+            context: Context::of(request.metadata().as_ref()),
+            arrived: Arc::new(self.host.admit.arrive().map_err(|error| respond::status(error.into()))?),
         };
         Ok(Response::new(Box::pin(stream::answers(Arc::clone(&self.host), request.into_inner(), terms))))
     }

@@ -17,6 +17,7 @@ use super::undecoded::Undecoded;
 use crate::admit::Arrived;
 use crate::deadline::Deadline;
 use crate::host::Host;
+use crate::trace::Context;
 
 /// Requests of one stream that are worked on at once; further ones wait in the connection.
 const AT_ONCE: usize = 8;
@@ -32,8 +33,10 @@ pub(super) struct Terms {
     pub(super) strict: bool,
     /// The host is told to stop: what was begun is answered, and then the stream ends.
     pub(super) stop: CancellationToken,
+    /// Where it belongs, for the log.
+    pub(super) context: Context,
     /// A stream is a request, for as long as it is open.
-    pub(super) arrived: Arrived,
+    pub(super) arrived: Arc<Arrived>,
 }
 
 /// The answers to a stream of requests.
@@ -42,13 +45,12 @@ pub(super) fn answers(
     requests: Streaming<Undecoded>,
     terms: Terms,
 ) -> impl Stream<Item = Result<ModelStreamInferResponse, Status>> {
-    let Terms { due, strict, stop, arrived } = terms;
-    let (stopped, place) = (stop.clone(), Arc::new(arrived));
+    let (stop, stopped, terms) = (terms.stop.clone(), terms.stop.clone(), Arc::new(terms));
     let end =
         stream::once(async move { stopped.is_cancelled().then(|| Err(Status::unavailable("the host is stopping"))) });
     requests
         .take_until(stop.cancelled_owned())
-        .map(move |message| answer(Arc::clone(&host), message, Arc::clone(&place), due, strict))
+        .map(move |message| answer(Arc::clone(&host), message, Arc::clone(&terms)))
         .buffered(AT_ONCE)
         .chain(end.filter_map(std::future::ready))
 }
@@ -58,9 +60,7 @@ pub(super) fn answers(
 fn answer(
     host: Arc<Host>,
     message: Result<Undecoded, Status>,
-    place: Arc<Arrived>,
-    due: Option<Deadline>,
-    strict: bool,
+    terms: Arc<Terms>,
 ) -> impl Future<Output = Result<ModelStreamInferResponse, Status>> {
     let task = AbortOnDropHandle::new(tokio::spawn(async move {
         let message = match message {
@@ -69,12 +69,12 @@ fn answer(
             Err(status) => return Err(respond::status(broken(&host, &status))),
         };
         let started = Instant::now();
-        let (error, id) = match infer::infer(&host, message, place, started, due).await {
+        let (error, id) = match infer::infer(&host, message, Arc::clone(&terms.arrived), started, terms.due).await {
             Ok(response) => return Ok(good(response)),
             Err(failed) => failed,
         };
-        respond::log(&error, "ModelStreamInfer", started.elapsed().as_micros() as f64 / 1000.0);
-        if strict { Err(respond::status(error)) } else { Ok(bad(&error, id)) }
+        respond::log(&error, &terms.context, "ModelStreamInfer", started.elapsed().as_micros() as f64 / 1000.0);
+        if terms.strict { Err(respond::status(error)) } else { Ok(bad(&error, id)) }
     }));
     async move {
         let interrupted = |error: tokio::task::JoinError| {

@@ -16,12 +16,12 @@ use tokio_util::sync::CancellationToken;
 use super::body::{self, Body};
 use super::respond::{self, HttpError};
 use super::route::{Route, route};
-use super::trace::Context;
 use super::{cors, encoding, infer, metrics, model, raw, repository, v1};
 use crate::api;
 use crate::host::Host;
 use crate::listener::Listener;
 use crate::runtime::typed::Question;
+use crate::trace::Context;
 
 /// Requests that this process has begun to serve.
 static BEGUN: AtomicU64 = AtomicU64::new(1);

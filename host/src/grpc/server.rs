@@ -26,6 +26,7 @@ use super::respond::{self, GrpcError};
 use super::service::Service;
 use crate::host::Host;
 use crate::listener::Listener;
+use crate::trace::Context;
 
 pub(super) type Inference = GrpcInferenceServiceServer<Service>;
 
@@ -60,8 +61,10 @@ fn services(host: &Arc<Host>, stop: &CancellationToken) -> Services {
         .accept_compressed(CompressionEncoding::Deflate)
         .max_decoding_message_size(limit_bytes);
     let health = HealthServer::new(HostHealth { host: Arc::clone(host), stop: stop.clone() });
-    let mut services =
-        Services::from([(Inference::NAME, call_of(inference, identity)), (HealthServer::<HostHealth>::NAME, call_of(health, identity))]);
+    let mut services = Services::from([
+        (Inference::NAME, call_of(inference, identity)),
+        (HealthServer::<HostHealth>::NAME, call_of(health, identity)),
+    ]);
     match reflection::services(stop) {
         Ok(reflection) => services.extend(reflection),
         Err(error) => tracing::error!(%error, "gRPC reflection is not served"),
@@ -84,12 +87,15 @@ where
 }
 
 /// The outer half of every call: everything that is the same for all of them.
-async fn serve_call(services: Arc<Services>, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+async fn serve_call(services: Arc<Services>, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let started = Instant::now();
+    let context = Context::of(request.headers());
+    // For who has more to log of it.
+    context.mark(request.headers_mut());
     let path = request.uri().path().to_owned();
     let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or_default();
     let not_served = NOT_SERVED.iter().find(|(prefix, _)| service == Inference::NAME && method.starts_with(prefix));
-    let response = match (services.get(service), not_served) {
+    let mut response = match (services.get(service), not_served) {
         (_, Some((_, why))) => Status::unimplemented(*why).into_http(),
         (Some(call), None) => call(request).await,
         (None, None) => Status::unimplemented("there is no such service").into_http(),
@@ -98,8 +104,9 @@ async fn serve_call(services: Arc<Services>, request: Request<Incoming>) -> Resu
     // The chain of causes is for the operator alone.
     let status = response.extensions().get::<Status>();
     match status.and_then(Error::source).and_then(|source| source.downcast_ref::<GrpcError>()) {
-        Some(error) => respond::log(error, &path, ms),
-        None => tracing::debug!(path, ms, "call"),
+        Some(error) => respond::log(error, &context, &path, ms),
+        None => tracing::debug!(id = %context, path, ms, "call"),
     }
+    context.mark(response.headers_mut());
     Ok(response)
 }

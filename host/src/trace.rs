@@ -1,7 +1,8 @@
 //! What ties a request to those around it: its id, and the trace that its caller is part of.
 //!
 //! W3C Trace Context, <https://www.w3.org/TR/trace-context/>. The host takes a trace up, which its log then names, and passes it on
-//! to functions that speak HTTP, with itself as the parent. It begins none: who traces nothing pays for nothing.
+//! to functions that speak HTTP, with itself as the parent. It begins none: who traces nothing pays for nothing. Over gRPC
+//! the same headers are metadata. A leaf.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,7 @@ static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Where a request belongs.
 #[derive(Debug, Clone)]
-pub(super) struct Context {
+pub struct Context {
     /// The caller's id for it, if it gave a sensible one, or the next number of this process.
     id: HeaderValue,
     trace: Option<Trace>,
@@ -29,7 +30,8 @@ struct Trace {
 }
 
 impl Context {
-    pub(super) fn of(headers: &HeaderMap) -> Self {
+    /// What a request says of itself.
+    pub fn of(headers: &HeaderMap) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let id = match headers.get(&REQUEST_ID) {
             Some(given) if !given.is_empty() && given.len() <= 128 => given.clone(),
@@ -40,12 +42,12 @@ impl Context {
     }
 
     /// For an answer.
-    pub(super) fn mark(&self, headers: &mut HeaderMap) {
+    pub fn mark(&self, headers: &mut HeaderMap) {
         headers.insert(REQUEST_ID.clone(), self.id.clone());
     }
 
     /// For a request that is handed on. What was no trace is not passed on either.
-    pub(super) fn hand_on(&self, headers: &mut HeaderMap) {
+    pub fn hand_on(&self, headers: &mut HeaderMap) {
         self.mark(headers);
         match self.trace.and_then(|trace| HeaderValue::try_from(trace.to_string()).ok()) {
             Some(value) => drop(headers.insert(TRACEPARENT.clone(), value)),

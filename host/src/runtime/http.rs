@@ -5,14 +5,14 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use wasmtime_wasi_http::Error as HttpError;
+use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
 mod own;
 mod shared;
@@ -36,14 +36,16 @@ pub enum Place {
 pub struct ResponseBody {
     /// `name@version`, for the log.
     function: Arc<str>,
-    body: GuestBody,
+    body: WasiBody,
+    guest: Guest,
     /// Bytes that are still to come, where the head says how many there are.
     left: Option<u64>,
 }
 
-enum GuestBody {
-    Own(own::GuestBody),
-    Shared(shared::GuestBody),
+/// Who writes it.
+enum Guest {
+    Own(own::Guest),
+    Shared(shared::Guest),
 }
 
 /// Why a response breaks off after its head.
@@ -71,24 +73,81 @@ where
     let seat = match place {
         Place::Instance(lease) if matches!(**lease.bound(), Bound::Http(_)) => {
             let function = lease.function();
-            let response = own::handle(lease, request, due, held).await?;
-            return respond(function, response.map(GuestBody::Own));
+            let (response, guest) = own::handle(lease, request, due, held).await?;
+            return respond(function, response, Guest::Own(guest));
         }
         Place::Instance(lease) => shared::open(lease, due)?,
         Place::Seat(seat) => seat,
     };
     let function = seat.function();
-    let response = shared::handle(seat, request, due, held).await?;
-    respond(function, response.map(GuestBody::Shared))
+    let (response, guest) = shared::handle(seat, request, due, held).await?;
+    respond(function, response, Guest::Shared(guest))
 }
 
-fn respond(function: Arc<str>, response: Response<GuestBody>) -> Result<Response<ResponseBody>, RuntimeError> {
+fn respond(
+    function: Arc<str>,
+    response: Response<WasiBody>,
+    guest: Guest,
+) -> Result<Response<ResponseBody>, RuntimeError> {
     if response.status().is_informational() {
         return Err(RuntimeError::BadAnswer(format!("it answered with status {}", response.status().as_u16())));
     }
     let length = response.headers().get(CONTENT_LENGTH);
     let left = length.and_then(|length| length.to_str().ok()?.parse().ok());
-    Ok(response.map(|body| ResponseBody { function, body, left }))
+    Ok(response.map(|body| ResponseBody { function, body, guest, left }))
+}
+
+impl Guest {
+    fn failure(&self) -> Option<String> {
+        match self {
+            Self::Own(guest) => guest.failure(),
+            Self::Shared(guest) => guest.failure(),
+        }
+    }
+
+    fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Own(guest) => guest.poll_over(context),
+            Self::Shared(guest) => guest.poll_over(context),
+        }
+    }
+
+    fn finish(&mut self) {
+        match self {
+            Self::Own(guest) => guest.finish(),
+            Self::Shared(guest) => guest.finish(),
+        }
+    }
+}
+
+impl ResponseBody {
+    /// The next frame; what goes wrong is told in words.
+    fn poll_guest_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, String>>> {
+        let mut frame = Pin::new(&mut self.body).poll_frame(context);
+        if frame.is_pending() {
+            ready!(self.guest.poll_over(context));
+            // Once more: it may have written just before.
+            frame = Pin::new(&mut self.body).poll_frame(context);
+        }
+        Poll::Ready(match (frame, self.guest.failure()) {
+            (Poll::Ready(Some(Ok(frame))), _) => Some(Ok(frame)),
+            (_, Some(failure)) => Some(Err(failure)),
+            (Poll::Ready(Some(Err(error))), None) => Some(Err(format!("{error:?}"))),
+            (Poll::Pending, None) => Some(Err("it ended without finishing its response".into())),
+            (Poll::Ready(None), None) => {
+                self.guest.finish();
+                None
+            }
+        })
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        if self.is_end_stream() {
+            self.guest.finish();
+        }
+    }
 }
 
 impl Body for ResponseBody {
@@ -99,10 +158,7 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        let frame = match &mut self.body {
-            GuestBody::Own(body) => body.poll_frame(context),
-            GuestBody::Shared(body) => body.poll_frame(context),
-        };
+        let frame = self.poll_guest_frame(context);
         let data = match &frame {
             Poll::Ready(Some(Ok(frame))) => frame.data_ref().map_or(0, |data| data.len() as u64),
             _ => 0,
@@ -110,10 +166,7 @@ impl Body for ResponseBody {
         self.left = self.left.map(|left| left.saturating_sub(data));
         if self.left == Some(0) {
             // Nobody will ask for what comes after the last byte.
-            match &mut self.body {
-                GuestBody::Own(body) => body.finish(),
-                GuestBody::Shared(body) => body.finish(),
-            }
+            self.guest.finish();
         }
         frame.map_err(|reason| {
             // The head is out, so this is the only place where it can be said.
@@ -123,16 +176,10 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.body {
-            GuestBody::Own(body) => body.is_end_stream(),
-            GuestBody::Shared(body) => body.is_end_stream(),
-        }
+        self.body.is_end_stream() && self.guest.failure().is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.body {
-            GuestBody::Own(body) => body.size_hint(),
-            GuestBody::Shared(body) => body.size_hint(),
-        }
+        self.body.size_hint()
     }
 }

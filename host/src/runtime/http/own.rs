@@ -7,31 +7,29 @@
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures::FutureExt;
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use wasmtime::component::Resource;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use wasmtime_wasi_http::p2::types::HostResponseOutparam;
-use wasmtime_wasi_http::{Error as HttpError, WasiHttpView};
+use wasmtime_wasi_http::{Error as HttpError, WasiBody, WasiHttpView};
 
 use super::GRACE;
 use crate::deadline::Deadline;
 use crate::runtime::instance::Bound;
 use crate::runtime::{Lease, RuntimeError};
 
-/// The response's body, as the guest writes it.
-pub(super) struct GuestBody {
-    body: HyperOutgoingBody,
-    guest: Guest,
+/// The guest behind a response, and its task if it needs one. Dropping this ends it unless it was finished, but not at once.
+pub(super) struct Guest {
+    task: Option<JoinHandle<Result<(), RuntimeError>>>,
     failure: Failure,
-    /// All of it has been read.
-    whole: bool,
+    finished: bool,
 }
 
 /// Set by the guest's task, before the body ends, if the guest failed: the body alone does not show it.
@@ -44,7 +42,7 @@ pub(super) async fn handle<B, H>(
     request: Request<B>,
     due: Deadline,
     held: H,
-) -> Result<Response<GuestBody>, RuntimeError>
+) -> Result<(Response<WasiBody>, Guest), RuntimeError>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<HttpError>,
@@ -68,15 +66,16 @@ where
         outcome
     });
     // Most guests are done before they wait for anything: they need no task.
-    let (mut guest, outcome) = match futures::poll!(&mut running) {
-        Poll::Ready(outcome) => (Guest(None), Some(outcome)),
-        Poll::Pending => (Guest(Some(tokio::spawn(running))), None),
+    let (task, outcome) = match futures::poll!(&mut running) {
+        Poll::Ready(outcome) => (None, Some(outcome)),
+        Poll::Pending => (Some(tokio::spawn(running)), None),
     };
+    let mut guest = Guest { task, failure, finished: false };
     match response.await {
-        Ok(Ok(response)) => Ok(response.map(|body| GuestBody { body, guest, failure, whole: false })),
+        Ok(Ok(response)) => Ok((response, guest)),
         Ok(Err(code)) => Err(RuntimeError::BadAnswer(format!("it answered with the error {code:?}"))),
         // The guest ended without an answer: its outcome says why.
-        Err(_) => match (outcome, guest.0.take()) {
+        Err(_) => match (outcome, guest.task.take()) {
             (Some(outcome), _) => outcome,
             (None, Some(task)) => {
                 task.await.map_err(|error| RuntimeError::Host(format!("the guest's task: {error}")))?
@@ -90,7 +89,7 @@ where
 async fn run<B>(
     lease: &mut Lease,
     request: Request<B>,
-    head: oneshot::Sender<Result<Response<HyperOutgoingBody>, ErrorCode>>,
+    head: oneshot::Sender<Result<Response<WasiBody>, ErrorCode>>,
 ) -> Result<(), RuntimeError>
 where
     B: Body<Data = Bytes> + Send + 'static,
@@ -115,12 +114,30 @@ where
     Ok(())
 }
 
-/// The guest's task. Dropping this ends it, but not at once.
-struct Guest(Option<tokio::task::JoinHandle<Result<(), RuntimeError>>>);
+impl Guest {
+    /// Why it failed, if it has.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.failure.get().cloned()
+    }
+
+    /// Ready when it has returned: it writes no more, even if it keeps its unfinished body for ever.
+    pub(super) fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if let Some(task) = &mut self.task {
+            ready!(Pin::new(task).poll(context)).ok();
+            self.task = None;
+        }
+        Poll::Ready(())
+    }
+
+    /// Nothing more will be asked for: it may go on with what it still has to do.
+    pub(super) fn finish(&mut self) {
+        self.finished = true;
+    }
+}
 
 impl Drop for Guest {
     fn drop(&mut self) {
-        let Some(mut task) = self.0.take() else { return };
+        let Some(mut task) = self.task.take().filter(|_| !self.finished) else { return };
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(async move {
                 if tokio::time::timeout(GRACE, &mut task).await.is_err() {
@@ -129,62 +146,5 @@ impl Drop for Guest {
             })),
             Err(_) => task.abort(),
         }
-    }
-}
-
-impl Drop for GuestBody {
-    fn drop(&mut self) {
-        if self.whole || self.is_end_stream() {
-            self.guest.0 = None;
-        }
-    }
-}
-
-impl GuestBody {
-    /// The next frame; what goes wrong is told in words.
-    pub(super) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, String>>> {
-        let frame = std::task::ready!(self.poll_guest_frame(context));
-        Poll::Ready(match (frame, self.failure.get()) {
-            (Some(Ok(frame)), _) => Some(Ok(frame)),
-            (None, None) => {
-                // The answer is complete; the guest may go on with what it still has to do.
-                self.guest.0 = None;
-                None
-            }
-            (_, Some(reason)) => Some(Err(reason.clone())),
-            (Some(Err(error)), None) => Some(Err(format!("{error:?}"))),
-        })
-    }
-
-    /// A guest that has returned writes no more, even if it keeps its unfinished body for ever.
-    fn poll_guest_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
-            return Poll::Ready(frame);
-        }
-        if let Some(task) = &mut self.guest.0 {
-            std::task::ready!(Pin::new(task).poll(context)).ok();
-            self.guest.0 = None;
-        }
-        // Once more: it may have written just before it returned.
-        match Pin::new(&mut self.body).poll_frame(context) {
-            Poll::Ready(frame) => Poll::Ready(frame),
-            Poll::Pending => {
-                let _ = self.failure.set("it ended without finishing its response".into());
-                Poll::Ready(None)
-            }
-        }
-    }
-
-    /// Nothing more will be asked for: the guest may go on with what it still has to do.
-    pub(super) fn finish(&mut self) {
-        self.whole = true;
-    }
-
-    pub(super) fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream() && self.failure.get().is_none()
-    }
-
-    pub(super) fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -5,11 +5,11 @@
 //! ends with the last one it has, or when the time is over of those whose answers it has given: what they left behind may be at work.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
@@ -34,13 +34,14 @@ struct Job {
     abandoned: CancellationToken,
 }
 
-/// The response's body, as the guest writes it. Keeps the request's seat.
-pub(super) struct GuestBody {
-    body: WasiBody,
+/// The guest behind a response. Keeps the request's seat.
+pub(super) struct Guest {
     seat: Seat,
     due: Deadline,
     /// Runs while the next frame is awaited.
     deadline: Option<Pin<Box<Sleep>>>,
+    /// It has passed.
+    overdue: bool,
 }
 
 pub(super) async fn handle<B, H>(
@@ -48,7 +49,7 @@ pub(super) async fn handle<B, H>(
     request: Request<B>,
     due: Deadline,
     held: H,
-) -> Result<Response<GuestBody>, RuntimeError>
+) -> Result<(Response<WasiBody>, Guest), RuntimeError>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<HttpError>,
@@ -59,7 +60,7 @@ where
     let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
     seat.send(Job { request, answer, abandoned: seat.abandoned() });
     match due.bound(answered).await? {
-        Ok(Ok(response)) => Ok(response.map(|body| GuestBody { body, seat, due, deadline: None })),
+        Ok(Ok(response)) => Ok((response, Guest { seat, due, deadline: None, overdue: false })),
         Ok(Err(error)) => {
             seat.finish();
             Err(error)
@@ -69,45 +70,24 @@ where
     }
 }
 
-impl Drop for GuestBody {
-    fn drop(&mut self) {
-        if self.is_end_stream() {
-            self.finish();
-        }
+impl Guest {
+    /// Why the request failed, if it has: the instance has ended, and the body with it, or its time is over.
+    pub(super) fn failure(&self) -> Option<String> {
+        let failure = self.seat.failure().map(|failure| failure.to_string());
+        failure.or_else(|| self.overdue.then(|| self.due.passed().to_string()))
     }
-}
 
-impl GuestBody {
-    /// The next frame; what goes wrong is told in words.
-    pub(super) fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, String>>> {
-        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(context) {
-            return Poll::Ready(match (frame, self.seat.failure()) {
-                (Some(Ok(frame)), _) => Some(Ok(frame)),
-                // The instance has ended, and the body with it.
-                (_, Some(failure)) => Some(Err(failure.to_string())),
-                (Some(Err(error)), None) => Some(Err(format!("{error:?}"))),
-                (None, None) => {
-                    self.seat.finish();
-                    None
-                }
-            });
-        }
+    /// Ready when the request's time is over.
+    pub(super) fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let due = self.due;
         let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due.at())));
-        std::task::ready!(deadline.as_mut().poll(context));
-        Poll::Ready(Some(Err(due.passed().to_string())))
+        ready!(deadline.as_mut().poll(context));
+        self.overdue = true;
+        Poll::Ready(())
     }
 
     /// Nothing more will be asked for: the guest may go on with what it still has to do.
     pub(super) fn finish(&mut self) {
         self.seat.finish();
-    }
-
-    pub(super) fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream() && self.seat.failure().is_none()
-    }
-
-    pub(super) fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

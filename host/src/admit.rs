@@ -16,6 +16,8 @@ use crate::telemetry::Calls;
 /// The bounds and who is inside them.
 pub struct Admit {
     host: Arc<Semaphore>,
+    /// For streams, which may be silent for long: they are not to take the places of requests.
+    streams: Arc<Semaphore>,
     max_held: usize,
     /// Requests that may be there for one function beside those inside it: a quarter of all, so that a stuck function, or
     /// one whose callers send slowly, leaves room for others.
@@ -39,6 +41,11 @@ pub struct Arrived {
     _host: OwnedSemaphorePermit,
 }
 
+/// Leave to keep a stream of requests open, each of which [arrives](Admit::arrive) by itself. Ends when it is dropped.
+pub struct Stream {
+    _streams: OwnedSemaphorePermit,
+}
+
 /// Leave to be in the host: to read the request's body, then to go inside. Ends when it is dropped.
 pub struct Held {
     gate: Arc<Gate>,
@@ -56,6 +63,8 @@ pub struct Permit {
 pub enum AdmitError {
     #[error("the host holds as many requests as it may (limits.held_requests); try again later")]
     HostFull,
+    #[error("the host has as many streams open as it may (a quarter of limits.held_requests); try again later")]
+    StreamsFull,
     #[error(
         "there is no room for another request in this function (limits.concurrency inside, a quarter of limits.held_requests waiting); try again later"
     )]
@@ -67,13 +76,18 @@ impl Admit {
     pub fn new(held_requests: usize) -> Self {
         let held_requests = held_requests.min(Semaphore::MAX_PERMITS);
         let max_outside = held_requests.div_ceil(4);
-        let host = Arc::new(Semaphore::new(held_requests));
-        Self { host, max_held: held_requests, max_outside, gates: DashMap::new() }
+        let (host, streams) = (Arc::new(Semaphore::new(held_requests)), Arc::new(Semaphore::new(max_outside)));
+        Self { host, streams, max_held: held_requests, max_outside, gates: DashMap::new() }
     }
 
     /// Lets a request into the host whose function is in its body.
     pub fn arrive(&self) -> Result<Arrived, AdmitError> {
         Ok(Arrived { _host: Arc::clone(&self.host).try_acquire_owned().map_err(|_| AdmitError::HostFull)? })
+    }
+
+    /// Lets a client open a stream of requests: a quarter of as many as there may be requests.
+    pub fn open_stream(&self) -> Result<Stream, AdmitError> {
+        Ok(Stream { _streams: Arc::clone(&self.streams).try_acquire_owned().map_err(|_| AdmitError::StreamsFull)? })
     }
 
     /// The way into a version, whose function may serve `concurrency` requests at once.
@@ -171,6 +185,16 @@ mod tests {
         assert!(enter(&admit, b"w", later).await.is_ok());
         drop((inside, waiting));
         assert!(admit.gates.iter().all(|gate| gate.present.load(Ordering::Relaxed) == 0));
+    }
+
+    #[test]
+    fn silent_streams_take_no_places_of_requests() {
+        let admit = Admit::new(8);
+        let streams = [admit.open_stream().expect("a quarter"), admit.open_stream().expect("a quarter")];
+        assert_eq!(admit.open_stream().err(), Some(AdmitError::StreamsFull));
+        assert_eq!((0..8).map(|_| admit.arrive()).filter(Result::is_ok).count(), 8);
+        drop(streams);
+        assert!(admit.open_stream().is_ok());
     }
 
     #[tokio::test(start_paused = true)]

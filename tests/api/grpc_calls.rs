@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use hyper::client::conn::http2::handshake;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use nocti::registry::nocti_toml::Project;
@@ -98,8 +99,15 @@ async fn a_host_that_holds_all_it_may_turns_calls_away() {
     let status = client.model_infer(iterations(1)).await.expect_err("there is no room");
     assert_eq!(status.code(), Code::Unavailable, "{status}");
     assert!(status.message().contains("limits.held_requests"), "{status}");
-    let status = client.model_stream_infer(futures::stream::iter([iterations(1)])).await.expect_err("nor for a stream");
+    // A stream takes no request's place, and each message needs one.
+    let asked = futures::stream::iter([iterations(1)]).chain(futures::stream::pending());
+    let mut open = client.model_stream_infer(asked).await.expect("there is room for a stream").into_inner();
+    let answer = open.message().await.expect("it goes on").expect("it does not end");
+    assert!(answer.error_message.contains("limits.held_requests"), "{answer:?}");
+    let status = client.model_stream_infer(futures::stream::pending()).await.expect_err("there is none for another");
     assert_eq!(status.code(), Code::Unavailable, "{status}");
+    assert!(status.message().contains("streams"), "{status}");
+    drop(open);
     caller.abort();
     eventually("room", async || client.model_infer(iterations(1)).await.ok()).await;
 }

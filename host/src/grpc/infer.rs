@@ -1,6 +1,5 @@
 //! One inference: a message in, a message out.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -30,7 +29,7 @@ pub(super) async fn call(
 ) -> Result<ModelInferResponse, GrpcError> {
     let began = Instant::now();
     // Before anything of the message takes memory.
-    let place = Arc::new(host.admit.arrive()?);
+    let place = host.admit.arrive()?;
     let upload = Deadline::asked(UPLOAD).sooner(due);
     let message = upload.bound(messages.message()).await.map_err(|passed| match Some(upload) == due {
         true => GrpcError::from(InvokeError::from(passed)),
@@ -45,7 +44,7 @@ pub(super) async fn call(
 pub(super) async fn infer(
     host: &Host,
     message: Undecoded,
-    place: Arc<Arrived>,
+    place: Arrived,
     began: Instant,
     due: Option<Deadline>,
 ) -> Result<ModelInferResponse, (GrpcError, String)> {
@@ -90,7 +89,7 @@ async fn ask(
 
 /// Large messages take the processor for a while: not on the executor. The place goes with the message, which stays in memory when
 /// the caller goes away meanwhile.
-async fn decode(place: Arc<Arrived>, message: Undecoded) -> Result<(Arc<Arrived>, ModelInferRequest), GrpcError> {
+async fn decode(place: Arrived, message: Undecoded) -> Result<(Arrived, ModelInferRequest), GrpcError> {
     if !message.is_large() {
         return Ok((place, message.decode_request()?));
     }

@@ -39,14 +39,14 @@ impl GrpcInferenceService for Service {
     type ModelStreamInferStream = BoxStream<'static, Result<ModelStreamInferResponse, Status>>;
 
     async fn model_stream_infer(&self, request: Request<Streaming<Undecoded>>) -> Answer<Self::ModelStreamInferStream> {
+        let open = self.host.admit.open_stream().map_err(|error| respond::status(error.into()))?;
         let terms = stream::Terms {
             due: due(&request),
             strict: request.metadata().get("triton_grpc_error").is_some_and(|value| value == "true"),
             stop: self.stop.clone(),
             context: Context::of(request.metadata().as_ref()),
-            arrived: Arc::new(self.host.admit.arrive().map_err(|error| respond::status(error.into()))?),
         };
-        Ok(Response::new(Box::pin(stream::answers(Arc::clone(&self.host), request.into_inner(), terms))))
+        Ok(Response::new(Box::pin(stream::answers(Arc::clone(&self.host), request.into_inner(), terms, open))))
     }
 
     async fn server_live(&self, _: Request<ServerLiveRequest>) -> Answer<ServerLiveResponse> {

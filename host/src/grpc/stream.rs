@@ -14,7 +14,7 @@ use super::messages::infer_parameter::ParameterChoice;
 use super::messages::{InferParameter, ModelInferResponse, ModelStreamInferResponse};
 use super::respond::{self, GrpcError};
 use super::undecoded::Undecoded;
-use crate::admit::Arrived;
+use crate::admit;
 use crate::deadline::Deadline;
 use crate::host::Host;
 use crate::trace::Context;
@@ -35,8 +35,6 @@ pub(super) struct Terms {
     pub(super) stop: CancellationToken,
     /// Where it belongs, for the log.
     pub(super) context: Context,
-    /// A stream is a request, for as long as it is open.
-    pub(super) arrived: Arc<Arrived>,
 }
 
 /// The answers to a stream of requests.
@@ -44,10 +42,14 @@ pub(super) fn answers(
     host: Arc<Host>,
     requests: Streaming<Undecoded>,
     terms: Terms,
+    open: admit::Stream,
 ) -> impl Stream<Item = Result<ModelStreamInferResponse, Status>> {
     let (stop, stopped, terms) = (terms.stop.clone(), terms.stop.clone(), Arc::new(terms));
-    let end =
-        stream::once(async move { stopped.is_cancelled().then(|| Err(Status::unavailable("the host is stopping"))) });
+    let end = stream::once(async move {
+        // It had its place until now, or until the client went.
+        drop(open);
+        stopped.is_cancelled().then(|| Err(Status::unavailable("the host is stopping")))
+    });
     requests
         .take_until(stop.cancelled_owned())
         .map(move |message| answer(Arc::clone(&host), message, Arc::clone(&terms)))
@@ -69,7 +71,11 @@ fn answer(
             Err(status) => return Err(respond::status(broken(&host, &status))),
         };
         let started = Instant::now();
-        let (error, id) = match infer::infer(&host, message, Arc::clone(&terms.arrived), started, terms.due).await {
+        let answered = match host.admit.arrive() {
+            Ok(place) => infer::infer(&host, message, place, started, terms.due).await,
+            Err(full) => Err((full.into(), String::new())),
+        };
+        let (error, id) = match answered {
             Ok(response) => return Ok(good(response)),
             Err(failed) => failed,
         };

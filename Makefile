@@ -1,6 +1,6 @@
 # Everything sets itself up: `make demo` and `make test` work on a fresh clone.
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-gpu bench bench-cold lint build examples fixtures models resnet50 setup clean
+.PHONY: help demo test test-gpu fuzz bench bench-cold lint build examples fixtures models resnet50 setup clean
 
 examples := examples/wasm-models
 fixtures := tests/fixtures/guests
@@ -25,6 +25,10 @@ test-gpu: setup examples fixtures models ## Run the tests that need an NVIDIA GP
 	scripts/setup onnxruntime_gpu
 	NOCTI_ONNXRUNTIME_LIBRARY=$${NOCTI_ONNXRUNTIME_LIBRARY:-$$(ls -v $(gpu_libraries) | tail -1)} \
 	    cargo test --workspace --locked --features nocti-tests/gpu --test gpu
+
+fuzz: ## Look for input that breaks a decoder, see fuzz/README.md; TARGET="json grpc" SECONDS=600 for some and for longer
+	scripts/setup fuzz
+	fuzz/run $(or $(SECONDS),60) $(or $(TARGET),$(basename $(notdir $(wildcard fuzz/targets/*.rs))))
 
 bench: setup fixtures models resnet50 build ## Measure beside a server written by hand, see bench/README.md; BENCH="--only cnn" for some
 	cargo build --release --locked -p nocti -p nocti-bench

@@ -17,6 +17,17 @@ mod undecoded;
 
 pub use server::serve;
 
+use bytes::Bytes;
+
+use crate::protocol::ProtocolError;
+use crate::protocol::predict::PredictRequest;
+
+/// What the bytes of a `ModelInferRequest` ask of its model, for whoever has them without a call.
+pub fn read_request(message: Bytes) -> Result<PredictRequest, ProtocolError> {
+    let length = message.len();
+    request::read(undecoded::Undecoded::from(message).decode_request()?, length)
+}
+
 /// The messages and the service of `proto/`, as `build.rs` generates them.
 #[allow(
     clippy::all,

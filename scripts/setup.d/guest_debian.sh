@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # The part of guest.sh that installs Debian's compiler for guests and makes it usable by plain cargo.
 #
-# Needs from scripts/setup: $repository, $tools (the tool folder), say, fail, within, cargo_program.
+# Needs from scripts/setup: $repository, $tools (the tool folder), say, fail, within, cargo_program, debian_install.
 # shellcheck disable=SC2154
 
 guest_packages=(rustc-web cargo-web rust-web-src lld-22 wasi-libc)
@@ -42,17 +42,9 @@ guest_debian_is_there() {
 }
 
 guest_debian_install() {
-    local install="apt-get install ${guest_packages[*]}" log="$tools/apt.log" admin=()
     command -v apt-get >/dev/null \
         || fail "guest target" "rustup cannot download $guest_target and this is not Debian; add the target by hand"
-    if [ "$(id -u)" != 0 ]; then
-        sudo -n true 2>/dev/null || fail "guest target" "rustup cannot download $guest_target; run 'sudo $install'"
-        admin=(sudo -n)
-    fi
-    say "guest target" "$install"
-    "${admin[@]}" apt-get update >"$log" 2>&1 || true
-    "${admin[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${guest_packages[@]}" \
-        >>"$log" 2>&1 || fail "guest target" "'$install' failed, see $log"
+    debian_install "guest target" "${guest_packages[@]}"
     guest_debian_is_there || fail "guest target" "Debian's packages lack a part of the compiler; rustc 1.96 is needed"
 }
 

@@ -15,6 +15,12 @@ const MAX_PARTS: usize = 4096;
 #[derive(Debug, Clone, Default)]
 pub(super) struct Undecoded(Bytes);
 
+impl From<Bytes> for Undecoded {
+    fn from(message: Bytes) -> Self {
+        Self(message)
+    }
+}
+
 impl Undecoded {
     /// Whether decoding it may take long.
     pub(super) fn is_large(&self) -> bool {

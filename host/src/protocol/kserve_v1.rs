@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::ProtocolError;
 use super::oip_json::{self, BinaryOutputs};
 use super::predict::PredictRequest;
-use crate::tensor::{Datatype, Signature, Tensor, TensorSpec};
+use crate::tensor::{Datatype, Signature, Tensor, TensorSpec, element_count};
 
 /// What an answer's values are called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -165,8 +165,8 @@ pub fn write_response(answers: Answers, outputs: &[(String, Tensor)]) -> Result<
     let columns: Vec<(&str, Value)> = outputs
         .iter()
         .zip(written["outputs"].as_array_mut().into_iter().flatten())
-        .map(|((name, tensor), output)| (name.as_str(), nested(&mut output["data"], tensor.shape())))
-        .collect();
+        .map(|((name, tensor), output)| Ok((name.as_str(), nested(name, &mut output["data"], tensor.shape())?)))
+        .collect::<Result<_, ProtocolError>>()?;
     let values = match columns.as_slice() {
         [(_, value)] => value.clone(),
         columns => rows(columns).unwrap_or_else(|| columns.iter().cloned().collect()),
@@ -179,25 +179,23 @@ pub fn write_response(answers: Answers, outputs: &[(String, Tensor)]) -> Result<
 }
 
 /// A flat list as lists in lists.
-fn nested(data: &mut Value, shape: &[usize]) -> Value {
-    let elements = match data.take() {
+fn nested(name: &str, data: &mut Value, shape: &[usize]) -> Result<Value, ProtocolError> {
+    /// The most lists with nothing in them: there could be any number, since they take no memory in a tensor.
+    const MAX_EMPTY: usize = 1 << 16;
+    let mut level = match data.take() {
         Value::Array(elements) => elements,
         _ => Vec::new(),
     };
-    let mut level = elements;
-    for &length in shape.iter().skip(1).rev() {
+    for at in (1..shape.len()).rev() {
+        let lists = element_count(&shape[..at]).filter(|&lists| lists <= level.len().max(MAX_EMPTY));
+        let lists = lists.ok_or_else(|| ProtocolError::Unwritable {
+            output: name.to_owned(),
+            reason: format!("its shape {shape:?} is of more than {MAX_EMPTY} empty lists"),
+        })?;
         let mut rest = level.into_iter();
-        let mut above = Vec::new();
-        loop {
-            let list: Vec<Value> = rest.by_ref().take(length).collect();
-            if list.is_empty() {
-                break;
-            }
-            above.push(Value::Array(list));
-        }
-        level = above;
+        level = (0..lists).map(|_| rest.by_ref().take(shape[at]).collect()).collect();
     }
-    if shape.is_empty() { level.pop().unwrap_or_default() } else { Value::Array(level) }
+    Ok(if shape.is_empty() { level.pop().unwrap_or_default() } else { Value::Array(level) })
 }
 
 fn rows(columns: &[(&str, Value)]) -> Option<Value> {

@@ -85,6 +85,13 @@ fn answers_are_rows() {
     assert_eq!(written(&uneven), json!({"predictions": {"y": [[1, 2, 3], [4, 5, 6]], "z": [7]}}));
     assert_eq!(written(&[("s".into(), ints(vec![], &[7]))]), json!({"predictions": 7}));
     assert_eq!(written(&[("e".into(), ints(vec![0, 3], &[]))]), json!({"predictions": []}));
+    assert_eq!(written(&[("e".into(), ints(vec![2, 1, 0, 3], &[]))]), json!({"predictions": [[[]], [[]]]}));
+}
+
+#[test]
+fn nothing_is_not_written_any_number_of_times() {
+    let error = write_response(Answers::Predictions, &[("e".into(), ints(vec![1 << 40, 0], &[]))]).unwrap_err();
+    assert!(error.to_string().contains("more than 65536 empty lists"), "{error}");
 }
 
 proptest! {

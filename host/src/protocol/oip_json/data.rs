@@ -8,7 +8,7 @@ use half::{bf16, f16};
 
 use super::element::{self, Wrong};
 use super::reader::{Reader, Syntax};
-use crate::tensor::{Datatype, MAX_RANK, Tensor, element_count};
+use crate::tensor::{Datatype, Tensor, element_count};
 
 /// How the elements of a BYTES tensor are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,9 +27,6 @@ pub(super) fn read(
     shape: Vec<usize>,
     strings: Strings,
 ) -> Result<Tensor, Wrong> {
-    if shape.len() > MAX_RANK {
-        return Err(format!("its shape has {} dimensions; at most {MAX_RANK} are possible", shape.len()).into());
-    }
     let count = element_count(&shape)
         .filter(|n| n.checked_mul(datatype.size_bytes().unwrap_or(1)).is_some())
         .ok_or_else(|| format!("its shape {shape:?} has more elements than can be addressed"))?;

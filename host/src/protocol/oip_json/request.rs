@@ -15,7 +15,7 @@ use super::element::{Reason, Wrong};
 use super::reader::{Reader, Syntax};
 use crate::protocol::predict::{Parameter, PredictRequest};
 use crate::protocol::{ProtocolError, classify};
-use crate::tensor::{Datatype, Tensor};
+use crate::tensor::{Datatype, MAX_RANK, Tensor};
 
 /// Parameters that ask for tensors outside the body. They are refused rather than ignored, because a client that sets
 /// them looks for its answer where it asked for it.
@@ -195,6 +195,10 @@ impl<'a> Input<'a> {
 
     fn shape(&self) -> Option<Result<Vec<usize>, Reason>> {
         let shape = self.shape.as_ref()?;
+        // Before anything else is said of it: messages repeat the whole of it.
+        if shape.len() > MAX_RANK {
+            return Some(Err(format!("its shape has {} dimensions; at most {MAX_RANK} are possible", shape.len())));
+        }
         let dims = shape.iter().map(|&dim| usize::try_from(dim).ok());
         Some(dims.collect::<Option<_>>().ok_or_else(|| format!("its shape {shape:?} has a negative dimension")))
     }

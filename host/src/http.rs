@@ -2,10 +2,13 @@
 
 pub mod body;
 mod cors;
+mod docs;
 mod encoding;
+mod health;
 pub mod infer;
 mod metrics;
 mod model;
+pub(crate) mod openapi;
 mod plain;
 pub mod raw;
 mod repository;

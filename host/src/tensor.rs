@@ -9,13 +9,14 @@ use std::str::FromStr;
 use bytes::Bytes;
 use serde::de::value::{Error as ValueError, StrDeserializer};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 mod copies;
 
 pub use copies::{moved, moved_bytes};
 
 /// The element types of the Open Inference Protocol v2, which are the ONNX tensor types under other names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Datatype {
     Bool,
@@ -40,7 +41,7 @@ pub enum Datatype {
 pub struct NotADatatype;
 
 /// One input or output of a model or function: its name, type and shape (-1: any size).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TensorSpec {
     pub name: String,
@@ -49,7 +50,7 @@ pub struct TensorSpec {
 }
 
 /// What a function takes and gives, in the model's own order.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Signature {
     #[serde(default)]

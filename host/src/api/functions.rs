@@ -6,10 +6,14 @@ use std::sync::Arc;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::deploy::{self, Deployed};
 use crate::host::Host;
 use crate::http::body::{self, Body};
+use crate::http::openapi::parameters::Function as FunctionName;
+use crate::http::openapi::refusals::{Deleting, Deploying, Lookup};
+use crate::http::openapi::tags;
 use crate::http::respond::{self, HttpError};
 use crate::registry::catalog::{Function, Version};
 use crate::registry::manifest::{Instances, Limits, Network};
@@ -21,7 +25,7 @@ use crate::tensor::Signature;
 
 type Weights = BTreeMap<String, BTreeMap<String, u32>>;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct DeployedBody<'a> {
     function: &'a str,
     version: &'a str,
@@ -32,12 +36,12 @@ struct DeployedBody<'a> {
     size_bytes: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ListBody<'a> {
     functions: Vec<Summary<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Summary<'a> {
     name: &'a str,
     /// Of the newest version.
@@ -48,7 +52,7 @@ struct Summary<'a> {
     tags: &'a [String],
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct FunctionBody<'a> {
     name: &'a str,
     revision: u64,
@@ -56,11 +60,12 @@ struct FunctionBody<'a> {
     versions: Vec<VersionBody<'a>>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct VersionBody<'a> {
     version: &'a str,
     digest: String,
     kind: FunctionKind,
+    #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     size_bytes: u64,
     description: &'a str,
@@ -75,7 +80,7 @@ struct VersionBody<'a> {
     network: &'a Network,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ModelBody<'a> {
     name: &'a str,
     size_bytes: u64,
@@ -83,14 +88,14 @@ struct ModelBody<'a> {
     device: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct LimitsBody {
     memory: String,
     timeout: String,
     concurrency: u32,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct InstancesBody {
     reuse: u32,
     min_warm: u32,
@@ -99,12 +104,40 @@ struct InstancesBody {
     concurrent: u32,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct DeletedBody<'a> {
     deleted: &'a str,
 }
 
+/// What a deploy's query may say.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what `alias` reads")]
+struct DeployQuery {
+    /// The alias that is pointed at the version, in place of `live`.
+    #[param(nullable = false)]
+    alias: Option<String>,
+    /// Whether no alias is moved, so that the version is called by its name alone.
+    #[param(nullable = false)]
+    no_traffic: Option<bool>,
+}
+
 /// `POST /api/functions[?alias=NAME][&no_traffic=true]`: 201 for new content, 200 for content that was there.
+#[utoipa::path(
+    post,
+    path = "/api/functions",
+    tag = tags::MANAGEMENT,
+    operation_id = "deploy",
+    summary = "Deploys a bundle",
+    description = "Its name and version are in it; `nocti build` makes one. It may be of any size.",
+    params(DeployQuery),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The bundle: one .wasm file"),
+    responses(
+        (status = 201, description = "It is deployed", body = DeployedBody<'_>),
+        (status = 200, description = "It was there already, with the same content", body = DeployedBody<'_>),
+        Deploying,
+    ),
+)]
 pub(crate) async fn deploy(host: &Arc<Host>, mut request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
     let alias = alias(request.uri().query().unwrap_or_default());
     let alias = body::refused(&mut request, alias).await?;
@@ -134,6 +167,14 @@ pub(crate) async fn deploy(host: &Arc<Host>, mut request: Request<Incoming>) -> 
 }
 
 /// `GET /api/functions`
+#[utoipa::path(
+    get,
+    path = "/api/functions",
+    tag = tags::MANAGEMENT,
+    operation_id = "listFunctions",
+    summary = "All functions",
+    responses((status = 200, description = "An entry for each function", body = ListBody<'_>)),
+)]
 pub(crate) fn list(host: &Host) -> Response<Body> {
     let functions = host.catalog.functions();
     let functions = functions.iter().filter_map(|function| summary(function)).collect();
@@ -141,6 +182,15 @@ pub(crate) fn list(host: &Host) -> Response<Body> {
 }
 
 /// `GET /api/functions/NAME`
+#[utoipa::path(
+    get,
+    path = "/api/functions/{function}",
+    tag = tags::MANAGEMENT,
+    operation_id = "showFunction",
+    summary = "A function with its versions",
+    params(FunctionName),
+    responses((status = 200, description = "All that is known of it", body = FunctionBody<'_>), Lookup),
+)]
 pub(crate) fn show(host: &Host, name: &str) -> Result<Response<Body>, HttpError> {
     let function = host.catalog.function(name)?;
     let body = FunctionBody {
@@ -153,6 +203,15 @@ pub(crate) fn show(host: &Host, name: &str) -> Result<Response<Body>, HttpError>
 }
 
 /// `DELETE /api/functions/NAME`
+#[utoipa::path(
+    delete,
+    path = "/api/functions/{function}",
+    tag = tags::MANAGEMENT,
+    operation_id = "deleteFunction",
+    summary = "Deletes a function with all its versions",
+    params(("function" = String, Path, description = "A function's name")),
+    responses((status = 200, description = "It is gone", body = DeletedBody<'_>), Deleting),
+)]
 pub(crate) async fn delete(host: Arc<Host>, name: String) -> Result<Response<Body>, HttpError> {
     to_the_end(async move {
         let function = host.catalog.function(&name)?;
@@ -167,6 +226,19 @@ pub(crate) async fn delete(host: Arc<Host>, name: String) -> Result<Response<Bod
 }
 
 /// `DELETE /api/functions/NAME/versions/V`
+#[utoipa::path(
+    delete,
+    path = "/api/functions/{function}/versions/{version}",
+    tag = tags::MANAGEMENT,
+    operation_id = "deleteVersion",
+    summary = "Deletes a version",
+    description = "One that an alias sends requests to is refused.",
+    params(
+        ("function" = String, Path, description = "A function's name"),
+        ("version" = String, Path, description = "A version's name"),
+    ),
+    responses((status = 200, description = "It is gone", body = DeletedBody<'_>), Deleting),
+)]
 pub(crate) async fn delete_version(
     host: Arc<Host>,
     name: String,

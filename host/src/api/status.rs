@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use http::{Response, StatusCode};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::host::Host;
 use crate::http::body::Body;
+use crate::http::openapi::tags;
 use crate::http::respond;
 use crate::lifecycle::{self, Cause, ColdStart, Phase, State, VersionStatus};
 use crate::nn::budget::Budget;
@@ -18,7 +20,7 @@ use crate::nn::{self, graph::SessionInfo};
 use crate::registry::catalog::Version;
 use crate::registry::revision::FunctionKind;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct StatusBody {
     uptime_s: u64,
     functions: Vec<FunctionStatus>,
@@ -26,7 +28,7 @@ struct StatusBody {
     memory: Memory,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct FunctionStatus {
     function: String,
     version: String,
@@ -45,7 +47,7 @@ struct FunctionStatus {
 }
 
 /// Times in milliseconds; phases overlap, and what was in memory already has none.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ColdStartStatus {
     cause: Cause,
     total_ms: f64,
@@ -53,7 +55,7 @@ struct ColdStartStatus {
 }
 
 /// Where a version's model really runs.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ModelStatus {
     name: String,
     device: String,
@@ -61,13 +63,13 @@ struct ModelStatus {
     batching: Batching,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Instances {
     idle: usize,
     busy: usize,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct SessionStatus {
     model: String,
     sha256: String,
@@ -91,7 +93,7 @@ struct SessionStatus {
     refs: usize,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Memory {
     /// Of the host's process; absent where the system does not say.
     resident_bytes: Option<u64>,
@@ -101,7 +103,7 @@ struct Memory {
     budgets: Vec<BudgetStatus>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct BudgetStatus {
     device: String,
     used_bytes: u64,
@@ -109,7 +111,15 @@ struct BudgetStatus {
     limit_bytes: Option<u64>,
 }
 
-/// Every deployed version, whether anybody asked for it yet or not.
+/// `GET /api/status`: every deployed version, whether anybody asked for it yet or not.
+#[utoipa::path(
+    get,
+    path = "/api/status",
+    tag = tags::MANAGEMENT,
+    operation_id = "status",
+    summary = "What is in memory, where, and what it does",
+    responses((status = 200, description = "Versions, sessions, memory", body = StatusBody)),
+)]
 pub(crate) fn status(host: &Host) -> Response<Body> {
     let known = host.lifecycle.statuses();
     let by_digest: HashMap<_, _> = known.iter().map(|status| (status.version.digest, status)).collect();

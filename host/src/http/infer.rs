@@ -1,27 +1,81 @@
-//! Open Inference Protocol v2 over HTTP: health, metadata, infer.
-
-use std::sync::atomic::Ordering;
+//! Open Inference Protocol v2 over HTTP: infer and explain.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::body::{self, Body};
+use super::openapi::parameters::{JsonLength, Model};
+use super::openapi::refusals::Asking;
+use super::openapi::{examples, tags};
 use super::respond::{self, HttpError};
 use super::tensors::{self, Form};
 use crate::host::Host;
 use crate::invoke::{Answer, Target};
 use crate::protocol::ProtocolError;
+use crate::protocol::oip_json::described::{InferRequest, InferResponse};
 use crate::protocol::oip_json::{self, BinaryOutputs};
-use crate::protocol::oip_metadata;
 use crate::runtime::typed::Question;
 use crate::tensor::Signature;
 
 /// The length of the JSON of a body that has binary data behind it, both ways.
 static JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
-/// `POST …/infer`, `POST …/explain`
-pub(super) async fn ask(
+/// `POST /v2/models/M/infer`
+#[utoipa::path(
+    post,
+    path = "/v2/models/{model}/infer",
+    tag = tags::OIP,
+    operation_id = "infer",
+    summary = "Inference",
+    params(Model, JsonLength),
+    request_body(content(
+        (InferRequest = "application/json", example = json!(examples::infer())),
+        (Vec<u8> = "application/octet-stream"),
+    ), description = "JSON, whatever the content type says, and behind it binary data if the header says where it begins"),
+    responses(
+        (status = 200, description = "What the function answers", content(
+            (InferResponse = "application/json"),
+            (Vec<u8> = "application/octet-stream"),
+        )),
+        Asking,
+    ),
+)]
+pub(super) fn infer<'a>(
+    host: &'a Host,
+    target: &'a Target,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<Body>, HttpError>> + 'a {
+    ask(host, target, Question::Predict, request)
+}
+
+/// `POST /v2/models/M/explain`
+#[utoipa::path(
+    post,
+    path = "/v2/models/{model}/explain",
+    tag = tags::OIP,
+    operation_id = "explain",
+    summary = "What explains an answer",
+    description = "501 for a function that does not explain its answers.",
+    params(Model, JsonLength),
+    request_body(content((InferRequest = "application/json"), (Vec<u8> = "application/octet-stream"))),
+    responses(
+        (status = 200, description = "What the function explains", content(
+            (InferResponse = "application/json"),
+            (Vec<u8> = "application/octet-stream"),
+        )),
+        Asking,
+    ),
+)]
+pub(super) fn explain<'a>(
+    host: &'a Host,
+    target: &'a Target,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<Body>, HttpError>> + 'a {
+    ask(host, target, Question::Explain, request)
+}
+
+async fn ask(
     host: &Host,
     target: &Target,
     question: Question,
@@ -68,16 +122,4 @@ fn json_length(request: &Request<Incoming>) -> Result<Option<usize>, HttpError> 
     let wrong =
         || HttpError::BadRequest(format!("header {JSON_LENGTH} must be one number: the length of the JSON in bytes"));
     length.map(Some).ok_or_else(wrong)
-}
-
-/// `GET /v2/health/…`, `/healthz`, `/readyz`
-pub(super) fn health(host: &Host, asks_ready: bool) -> Response<Body> {
-    let ready = !host.draining.load(Ordering::Relaxed);
-    let status = if asks_ready && !ready { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    respond::json_bytes(status, oip_metadata::server_health(ready))
-}
-
-/// `GET /v2`
-pub(super) fn server_metadata() -> Response<Body> {
-    respond::json_bytes(StatusCode::OK, oip_metadata::server_metadata())
 }

@@ -4,10 +4,20 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 
 use super::body::{self, Body};
+use super::openapi::tags;
 use crate::host::Host;
 use crate::telemetry::metrics::{MEDIA_TYPE, Observed, ObservedFunction, ObservedSession};
 use crate::tensor;
 
+/// `GET /metrics`
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = tags::OPERATION,
+    operation_id = "metrics",
+    summary = "Metrics for Prometheus",
+    responses((status = 200, description = "OpenMetrics text", body = String, content_type = MEDIA_TYPE)),
+)]
 pub(super) fn metrics(host: &Host) -> Response<Body> {
     let mut response = Response::new(body::full(host.metrics.text(&observe(host))));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));

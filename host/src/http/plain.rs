@@ -11,16 +11,45 @@ use hyper::body::Incoming;
 
 use super::body::Body;
 use super::infer;
+use super::openapi::parameters::{Callee, InputName};
+use super::openapi::refusals::Asking;
+use super::openapi::{examples, tags};
 use super::respond::HttpError;
 use super::tensors::{self, Form};
 use crate::host::Host;
 use crate::invoke::{Answer, Target};
+use crate::protocol::oip_json::described::{InferRequest, InferResponse};
 use crate::protocol::oip_json::{self, BinaryOutputs};
 use crate::protocol::predict::PredictRequest;
 use crate::protocol::{ProtocolError, npy};
 use crate::runtime::typed::Question;
 use crate::tensor::{Datatype, Signature, Tensor, TensorSpec};
 
+/// `POST /functions/NAME`
+#[utoipa::path(
+    post,
+    path = "/functions/{function}",
+    tag = tags::FUNCTIONS,
+    operation_id = "askFunction",
+    summary = "A file, text or an array to a function that takes tensors",
+    description = "NumPy's .npy is the input that has its type and shape, JSON is a request of the Open Inference Protocol, and \
+                   everything else (PNG, JPEG, text) the one input of BYTES. An http function gets the request as it came.",
+    params(Callee, InputName),
+    request_body(content(
+        (InferRequest = "application/json", example = json!(examples::infer())),
+        (Vec<u8> = "application/octet-stream"),
+        (Vec<u8> = "image/png"),
+        (String = "text/plain"),
+    )),
+    responses(
+        (status = 200, description = "What the function answers", content(
+            (InferResponse = "application/json"),
+            (Vec<u8> = "*/*"),
+        )),
+        (status = "default", description = "What an http function answers", body = Vec<u8>, content_type = "*/*"),
+        Asking,
+    ),
+)]
 pub(super) async fn ask(host: &Host, target: &Target, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
     let (headers, input) = (request.headers().clone(), wanted_input(request.uri().query().unwrap_or_default()));
     let write = |answer: &Answer| infer::write(answer, None, &BinaryOutputs::default());

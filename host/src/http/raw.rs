@@ -8,6 +8,9 @@ use hyper::body::{Body as _, Incoming};
 use wasmtime_wasi_http::Error as GuestError;
 
 use super::body::{self, Body, BodyError, BoxError, Counted};
+use super::openapi::parameters::Callee;
+use super::openapi::refusals::Asking;
+use super::openapi::tags;
 use super::plain;
 use super::respond::{self, HttpError};
 use crate::host::Host;
@@ -18,6 +21,17 @@ use crate::telemetry::{Asked, Call};
 
 /// Hands the request on, its path cut to what comes after the name; bodies stream both ways, but for small ones on their way
 /// in.
+#[utoipa::path(
+    get,
+    path = "/functions/{function}",
+    tag = tags::FUNCTIONS,
+    operation_id = "callFunction",
+    summary = "A request to an http function",
+    description = "It takes any method, any path after its name and any body, and gets the request as it came, its path cut to what \
+                   comes after the name. What it answers is its own affair.",
+    params(Callee),
+    responses((status = "default", description = "What the function answers", body = Vec<u8>, content_type = "*/*"), Asking),
+)]
 pub(super) async fn call(
     host: &Host,
     target: &Target,

@@ -5,12 +5,24 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::body::{self, Body};
+use super::openapi::parameters::Model;
+use super::openapi::refusals::{Change, Index, Wake};
+use super::openapi::tags;
 use super::respond::{self, HttpError};
 use crate::host::Host;
 use crate::oip;
-use crate::protocol::oip_repository::{self, ChangeRequest, IndexRequest};
+use crate::protocol::oip_repository::{self, ChangeRequest, IndexRequest, ModelIndex};
 
 /// `POST /v2/repository/index`
+#[utoipa::path(
+    post,
+    path = "/v2/repository/index",
+    tag = tags::REPOSITORY,
+    operation_id = "repositoryIndex",
+    summary = "All versions and their states",
+    request_body(content = Option<IndexRequest>, description = "May be absent"),
+    responses((status = 200, description = "An entry for each version", body = [ModelIndex]), Index),
+)]
 pub(super) async fn index(host: &Host, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
     let body = read(host, request).await?;
     let IndexRequest { ready } = oip_repository::parse(&body)?;
@@ -18,6 +30,18 @@ pub(super) async fn index(host: &Host, request: Request<Incoming>) -> Result<Res
 }
 
 /// `POST /v2/repository/models/M/load`
+#[utoipa::path(
+    post,
+    path = "/v2/repository/models/{model}/load",
+    tag = tags::REPOSITORY,
+    operation_id = "loadModel",
+    summary = "Wakes what the function's requests go to and keeps it in memory",
+    description = "Until it is unloaded or deleted, or the host ends. Files and configurations come with a deploy: the parameters \
+                   `config` and `file:...` are refused.",
+    params(Model),
+    request_body(content = Option<ChangeRequest>, description = "May be absent"),
+    responses((status = 200, description = "It is loaded", body = serde_json::Value, example = json!({})), Wake),
+)]
 pub(super) async fn load(host: &Host, model: &str, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
     let body = read(host, request).await?;
     let ChangeRequest { parameters } = oip_repository::parse(&body)?;
@@ -26,6 +50,17 @@ pub(super) async fn load(host: &Host, model: &str, request: Request<Incoming>) -
 }
 
 /// `POST /v2/repository/models/M/unload`. No model depends on another, so `unload_dependents` changes nothing.
+#[utoipa::path(
+    post,
+    path = "/v2/repository/models/{model}/unload",
+    tag = tags::REPOSITORY,
+    operation_id = "unloadModel",
+    summary = "Puts all versions of a function back on disk",
+    description = "None if one of them is kept warm by its manifest. The next request wakes it again.",
+    params(Model),
+    request_body(content = Option<ChangeRequest>, description = "May be absent"),
+    responses((status = 200, description = "It is unloaded", body = serde_json::Value, example = json!({})), Change),
+)]
 pub(super) async fn unload(host: &Host, model: &str, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
     let body = read(host, request).await?;
     let _: ChangeRequest = oip_repository::parse(&body)?;

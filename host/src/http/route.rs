@@ -60,6 +60,10 @@ pub enum Route {
     DeleteVersion(String, String),
     /// `GET /api/status`
     Status,
+    /// `GET /api/openapi.json`
+    OpenApi,
+    /// `GET /api/docs`
+    Docs,
     /// `GET /metrics`
     Metrics,
 }
@@ -112,6 +116,8 @@ pub fn route(method: &Method, path: &str) -> Result<Route, RouteError> {
             v1_route(method, version, |version| Target { function: (*model).into(), version: Some(version.into()) })
         }
         ["api", "status"] => get(method, Route::Status),
+        ["api", "openapi.json"] => get(method, Route::OpenApi),
+        ["api", "docs"] => get(method, Route::Docs),
         ["metrics"] => get(method, Route::Metrics),
         ["api", "functions"] => match *method {
             Method::GET | Method::HEAD => Ok(Route::ListFunctions),

@@ -16,11 +16,10 @@ use tokio_util::sync::CancellationToken;
 use super::body::{self, Body};
 use super::respond::{self, HttpError};
 use super::route::{Route, route};
-use super::{cors, encoding, infer, metrics, model, raw, repository, v1};
+use super::{cors, docs, encoding, health, infer, metrics, model, openapi, raw, repository, v1};
 use crate::api;
 use crate::host::Host;
 use crate::listener::Listener;
-use crate::runtime::typed::Question;
 use crate::trace::Context;
 
 /// Requests that this process has begun to serve.
@@ -110,22 +109,23 @@ async fn answer(host: &Arc<Host>, mut request: Request<Incoming>, crowded: bool)
     let wanted = if matches!(route, Route::Function { .. }) { None } else { encoding::wanted(request.headers()) };
     let calls = matches!(route, Route::Infer(_) | Route::Explain(_) | Route::Function { .. });
     let response = match route {
-        Route::Infer(target) => infer::ask(host, &target, Question::Predict, request).await,
-        Route::Explain(target) => infer::ask(host, &target, Question::Explain, request).await,
-        Route::V1Predict(target) => v1::ask(host, &target, Question::Predict, request).await,
-        Route::V1Explain(target) => v1::ask(host, &target, Question::Explain, request).await,
+        Route::Infer(target) => infer::infer(host, &target, request).await,
+        Route::Explain(target) => infer::explain(host, &target, request).await,
+        Route::V1Predict(target) => v1::predict(host, &target, request).await,
+        Route::V1Explain(target) => v1::explain(host, &target, request).await,
         Route::V1List => Ok(v1::list(host)),
         Route::V1Ready(target) => v1::ready(host, &target),
         Route::Alive => Ok(v1::alive()),
         Route::Function { target, path } => raw::call(host, &target, &path, request).await,
-        Route::Live => Ok(infer::health(host, false)),
-        Route::Ready => Ok(infer::health(host, true)),
-        Route::ServerMetadata => Ok(infer::server_metadata()),
+        Route::Live => Ok(health::live(host)),
+        Route::Ready => Ok(health::ready(host)),
+        Route::ServerMetadata => Ok(health::server_metadata()),
         Route::ModelList => Ok(model::list(host)),
         Route::ModelMetadata(target) => model::metadata(host, &target),
         Route::ModelReady(target) => model::ready(host, &target),
         Route::ModelConfig(target) => model::config(host, &target),
-        Route::ModelStatistics(target) => model::statistics(host, target.as_ref()),
+        Route::ModelStatistics(None) => model::all_statistics(host),
+        Route::ModelStatistics(Some(target)) => model::statistics(host, &target),
         Route::RepositoryIndex => repository::index(host, request).await,
         Route::RepositoryLoad(name) => repository::load(host, &name, request).await,
         Route::RepositoryUnload(name) => repository::unload(host, &name, request).await,
@@ -135,6 +135,8 @@ async fn answer(host: &Arc<Host>, mut request: Request<Incoming>, crowded: bool)
         Route::DeleteFunction(name) => api::functions::delete(Arc::clone(host), name).await,
         Route::DeleteVersion(name, version) => api::functions::delete_version(Arc::clone(host), name, version).await,
         Route::Status => Ok(api::status::status(host)),
+        Route::OpenApi => Ok(openapi::document()),
+        Route::Docs => Ok(docs::page()),
         Route::Metrics => Ok(metrics::metrics(host)),
     };
     let response = encoding::encoded(response?, wanted).await;

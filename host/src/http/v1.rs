@@ -3,19 +3,70 @@
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use serde_json::json;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::body::Body;
+use super::openapi::parameters::Model;
+use super::openapi::refusals::{Asking, Lookup};
+use super::openapi::{examples, tags};
 use super::respond::{self, HttpError};
 use super::tensors::{self, Form};
 use crate::host::Host;
 use crate::invoke::{Answer, Target};
-use crate::protocol::kserve_v1::{self, Answers};
+use crate::oip;
+use crate::protocol::kserve_v1::{self, Answers, Explanations, Predictions};
+use crate::protocol::oip_metadata;
+use crate::protocol::oip_repository::ModelList;
 use crate::runtime::typed::Question;
 use crate::tensor::Signature;
 
-/// `POST /v1/models/M:predict`, `…:explain`
-pub(super) async fn ask(
+/// The body of `GET /`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Alive {
+    status: &'static str,
+}
+
+/// `POST /v1/models/M:predict`
+#[utoipa::path(
+    post,
+    path = "/v1/models/{model}:predict",
+    tag = tags::V1,
+    operation_id = "predictV1",
+    summary = "Inference",
+    params(Model),
+    request_body(content = kserve_v1::Request, example = json!(examples::v1())),
+    responses((status = 200, description = "What the function answers", body = Predictions), Asking),
+)]
+pub(super) fn predict<'a>(
+    host: &'a Host,
+    target: &'a Target,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<Body>, HttpError>> + 'a {
+    ask(host, target, Question::Predict, request)
+}
+
+/// `POST /v1/models/M:explain`
+#[utoipa::path(
+    post,
+    path = "/v1/models/{model}:explain",
+    tag = tags::V1,
+    operation_id = "explainV1",
+    summary = "What explains an answer",
+    description = "501 for a function that does not explain its answers.",
+    params(Model),
+    request_body(content = kserve_v1::Request),
+    responses((status = 200, description = "What the function explains", body = Explanations), Asking),
+)]
+pub(super) fn explain<'a>(
+    host: &'a Host,
+    target: &'a Target,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<Body>, HttpError>> + 'a {
+    ask(host, target, Question::Explain, request)
+}
+
+async fn ask(
     host: &Host,
     target: &Target,
     question: Question,
@@ -35,19 +86,42 @@ pub(super) async fn ask(
 }
 
 /// `GET /v1/models`
+#[utoipa::path(
+    get,
+    path = "/v1/models",
+    tag = tags::V1,
+    operation_id = "listModelsV1",
+    summary = "The names of all functions",
+    responses((status = 200, description = "All names", body = ModelList)),
+)]
 pub(super) fn list(host: &Host) -> Response<Body> {
-    let functions = host.catalog.functions();
-    let models: Vec<&str> = functions.iter().map(|function| function.name().as_str()).collect();
-    respond::json(StatusCode::OK, &json!({"models": models}))
+    respond::json(StatusCode::OK, &ModelList { models: oip::models(host) })
 }
 
 /// `GET /v1/models/M`: a stored version is ready, since a request wakes it.
+#[utoipa::path(
+    get,
+    path = "/v1/models/{model}",
+    tag = tags::V1,
+    operation_id = "modelReadyV1",
+    summary = "Whether a function is there",
+    params(Model),
+    responses((status = 200, description = "It is", body = oip_metadata::ModelReady<'_>), Lookup),
+)]
 pub(super) fn ready(host: &Host, target: &Target) -> Result<Response<Body>, HttpError> {
     let version = host.catalog.resolve(&target.function, target.version.as_deref())?;
-    Ok(respond::json(StatusCode::OK, &json!({"name": version.function.as_str(), "ready": true})))
+    Ok(respond::json_bytes(StatusCode::OK, oip_metadata::model_ready(version.function.as_str(), true)))
 }
 
 /// `GET /`
+#[utoipa::path(
+    get,
+    path = "/",
+    tag = tags::V1,
+    operation_id = "aliveV1",
+    summary = "Whether the host lives",
+    responses((status = 200, description = "It does", body = Alive)),
+)]
 pub(super) fn alive() -> Response<Body> {
-    respond::json(StatusCode::OK, &json!({"status": "alive"}))
+    respond::json(StatusCode::OK, &Alive { status: "alive" })
 }

@@ -24,7 +24,7 @@ use crate::runtime::state::Grants;
 use crate::telemetry::{LifecycleMetrics, Usage};
 
 /// What a version is woken for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
     /// A request that waits for it.

@@ -14,7 +14,7 @@ use crate::runtime::instance::Pre;
 use crate::telemetry::Usage;
 
 /// How much of a version is in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Nothing: it is on disk.

@@ -14,7 +14,7 @@ use super::session::Session;
 use crate::tensor::{Datatype, Storage, Tensor};
 
 /// Whether requests share runs of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Batching {
     /// An input or output has no open first dimension.

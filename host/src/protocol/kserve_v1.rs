@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use super::ProtocolError;
 use super::oip_json::{self, BinaryOutputs};
@@ -17,6 +18,37 @@ use crate::tensor::{Datatype, Signature, Tensor, TensorSpec, element_count};
 pub enum Answers {
     Predictions,
     Explanations,
+}
+
+/// What an answer looks like: rows of values or of objects where there are several outputs, an object of lists where these do not
+/// have the same number of rows, or a value without rows.
+#[derive(ToSchema)]
+#[schema(as = V1Predictions)]
+pub struct Predictions {
+    pub predictions: Value,
+}
+
+/// The same of what explains an answer.
+#[derive(ToSchema)]
+#[schema(as = V1Explanations)]
+pub struct Explanations {
+    pub explanations: Value,
+}
+
+/// What a request's body looks like: rows, or columns.
+#[derive(ToSchema)]
+#[schema(as = V1Request)]
+#[serde(untagged)]
+pub enum Request {
+    Rows {
+        /// Of the only input, or objects that name inputs.
+        #[schema(min_items = 1)]
+        instances: Vec<Value>,
+    },
+    Columns {
+        /// An object of inputs by name, or the only input.
+        inputs: Value,
+    },
 }
 
 /// The request that a body is.

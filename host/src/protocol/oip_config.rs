@@ -2,12 +2,13 @@
 //! by it has to know, and nothing that has no meaning here.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::oip_metadata::Platform;
 use crate::tensor::{Datatype, Signature, TensorSpec};
 
 /// The body of `GET /v2/models/M/config`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ModelConfig {
     pub name: String,
     pub platform: Platform,
@@ -25,16 +26,16 @@ pub struct ModelConfig {
 }
 
 /// Every version can be asked for.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct VersionPolicy {
     all: Nothing,
 }
 
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 struct Nothing {}
 
 /// One input or output.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct TensorConfig {
     pub name: String,
     pub data_type: &'static str,
@@ -42,7 +43,7 @@ pub struct TensorConfig {
 }
 
 /// Where one of the version's models runs.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct InstanceGroup {
     /// The model's name.
     pub name: String,
@@ -54,7 +55,7 @@ pub struct InstanceGroup {
 }
 
 /// A kind of device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum InstanceKind {
     /// What there is, which is known once it is loaded.
@@ -64,14 +65,14 @@ pub enum InstanceKind {
 }
 
 /// How requests come to share runs.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct DynamicBatching {
     pub preferred_batch_size: Vec<i32>,
     pub max_queue_delay_microseconds: u64,
 }
 
 /// One answer to each request.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct TransactionPolicy {
     pub decoupled: bool,
 }

@@ -8,6 +8,7 @@
 
 mod binary;
 mod data;
+pub mod described;
 mod element;
 mod number;
 mod raw;

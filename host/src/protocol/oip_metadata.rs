@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::tensor::Signature;
 
@@ -17,7 +18,7 @@ pub const EXTENSIONS: &[&str] =
     &["classification", "binary_tensor_data", "model_repository", "model_configuration", "statistics"];
 
 /// What answers for a model, under the names of the protocol's `platform` field.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub enum Platform {
     /// An ONNX model that the host runs itself.
     #[serde(rename = "onnxruntime_onnx")]
@@ -27,15 +28,16 @@ pub enum Platform {
     Component,
 }
 
-#[derive(Serialize)]
-struct ServerMetadata {
+/// What the server says of itself.
+#[derive(Serialize, ToSchema)]
+pub struct ServerMetadata {
     name: &'static str,
     version: &'static str,
     extensions: &'static [&'static str],
 }
 
 /// What a model says of itself.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ModelMetadata {
     pub name: String,
     pub versions: Vec<String>,
@@ -47,14 +49,16 @@ pub struct ModelMetadata {
     pub properties: BTreeMap<String, String>,
 }
 
-#[derive(Serialize)]
-struct ServerHealth {
+/// How the server is.
+#[derive(Serialize, ToSchema)]
+pub struct ServerHealth {
     live: bool,
     ready: bool,
 }
 
-#[derive(Serialize)]
-struct ModelReady<'a> {
+/// Whether a model is ready.
+#[derive(Serialize, ToSchema)]
+pub struct ModelReady<'a> {
     name: &'a str,
     ready: bool,
 }

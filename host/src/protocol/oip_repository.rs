@@ -3,11 +3,12 @@
 use indexmap::IndexMap;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::ProtocolError;
 
 /// One version of a model in the index.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct ModelIndex {
     pub name: String,
     pub version: String,
@@ -17,21 +18,22 @@ pub struct ModelIndex {
 }
 
 /// Whether a version answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]
+#[schema(as = RepositoryState)]
 pub enum State {
     Ready,
     Unavailable,
 }
 
 /// The body of `GET /v2/models`, which is KServe's.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ModelList {
     pub models: Vec<String>,
 }
 
 /// The body of `POST /v2/repository/index`. Keys that are not known are skipped.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub struct IndexRequest {
     /// Whether only those that are ready are wanted.
     #[serde(default)]
@@ -39,10 +41,11 @@ pub struct IndexRequest {
 }
 
 /// The body of `POST /v2/repository/models/M/load` and `…/unload`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub struct ChangeRequest {
     /// Only their names are of interest.
     #[serde(default)]
+    #[schema(value_type = std::collections::BTreeMap<String, serde_json::Value>)]
     pub parameters: IndexMap<String, IgnoredAny>,
 }
 

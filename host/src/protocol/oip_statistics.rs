@@ -4,15 +4,16 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The body of `GET /v2/models/stats` and its like.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Statistics {
     pub model_stats: Vec<ModelStatistics>,
 }
 
 /// One version since the host started.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct ModelStatistics {
     pub name: String,
     pub version: String,
@@ -28,14 +29,15 @@ pub struct ModelStatistics {
 }
 
 /// How often something happened, and how long that took in all.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = CountAndTime)]
 pub struct Duration {
     pub count: u64,
     pub ns: u64,
 }
 
 /// Where the time went.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct InferenceStatistics {
     /// Requests that were answered, from their arrival to their answer.
     pub success: Duration,
@@ -55,7 +57,7 @@ pub struct InferenceStatistics {
 }
 
 /// Runs with one number of rows.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, ToSchema)]
 pub struct BatchStatistics {
     pub batch_size: u64,
     pub compute_input: Duration,
@@ -64,7 +66,7 @@ pub struct BatchStatistics {
 }
 
 /// What the version's models take of a device's memory, while they are loaded.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct MemoryUsage {
     /// `CPU` or `GPU`.
     #[serde(rename = "type")]

@@ -140,10 +140,11 @@ fn is_default_concurrent(requests: &u32) -> bool {
 }
 
 /// Whom a function may talk to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
     /// Where it may send requests.
+    #[schema(value_type = Vec<String>)]
     pub allow: Vec<Destination>,
 }
 

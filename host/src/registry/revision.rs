@@ -9,6 +9,7 @@ use std::fmt;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::digest::Digest;
 use super::excerpt::excerpt;
@@ -77,7 +78,7 @@ pub struct ModelRecord {
 }
 
 /// The three kinds of function, told apart by what the component exports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FunctionKind {
     /// No component: the host answers with the model itself.

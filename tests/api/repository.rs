@@ -32,7 +32,7 @@ async fn the_index_has_every_version() {
     host.deploy_model("simple", "addsub.onnx").await.expect(201);
     let entry = |name: &str, version: &str| json!({"name": name, "version": version, "state": "READY", "reason": ""});
     let all = json!([entry("scalar", "1.0.0"), entry("scalar", "2.0.0"), entry("simple", "1.0.0")]);
-    for body in ["", "{}", r#"{"ready": true}"#, r#"{"ready": false, "repository_name": "x"}"#] {
+    for body in ["", "null", "{}", r#"{"ready": true}"#, r#"{"ready": false, "repository_name": "x"}"#] {
         assert_eq!(host.post("/v2/repository/index", body).await.expect(200), all, "{body}");
     }
     assert_eq!(host.get("/v2/models").await.expect(200), json!({"models": ["scalar", "simple"]}));
@@ -40,6 +40,8 @@ async fn the_index_has_every_version() {
         let parts = &["the body is not what belongs here", "line 1"];
         host.post("/v2/repository/index", body).await.expect_error(400, "invalid_request", parts);
     }
+    // Not the fields of an object in their order.
+    host.post("/v2/repository/index", "[true]").await.expect_error(400, "invalid_request", &["must be an object"]);
     host.get("/v2/repository/index").await.expect_error(405, "method_not_allowed", &["POST"]);
 }
 

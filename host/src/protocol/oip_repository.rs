@@ -49,10 +49,12 @@ pub struct ChangeRequest {
     pub parameters: IndexMap<String, IgnoredAny>,
 }
 
-/// Reads a body, which may be empty.
+/// Reads a body, which may be empty or `null`.
 pub fn parse<'b, T: Deserialize<'b> + Default>(body: &'b [u8]) -> Result<T, ProtocolError> {
-    if body.trim_ascii().is_empty() {
-        return Ok(T::default());
+    match body.trim_ascii() {
+        b"" | b"null" => Ok(T::default()),
+        // serde would take a list as well, for the fields in their order.
+        [b'[', ..] => Err(ProtocolError::Unreadable("it must be an object".into())),
+        body => serde_json::from_slice(body).map_err(|error| ProtocolError::Unreadable(error.to_string())),
     }
-    serde_json::from_slice(body).map_err(|error| ProtocolError::Unreadable(error.to_string()))
 }

@@ -14,6 +14,7 @@ use tokio::process::Command;
 mod clients;
 mod commands;
 mod copies;
+mod described;
 mod descriptors;
 mod examples;
 mod full_disk;

@@ -32,6 +32,7 @@ mod memory;
 mod metadata;
 mod metrics;
 mod oip_extensions;
+mod openapi;
 mod others;
 mod outgoing;
 mod plain_bodies;

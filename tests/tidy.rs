@@ -140,6 +140,7 @@ fn only_one_room_knows_each_engine() {
     only("tonic::", &["grpc"]);
     only("prost::", &["grpc"]);
     only("wasmtime::", &["runtime", "nn"]);
+    only("utoipa::openapi", &["http", "protocol"]);
     // For the errors of bodies alone.
     only("wasmtime_", &["runtime", "invoke", "http"]);
 }

@@ -13,7 +13,7 @@ use crate::host::Host;
 use crate::http::body::{self, Body};
 use crate::http::openapi::parameters::Function as FunctionName;
 use crate::http::openapi::refusals::{Deleting, Deploying, Lookup};
-use crate::http::openapi::tags;
+use crate::http::openapi::{Octets, tags};
 use crate::http::respond::{self, HttpError};
 use crate::registry::catalog::{Function, Version};
 use crate::registry::manifest::{Instances, Limits, Network};
@@ -32,6 +32,7 @@ struct DeployedBody<'a> {
     digest: String,
     kind: FunctionKind,
     revision: u64,
+    #[schema(value_type = BTreeMap<String, BTreeMap<String, u32>>)]
     aliases: Weights,
     size_bytes: u64,
 }
@@ -56,6 +57,7 @@ struct Summary<'a> {
 struct FunctionBody<'a> {
     name: &'a str,
     revision: u64,
+    #[schema(value_type = BTreeMap<String, BTreeMap<String, u32>>)]
     aliases: Weights,
     versions: Vec<VersionBody<'a>>,
 }
@@ -131,7 +133,7 @@ struct DeployQuery {
     summary = "Deploys a bundle",
     description = "Its name and version are in it; `nocti build` makes one. It may be of any size.",
     params(DeployQuery),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The bundle: one .wasm file"),
+    request_body(content = inline(Octets), content_type = "application/octet-stream", description = "The bundle: one .wasm file"),
     responses(
         (status = 201, description = "It is deployed", body = DeployedBody<'_>),
         (status = 200, description = "It was there already, with the same content", body = DeployedBody<'_>),

@@ -15,7 +15,7 @@ use crate::protocol::oip_statistics::{Duration, ModelStatistics};
 use crate::tensor::TensorSpec;
 
 pub(super) fn metadata(metadata: ModelMetadata) -> messages::ModelMetadataResponse {
-    let ModelMetadata { name, versions, platform, signature, properties: _ } = metadata;
+    let ModelMetadata { name, versions, platform, inputs, outputs, properties: _ } = metadata;
     let tensor = |spec: TensorSpec| TensorMetadata {
         name: spec.name,
         datatype: spec.datatype.name().to_owned(),
@@ -25,8 +25,8 @@ pub(super) fn metadata(metadata: ModelMetadata) -> messages::ModelMetadataRespon
         name,
         versions,
         platform: platform.name().to_owned(),
-        inputs: signature.inputs.into_iter().map(tensor).collect(),
-        outputs: signature.outputs.into_iter().map(tensor).collect(),
+        inputs: inputs.into_iter().map(tensor).collect(),
+        outputs: outputs.into_iter().map(tensor).collect(),
     }
 }
 

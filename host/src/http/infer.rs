@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 use super::body::{self, Body};
 use super::openapi::parameters::{JsonLength, Model};
 use super::openapi::refusals::Asking;
-use super::openapi::{examples, tags};
+use super::openapi::{Octets, examples, tags};
 use super::respond::{self, HttpError};
 use super::tensors::{self, Form};
 use crate::host::Host;
@@ -31,12 +31,12 @@ static JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-conte
     params(Model, JsonLength),
     request_body(content(
         (InferRequest = "application/json", example = json!(examples::infer())),
-        (Vec<u8> = "application/octet-stream"),
+        (inline(Octets) = "application/octet-stream"),
     ), description = "JSON, whatever the content type says, and behind it binary data if the header says where it begins"),
     responses(
         (status = 200, description = "What the function answers", content(
             (InferResponse = "application/json"),
-            (Vec<u8> = "application/octet-stream"),
+            (inline(Octets) = "application/octet-stream"),
         )),
         Asking,
     ),
@@ -58,11 +58,14 @@ pub(super) fn infer<'a>(
     summary = "What explains an answer",
     description = "501 for a function that does not explain its answers.",
     params(Model, JsonLength),
-    request_body(content((InferRequest = "application/json"), (Vec<u8> = "application/octet-stream"))),
+    request_body(content(
+        (InferRequest = "application/json", example = json!(examples::infer())),
+        (inline(Octets) = "application/octet-stream"),
+    )),
     responses(
         (status = 200, description = "What the function explains", content(
             (InferResponse = "application/json"),
-            (Vec<u8> = "application/octet-stream"),
+            (inline(Octets) = "application/octet-stream"),
         )),
         Asking,
     ),

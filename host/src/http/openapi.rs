@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::{ObjectBuilder, PathItem, Paths, Required, Type};
+use utoipa::{OpenApi, ToSchema};
 
 use super::body::Body;
 use super::respond::{self, ErrorBody};
@@ -77,6 +77,12 @@ described! {
     Docs: docs::page;
     Metrics: metrics::metrics;
 }
+
+/// A body of any bytes.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "it describes what handlers read and write, and is never made")]
+pub(crate) struct Octets(String);
 
 /// Other paths of the same operation.
 const ALSO: [(&str, &str); 2] = [("/healthz", "/v2/health/live"), ("/readyz", "/v2/health/ready")];

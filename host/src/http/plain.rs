@@ -12,8 +12,7 @@ use hyper::body::Incoming;
 use super::body::Body;
 use super::infer;
 use super::openapi::parameters::{Callee, InputName};
-use super::openapi::refusals::Asking;
-use super::openapi::{examples, tags};
+use super::openapi::{Octets, examples, tags};
 use super::respond::HttpError;
 use super::tensors::{self, Form};
 use crate::host::Host;
@@ -37,17 +36,17 @@ use crate::tensor::{Datatype, Signature, Tensor, TensorSpec};
     params(Callee, InputName),
     request_body(content(
         (InferRequest = "application/json", example = json!(examples::infer())),
-        (Vec<u8> = "application/octet-stream"),
-        (Vec<u8> = "image/png"),
+        (inline(Octets) = "application/octet-stream"),
+        (inline(Octets) = "image/png"),
         (String = "text/plain"),
     )),
     responses(
         (status = 200, description = "What the function answers", content(
             (InferResponse = "application/json"),
-            (Vec<u8> = "*/*"),
+            (serde_json::Value = "*/*"),
         )),
-        (status = "default", description = "What an http function answers", body = Vec<u8>, content_type = "*/*"),
-        Asking,
+        (status = "default", description = "What an http function answers, or an `ErrorBody` of the host's", body = serde_json::Value,
+            content_type = "*/*"),
     ),
 )]
 pub(super) async fn ask(host: &Host, target: &Target, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {

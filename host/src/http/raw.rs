@@ -8,8 +8,6 @@ use hyper::body::{Body as _, Incoming};
 use wasmtime_wasi_http::Error as GuestError;
 
 use super::body::{self, Body, BodyError, BoxError, Counted};
-use super::openapi::parameters::Callee;
-use super::openapi::refusals::Asking;
 use super::openapi::tags;
 use super::plain;
 use super::respond::{self, HttpError};
@@ -29,8 +27,11 @@ use crate::telemetry::{Asked, Call};
     summary = "A request to an http function",
     description = "It takes any method, any path after its name and any body, and gets the request as it came, its path cut to what \
                    comes after the name. What it answers is its own affair.",
-    params(Callee),
-    responses((status = "default", description = "What the function answers", body = Vec<u8>, content_type = "*/*"), Asking),
+    params(("function" = String, Path, description = "A function's name, or `NAME@VERSION`", example = "hello-http")),
+    responses(
+        (status = "default", description = "What the function answers, or an `ErrorBody` of the host's", body = serde_json::Value,
+            content_type = "*/*"),
+    ),
 )]
 pub(super) async fn call(
     host: &Host,

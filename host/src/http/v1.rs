@@ -55,7 +55,7 @@ pub(super) fn predict<'a>(
     summary = "What explains an answer",
     description = "501 for a function that does not explain its answers.",
     params(Model),
-    request_body(content = kserve_v1::Request),
+    request_body(content = kserve_v1::Request, example = json!(examples::v1())),
     responses((status = 200, description = "What the function explains", body = Explanations), Asking),
 )]
 pub(super) fn explain<'a>(

@@ -13,11 +13,13 @@ use crate::registry::revision::FunctionKind;
 pub fn metadata(host: &Host, target: &Target) -> Result<ModelMetadata, CatalogError> {
     let version = host.catalog.resolve(&target.function, target.version.as_deref())?;
     let function = host.catalog.function(&target.function)?;
+    let signature = version.record.signature.clone().unwrap_or_default();
     Ok(ModelMetadata {
         name: version.function.to_string(),
         versions: function.versions.keys().map(ToString::to_string).collect(),
         platform: platform(version.record.kind),
-        signature: version.record.signature.clone().unwrap_or_default(),
+        inputs: signature.inputs,
+        outputs: signature.outputs,
         properties: properties(host, &version.digest),
     })
 }

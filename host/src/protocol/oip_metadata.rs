@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::tensor::Signature;
+use crate::tensor::TensorSpec;
 
 /// The name the server goes by.
 pub const SERVER_NAME: &str = "nocti";
@@ -42,8 +42,8 @@ pub struct ModelMetadata {
     pub name: String,
     pub versions: Vec<String>,
     pub platform: Platform,
-    #[serde(flatten)]
-    pub signature: Signature,
+    pub inputs: Vec<TensorSpec>,
+    pub outputs: Vec<TensorSpec>,
     /// Free text by name; only over HTTP.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub properties: BTreeMap<String, String>,
@@ -94,7 +94,7 @@ fn body(value: &impl Serialize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tensor::{Datatype, TensorSpec};
+    use crate::tensor::Datatype;
 
     fn text(body: Vec<u8>) -> String {
         String::from_utf8(body).expect("JSON is UTF-8")
@@ -111,15 +111,12 @@ mod tests {
 
     #[test]
     fn a_model_shows_its_signature_with_datatypes_of_the_protocol() {
-        let signature = Signature {
-            inputs: vec![TensorSpec { name: "x".into(), datatype: Datatype::Fp32, shape: vec![-1, 4] }],
-            outputs: vec![TensorSpec { name: "y".into(), datatype: Datatype::Bytes, shape: vec![] }],
-        };
         let metadata = ModelMetadata {
             name: "iris".into(),
             versions: vec!["1.0.0".into()],
             platform: Platform::Onnx,
-            signature,
+            inputs: vec![TensorSpec { name: "x".into(), datatype: Datatype::Fp32, shape: vec![-1, 4] }],
+            outputs: vec![TensorSpec { name: "y".into(), datatype: Datatype::Bytes, shape: vec![] }],
             properties: BTreeMap::new(),
         };
         assert_eq!(

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
+use prost::Message as _;
 use serde::Deserialize;
 
 use crate::client::Reply;
+use crate::grpc::messages::ModelInferResponse;
+use crate::grpc::messages::model_infer_response::InferOutputTensor;
 
 /// How far two numbers may be apart, absolutely near zero and relatively elsewhere: batches add up in another order.
 const TOLERANCE: f64 = 1e-3;
@@ -58,12 +62,24 @@ impl Answer {
                 }
                 (None, None) => bail!("output '{}' has no data", output.name),
             };
-            let count: usize = output.shape.iter().product();
-            ensure!(count == elements.len(), "output '{}' has {} elements for {count}", output.name, elements.len());
-            outputs.insert(output.name, Output { shape: output.shape, elements });
+            let read = Output::new(&output.name, output.shape, elements)?;
+            outputs.insert(output.name, read);
         }
         ensure!(behind.is_empty(), "an answer that goes on after its tensors");
         Ok(Self { outputs })
+    }
+
+    /// Reads an answer of gRPC, with raw tensors.
+    pub(crate) fn read_message(message: &[u8]) -> anyhow::Result<Self> {
+        let message = ModelInferResponse::decode(message).context("an answer that is no message of the protocol")?;
+        let (heads, raw) = (message.outputs, message.raw_output_contents);
+        ensure!(heads.len() == raw.len(), "an answer with {} outputs and {} raw contents", heads.len(), raw.len());
+        let read = |(head, raw): (InferOutputTensor, Bytes)| {
+            let elements = numbers(&head.datatype, &raw)?;
+            let shape: Vec<usize> = head.shape.iter().copied().map(usize::try_from).collect::<Result<_, _>>()?;
+            Ok((head.name.clone(), Output::new(&head.name, shape, elements)?))
+        };
+        Ok(Self { outputs: heads.into_iter().zip(raw).map(read).collect::<anyhow::Result<_>>()? })
     }
 
     /// The elements of one output.
@@ -91,6 +107,14 @@ impl Answer {
             }
         }
         Ok(())
+    }
+}
+
+impl Output {
+    fn new(name: &str, shape: Vec<usize>, elements: Vec<f64>) -> anyhow::Result<Self> {
+        let count: usize = shape.iter().product();
+        ensure!(count == elements.len(), "output '{name}' has {} elements for {count}", elements.len());
+        Ok(Self { shape, elements })
     }
 }
 

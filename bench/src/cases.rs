@@ -1,5 +1,6 @@
 //! What is measured, and what was aimed at.
 
+use crate::caller::Protocol;
 use crate::functions::{Function, Kind};
 use crate::models::Model;
 use crate::payload::Form;
@@ -15,7 +16,7 @@ pub(crate) struct Comparison {
     pub(crate) id: String,
     pub(crate) baseline: Subject,
     pub(crate) nocti: Function,
-    pub(crate) form: Form,
+    pub(crate) protocol: Protocol,
     pub(crate) metrics: Vec<(Metric, Option<Goal>)>,
 }
 
@@ -49,6 +50,21 @@ impl Subject {
         match self {
             Self::Baseline(model) => format!("/v2/models/{}/infer", model.name()),
             Self::Function(function) => function.path(),
+        }
+    }
+
+    /// What it is called where it is.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Baseline(model) => model.name().to_owned(),
+            Self::Function(function) => function.name(),
+        }
+    }
+
+    pub(crate) fn model(self) -> Model {
+        match self {
+            Self::Baseline(model) => model,
+            Self::Function(function) => function.model,
         }
     }
 
@@ -100,31 +116,46 @@ fn number(value: f64) -> String {
 /// Everything that compares latencies or throughputs.
 pub(crate) fn comparisons() -> Vec<Comparison> {
     let mut all = Vec::new();
+    let goals = |p50, rps| vec![(Metric::P50, Some(Goal::AtMost(p50))), (Metric::Rps, Some(Goal::AtLeast(rps)))];
     for (kind, p50, rps) in [(Kind::ModelOnly, 1.05, 0.95), (Kind::Typed, 1.12, 0.88), (Kind::Http02, 1.40, 0.60)] {
-        let goals = vec![(Metric::P50, Some(Goal::AtMost(p50))), (Metric::Rps, Some(Goal::AtLeast(rps)))];
-        all.push(predict(kind, Model::Cnn, Form::Json, goals));
+        all.push(predict(kind, Model::Cnn, goals(p50, rps)));
     }
-    for kind in [Kind::ModelOnly, Kind::Typed] {
-        all.push(predict(kind, Model::Cnn, Form::Binary, vec![(Metric::P50, None), (Metric::Rps, None)]));
-    }
+    all.push(predict(Kind::Http03, Model::Cnn, vec![(Metric::P50, None), (Metric::Rps, Some(Goal::AtLeast(0.5)))]));
+    let binary = Protocol::Rest(Form::Binary);
+    all.push(Comparison {
+        id: "grpc/cnn".into(),
+        protocol: Protocol::Grpc,
+        ..predict(Kind::ModelOnly, Model::Cnn, goals(1.1, 0.9))
+    });
+    all.push(Comparison {
+        id: "rest-binary/cnn".into(),
+        protocol: binary,
+        ..predict(Kind::ModelOnly, Model::Cnn, goals(1.1, 0.9))
+    });
+    let typed = predict(Kind::Typed, Model::Cnn, vec![(Metric::P50, None), (Metric::Rps, None)]);
+    all.push(Comparison { id: "predict/typed/cnn-binary".into(), protocol: binary, ..typed });
+    let rps = vec![(Metric::Rps, Some(Goal::AtLeast(0.95)))];
+    all.push(Comparison {
+        id: "rest-binary/600k".into(),
+        protocol: binary,
+        ..predict(Kind::ModelOnly, Model::Identity, rps)
+    });
     for model in [Model::Minilm, Model::Resnet50] {
-        all.extend(
-            Kind::ALL.map(|kind| predict(kind, model, Form::Json, vec![(Metric::P50, Some(Goal::AtMost(1.02)))])),
-        );
+        let kinds = [Kind::ModelOnly, Kind::Typed, Kind::Http02];
+        all.extend(kinds.map(|kind| predict(kind, model, vec![(Metric::P50, Some(Goal::AtMost(1.02)))])));
     }
     all.push(batch(Model::Minilm, Metric::Rps, Goal::AtLeast(1.5)));
     all.push(batch(Model::Cnn, Metric::P50, Goal::AtMost(1.03)));
-    all.push(fresh(vec![(Metric::P50, Some(Goal::AtMost(1.5))), (Metric::Rps, Some(Goal::AtLeast(0.45)))]));
+    all.push(fresh(goals(1.5, 0.45)));
     all
 }
 
-fn predict(kind: Kind, model: Model, form: Form, metrics: Vec<(Metric, Option<Goal>)>) -> Comparison {
-    let suffix = if form == Form::Binary { "-binary" } else { "" };
+fn predict(kind: Kind, model: Model, metrics: Vec<(Metric, Option<Goal>)>) -> Comparison {
     Comparison {
-        id: format!("predict/{}/{}{suffix}", kind.name(), model.name()),
+        id: format!("predict/{}/{}", kind.name(), model.name()),
         baseline: Subject::Baseline(model),
         nocti: Function::plain(kind, model),
-        form,
+        protocol: Protocol::Rest(Form::Json),
         metrics,
     }
 }
@@ -135,7 +166,7 @@ fn fresh(metrics: Vec<(Metric, Option<Goal>)>) -> Comparison {
         id: "fresh/typed/cnn".into(),
         baseline: Subject::Baseline(Model::Cnn),
         nocti: Function { reuse: Some(1), ..Function::plain(Kind::Typed, Model::Cnn) },
-        form: Form::Json,
+        protocol: Protocol::Rest(Form::Json),
         metrics,
     }
 }
@@ -147,7 +178,7 @@ fn batch(model: Model, metric: Metric, goal: Goal) -> Comparison {
         id: format!("batch/{}", model.name()),
         baseline: Subject::Function(function(1)),
         nocti: function(BATCH),
-        form: Form::Json,
+        protocol: Protocol::Rest(Form::Json),
         metrics: vec![(metric, Some(goal))],
     }
 }

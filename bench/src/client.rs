@@ -6,12 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-/// Whole HTTP requests, head and body.
-pub(crate) type Requests = Arc<Vec<Vec<u8>>>;
+use crate::caller::Caller;
+use crate::compare::Target;
+
+/// Whole requests: HTTP's heads and bodies, gRPC's messages with their prefix.
+pub(crate) type Requests = Arc<Vec<Bytes>>;
 
 /// A connection that stays open.
 pub(crate) struct Connection {
@@ -42,19 +46,19 @@ pub(crate) struct Load {
 }
 
 /// Sends requests by so many clients at once. Each begins with another request.
-pub(crate) async fn run(address: SocketAddr, requests: &Requests, clients: usize, span: Span) -> anyhow::Result<Load> {
-    let mut connections = Vec::new();
+pub(crate) async fn run(target: &Target, clients: usize, span: Span) -> anyhow::Result<Load> {
+    let mut callers = Vec::new();
     for _ in 0..clients {
-        connections.push(Connection::open(address).await?);
+        callers.push(Caller::open(target).await?);
     }
     let started = Instant::now();
     let each = span.answers.div_ceil(clients);
-    let tasks: Vec<_> = connections
+    let tasks: Vec<_> = callers
         .into_iter()
         .enumerate()
-        .map(|(first, connection)| {
-            let requests = Arc::clone(requests);
-            tokio::spawn(one_client(connection, requests, first, started + span.time, each))
+        .map(|(first, caller)| {
+            let requests = Arc::clone(&target.requests);
+            tokio::spawn(one_client(caller, requests, first, started + span.time, each))
         })
         .collect();
     let mut latencies = Vec::new();
@@ -68,7 +72,7 @@ pub(crate) async fn run(address: SocketAddr, requests: &Requests, clients: usize
 }
 
 async fn one_client(
-    mut connection: Connection,
+    mut caller: Caller,
     requests: Requests,
     first: usize,
     end: Instant,
@@ -77,7 +81,7 @@ async fn one_client(
     let mut latencies = Vec::with_capacity(1 << 14);
     let mut sent = Instant::now();
     for request in requests.iter().cycle().skip(first) {
-        connection.ask(request).await?;
+        caller.ask(request).await?;
         let now = Instant::now();
         latencies.push(now - sent);
         if now >= end && latencies.len() >= at_least {

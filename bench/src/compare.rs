@@ -8,8 +8,9 @@ use anyhow::Context as _;
 use tokio::time::Instant;
 
 use crate::answer::Answer;
+use crate::caller::{Caller, Protocol};
 use crate::cases::Metric;
-use crate::client::{self, Connection, Requests, Span};
+use crate::client::{self, Requests, Span};
 use crate::cpu::{self, Cores};
 use crate::quantile::median;
 
@@ -28,6 +29,7 @@ pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     /// The server's process.
     pub(crate) process: u32,
+    pub(crate) protocol: Protocol,
     pub(crate) requests: Requests,
 }
 
@@ -75,18 +77,18 @@ pub(crate) async fn check(baseline: &Target, nocti: &Target, clients: usize) -> 
 
 /// What it answers to each of its requests.
 pub(crate) async fn answers(target: &Target) -> anyhow::Result<Vec<Answer>> {
-    let mut connection = Connection::open(target.address).await?;
+    let mut caller = Caller::open(target).await?;
     let mut answers = Vec::new();
     for request in target.requests.iter() {
-        answers.push(Answer::read(&connection.ask(request).await?)?);
+        answers.push(caller.answer(request).await?);
     }
     Ok(answers)
 }
 
 async fn check_one(target: &Target, expected: &[Answer], first: usize) -> anyhow::Result<()> {
-    let mut connection = Connection::open(target.address).await?;
+    let mut caller = Caller::open(target).await?;
     for index in (0..expected.len()).map(|step| (first + step) % expected.len()) {
-        let answer = Answer::read(&connection.ask(&target.requests[index]).await.context("nocti does not answer")?)?;
+        let answer = caller.answer(&target.requests[index]).await.context("nocti does not answer")?;
         expected[index].must_be(&answer).context("the answers of the baseline and of nocti differ")?;
     }
     Ok(())
@@ -138,7 +140,7 @@ async fn run(target: &Target, metric: Metric, effort: Effort) -> anyhow::Result<
     };
     let before = clock();
     let started = Instant::now();
-    let load = client::run(target.address, &target.requests, metric.clients(), effort.span).await?;
+    let load = client::run(target, metric.clients(), effort.span).await?;
     let passed = started.elapsed().as_secs_f64();
     let used = before.zip(clock()).map(|(before, after)| {
         let seconds = |before: Duration, after: Duration| after.saturating_sub(before).as_secs_f64();

@@ -3,11 +3,11 @@
 //! Only builds with the feature `count-copies` count; `make build` makes one.
 
 use std::path::Path;
-use std::sync::Arc;
 
+use crate::caller::Protocol;
 use crate::cases::{Goal, Subject};
 use crate::client::Connection;
-use crate::compare::{self, Target};
+use crate::compare;
 use crate::functions::{Function, Kind};
 use crate::models::{IDENTITY_BYTES, Model};
 use crate::observe;
@@ -39,11 +39,9 @@ pub(crate) async fn measure(
         return Ok(());
     }
     let baseline = Baseline::start(programs, &[Model::Identity], &[], start)?;
-    let beside = baseline.server.address;
-    let expected = stage::requests(beside, &Subject::Baseline(Model::Identity).path(), Model::Identity, Form::Binary);
-    let requests = stage::requests(address, &function.path(), Model::Identity, Form::Binary);
-    let target = Target { address, process: host.server.id(), requests: Arc::clone(&requests) };
-    let beside = Target { address: beside, process: baseline.server.id(), requests: expected };
+    let binary = Protocol::Rest(Form::Binary);
+    let beside = stage::target(&baseline.server, Subject::Baseline(Model::Identity), binary);
+    let target = stage::target(&host.server, Subject::Function(function), binary);
     compare::check(&beside, &target, 1).await?;
 
     let Some(before) = observe::metric(address, COUNTER).await else {
@@ -51,7 +49,7 @@ pub(crate) async fn measure(
         return Ok(());
     };
     let mut connection = Connection::open(address).await?;
-    for request in requests.iter().cycle().take(REQUESTS) {
+    for request in target.requests.iter().cycle().take(REQUESTS) {
         connection.ask(request).await?;
     }
     let Some(after) = observe::metric(address, COUNTER).await else { anyhow::bail!("{COUNTER} has gone") };

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use crate::caller::{Caller, Protocol};
 use crate::cases::Subject;
-use crate::client::Connection;
 use crate::functions::{Function, Kind};
 use crate::models::Model;
 use crate::payload::Form;
@@ -80,20 +80,20 @@ pub(crate) async fn measure(
     let (mut store, _) = Host::start(&programs.nocti, &[function], start).await?.stop(PATIENCE)?;
     // Compiles the component for the processor that valgrind plays; the code stays with the store.
     let host = store.start(&["valgrind", "--tool=none"], &slow)?;
-    ask(&host.server, &function.path(), 1).await?;
+    ask(&host.server, Subject::Function(function), 1).await?;
     (store, _) = host.stop(PATIENCE)?;
 
     for count in counts {
         let (mut nocti, mut baseline) = ([0.0; 2], [0.0; 2]);
         for (run, requests) in [FEW, MANY].into_iter().enumerate() {
             let host = store.start(count.words(), &slow)?;
-            ask(&host.server, &function.path(), requests).await?;
+            ask(&host.server, Subject::Function(function), requests).await?;
             let log;
             (store, log) = host.stop(PATIENCE)?;
             nocti[run] = count.total(&log).with_context(|| format!("valgrind gave no count:\n{log}"))?;
 
             let beside = Baseline::start(programs, &[Model::Cnn], count.words(), &slow)?;
-            ask(&beside.server, &Subject::Baseline(Model::Cnn).path(), requests).await?;
+            ask(&beside.server, Subject::Baseline(Model::Cnn), requests).await?;
             let log = beside.server.stop(PATIENCE)?;
             baseline[run] = count.total(&log).with_context(|| format!("valgrind gave no count:\n{log}"))?;
         }
@@ -104,11 +104,11 @@ pub(crate) async fn measure(
     Ok(())
 }
 
-async fn ask(server: &Server, path: &str, times: usize) -> anyhow::Result<()> {
-    let requests = stage::requests(server.address, path, Model::Cnn, Form::Json);
-    let mut connection = Connection::open(server.address).await?;
-    for request in requests.iter().cycle().take(times) {
-        connection.ask(request).await?;
+async fn ask(server: &Server, subject: Subject, times: usize) -> anyhow::Result<()> {
+    let target = stage::target(server, subject, Protocol::Rest(Form::Json));
+    let mut caller = Caller::open(&target).await?;
+    for request in target.requests.iter().cycle().take(times) {
+        caller.ask(request).await?;
     }
     Ok(())
 }

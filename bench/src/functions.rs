@@ -8,12 +8,13 @@ use tempfile::TempDir;
 
 use crate::models::Model;
 
-/// The three kinds of function.
+/// The kinds of function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     ModelOnly,
     Typed,
     Http02,
+    Http03,
 }
 
 /// A function of the benchmark.
@@ -28,13 +29,12 @@ pub(crate) struct Function {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::ModelOnly, Self::Typed, Self::Http02];
-
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::ModelOnly => "model-only",
             Self::Typed => "typed",
             Self::Http02 => "http02",
+            Self::Http03 => "http03",
         }
     }
 
@@ -44,6 +44,7 @@ impl Kind {
             Self::ModelOnly => None,
             Self::Typed => Some("passthrough"),
             Self::Http02 => Some("passthrough_http"),
+            Self::Http03 => Some("passthrough_http03"),
         }
     }
 }
@@ -64,7 +65,7 @@ impl Function {
     pub(crate) fn path(self) -> String {
         match self.kind {
             Kind::ModelOnly | Kind::Typed => format!("/v2/models/{}/infer", self.name()),
-            Kind::Http02 => format!("/functions/{}/infer", self.name()),
+            Kind::Http02 | Kind::Http03 => format!("/functions/{}/infer", self.name()),
         }
     }
 

@@ -10,9 +10,10 @@ use anyhow::{Context as _, ensure};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::caller::Protocol;
 use self::cases::{Comparison, Subject};
 use self::client::Span;
-use self::compare::{Effort, Target};
+use self::compare::Effort;
 use self::count::Count;
 use self::cpu::Cores;
 use self::functions::Function;
@@ -20,10 +21,11 @@ use self::models::Model;
 use self::payload::Form;
 use self::plan::Plan;
 use self::report::{Outcome, Report};
-use self::server::{Server, Start};
+use self::server::Start;
 use self::stage::{Baseline, Host, Programs};
 
 mod answer;
+mod caller;
 mod cases;
 mod client;
 mod cold;
@@ -34,6 +36,7 @@ mod cpu;
 mod density;
 mod examples;
 mod functions;
+mod grpc;
 mod leak;
 mod library;
 mod models;
@@ -46,6 +49,7 @@ mod report;
 mod server;
 mod soak;
 mod stage;
+mod stream;
 mod variants;
 
 /// Measures nocti beside a server written by hand.
@@ -157,6 +161,7 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     let mut report = Report::default();
     Report::heading();
     compare_all(&mut report, &plan, &start, effort).await?;
+    stream::measure(&mut report, &plan, &start).await?;
     cold::measure(&mut report, &plan).await?;
     density::measure(&mut report, &plan).await?;
     leak::measure(&mut report, &plan).await?;
@@ -198,23 +203,16 @@ async fn compare_all(report: &mut Report, plan: &Plan, start: &Start, effort: Ef
     let host = Host::start(&programs.nocti, &functions, start).await?;
     let binary = stage::speaks_binary(host.server.address).await?;
     for comparison in &comparisons {
-        let Comparison { id, baseline: subject, nocti, form, metrics } = comparison;
-        if *form == Form::Binary && !binary {
+        let &Comparison { ref id, baseline: subject, nocti, protocol, ref metrics } = comparison;
+        if protocol == Protocol::Rest(Form::Binary) && !binary {
             for (metric, _) in metrics {
                 report.not_measured(&format!("{id}/{}", metric.name()), copies::NO_BINARY);
             }
             continue;
         }
-        let target = |server: &Server, path: &str| Target {
-            address: server.address,
-            process: server.id(),
-            requests: stage::requests(server.address, path, nocti.model, *form),
-        };
-        let old = match subject {
-            Subject::Baseline(_) => target(&baseline.server, &subject.path()),
-            Subject::Function(_) => target(&host.server, &subject.path()),
-        };
-        let new = target(&host.server, &nocti.path());
+        let beside = if subject.function().is_some() { &host.server } else { &baseline.server };
+        let old = stage::target(beside, subject, protocol);
+        let new = stage::target(&host.server, Subject::Function(nocti), protocol);
         compare::check(&old, &new, cases::MANY_CLIENTS).await.with_context(|| id.clone())?;
         for &(metric, goal) in metrics {
             let case = format!("{id}/{}", metric.name());

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 
+use crate::grpc::messages::model_infer_request::InferInputTensor;
+
 /// How tensors are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
@@ -107,7 +109,18 @@ impl Input {
         json!({"name": self.name, "shape": self.shape, "datatype": self.datatype(), "parameters": parameters})
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    /// The input without its elements, for gRPC.
+    pub(crate) fn message(&self) -> InferInputTensor {
+        InferInputTensor {
+            name: self.name.to_owned(),
+            datatype: self.datatype().to_owned(),
+            shape: self.shape.iter().map(|&length| length as i64).collect(),
+            ..InferInputTensor::default()
+        }
+    }
+
+    /// The elements as they lie in binary requests.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         match &self.elements {
             Elements::Fp32(elements) => elements.iter().flat_map(|element| element.to_le_bytes()).collect(),
             Elements::Int64(elements) => elements.iter().flat_map(|element| element.to_le_bytes()).collect(),

@@ -15,11 +15,13 @@ use tokio::time::Instant;
 /// A server that answers.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    /// Where it speaks gRPC.
+    pub(crate) grpc: SocketAddr,
     /// Before its process was there.
     pub(crate) begun: Instant,
     child: Child,
     log: Option<JoinHandle<String>>,
-    /// Its address, then the end of its log.
+    /// Its addresses, gRPC's first, then the end of its log.
     ended: mpsc::Receiver<String>,
 }
 
@@ -45,7 +47,8 @@ impl Start {
 }
 
 impl Server {
-    /// Starts a program and waits until it says on standard error that it is `listening on http://ADDRESS`.
+    /// Starts a program and waits until it says on standard error that it has `gRPC on ADDRESS` and is
+    /// `listening on http://ADDRESS`.
     pub(crate) fn start(words: &[OsString], start: &Start) -> anyhow::Result<Self> {
         let mut line = start.pin();
         line.extend_from_slice(words);
@@ -63,13 +66,14 @@ impl Server {
             .spawn()
             .with_context(|| format!("cannot start {shown}"))?;
         let stderr = child.stderr.take().expect("it is piped");
-        let (found, address) = mpsc::channel();
+        let (found, addresses) = mpsc::channel();
         // Reads to the end, or the pipe fills and the server waits for us.
         let log = std::thread::spawn(move || {
             let mut seen = String::new();
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                if let Some((_, url)) = line.split_once("listening on http://") {
-                    let _ = found.send(url.trim().to_owned());
+                let address = line.split_once("gRPC on ").or_else(|| line.split_once("listening on http://"));
+                if let Some((_, address)) = address {
+                    let _ = found.send(address.trim().to_owned());
                 }
                 seen.push_str(&line);
                 seen.push('\n');
@@ -77,13 +81,18 @@ impl Server {
             seen
         });
         // From here on the process ends with this value, whatever happens.
-        let address_to_come = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Self { address: address_to_come, begun, child, log: Some(log), ended: address };
-        match server.ended.recv_timeout(start.patience) {
-            Ok(url) => server.address = url.parse().with_context(|| format!("{shown} says it listens on {url}"))?,
-            Err(_) => bail!("{shown} did not start; it said:\n{}", server.end()),
-        }
+        let to_come = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server = Self { address: to_come, grpc: to_come, begun, child, log: Some(log), ended: addresses };
+        server.grpc = server.next_address(&shown, start)?;
+        server.address = server.next_address(&shown, start)?;
         Ok(server)
+    }
+
+    fn next_address(&mut self, shown: &str, start: &Start) -> anyhow::Result<SocketAddr> {
+        match self.ended.recv_timeout(start.patience) {
+            Ok(address) => address.parse().with_context(|| format!("{shown} says it listens on {address}")),
+            Err(_) => bail!("{shown} did not start; it said:\n{}", self.end()),
+        }
     }
 
     /// The process's id.

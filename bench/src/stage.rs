@@ -11,10 +11,14 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
-use crate::client::{Connection, Requests};
+use crate::caller::Protocol;
+use crate::cases::Subject;
+use crate::client::Connection;
+use crate::compare::Target;
 use crate::functions::Function;
+use crate::grpc;
 use crate::models::Model;
-use crate::payload::{self, Form};
+use crate::payload;
 use crate::server::{Server, Start};
 
 /// Where the programs are.
@@ -136,9 +140,20 @@ fn serve(nocti: &Path, store: &Path, before: &[&str], start: &Start) -> anyhow::
     Server::start(&words, start)
 }
 
-/// The requests for a model at a path.
-pub(crate) fn requests(address: SocketAddr, path: &str, model: Model, form: Form) -> Requests {
-    Arc::new(model.payloads().iter().map(|inputs| payload::request(address, path, inputs, form)).collect())
+/// A server to ask this of it in this protocol.
+pub(crate) fn target(server: &Server, subject: Subject, protocol: Protocol) -> Target {
+    let payloads = subject.model().payloads();
+    let (address, requests) = match protocol {
+        Protocol::Rest(form) => {
+            let (address, path) = (server.address, subject.path());
+            (address, payloads.iter().map(|inputs| payload::request(address, &path, inputs, form).into()).collect())
+        }
+        Protocol::Grpc => {
+            let name = subject.name();
+            (server.grpc, payloads.iter().map(|inputs| grpc::message(&name, inputs)).collect())
+        }
+    };
+    Target { address, process: server.id(), protocol, requests: Arc::new(requests) }
 }
 
 /// Whether a host takes and gives binary tensors: it says so in its metadata.

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, ensure};
 
 use crate::answer::Answer;
-use crate::client::{Connection, Requests};
-use crate::compare::{self, Target};
+use crate::caller::Protocol;
+use crate::cases::Subject;
+use crate::client::Connection;
+use crate::compare;
 use crate::functions;
 use crate::models::Model;
 use crate::payload::Form;
@@ -50,10 +52,8 @@ pub(crate) fn typed(folder: &Path, model: &Path) -> anyhow::Result<PathBuf> {
 /// What the network itself answers to each of its requests, by the baseline.
 pub(crate) async fn answers(plan: &Plan) -> anyhow::Result<Vec<Answer>> {
     let baseline = Baseline::start(&plan.programs, &[Model::Cnn], &[], &plan.unpinned)?;
-    let address = baseline.server.address;
-    let path = format!("/v2/models/{}/infer", Model::Cnn.name());
-    let requests: Requests = stage::requests(address, &path, Model::Cnn, Form::Json);
-    compare::answers(&Target { address, process: baseline.server.id(), requests }).await
+    let subject = Subject::Baseline(Model::Cnn);
+    compare::answers(&stage::target(&baseline.server, subject, Protocol::Rest(Form::Json))).await
 }
 
 /// What a variant is asked.

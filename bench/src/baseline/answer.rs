@@ -1,9 +1,9 @@
-//! An answer of the Open Inference Protocol, written straight from ONNX Runtime's buffers.
+//! An answer of the Open Inference Protocol over HTTP, written straight from ONNX Runtime's buffers.
 
-use anyhow::bail;
-use ort::value::{DynValue, TensorElementType};
+use ort::value::DynValue;
 use serde::Serialize;
 
+use crate::elements::{self, Elements};
 use crate::model::Model;
 
 /// An answer's body.
@@ -27,7 +27,7 @@ struct Output<'v> {
     #[serde(skip_serializing_if = "Option::is_none")]
     parameters: Option<Parameters>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<Data<'v>>,
+    data: Option<Elements<'v>>,
 }
 
 #[derive(Serialize)]
@@ -35,49 +35,17 @@ struct Parameters {
     binary_data_size: usize,
 }
 
-#[derive(Clone, Copy, Serialize)]
-#[serde(untagged)]
-enum Data<'v> {
-    Fp32(&'v [f32]),
-    Int64(&'v [i64]),
-    Uint8(&'v [u8]),
-}
-
-impl<'v> Data<'v> {
-    fn bytes(self) -> &'v [u8] {
-        match self {
-            Self::Fp32(elements) => bytemuck::cast_slice(elements),
-            Self::Int64(elements) => bytemuck::cast_slice(elements),
-            Self::Uint8(elements) => elements,
-        }
-    }
-}
-
 /// Writes the outputs of a model.
 pub(crate) fn write(model: &Model, values: &[DynValue], binary: bool) -> anyhow::Result<Answer> {
     let mut outputs = Vec::with_capacity(values.len());
     let mut behind = Vec::new();
     for (name, value) in model.outputs.iter().zip(values) {
-        let (shape, datatype, data) = match value.dtype().tensor_type() {
-            Some(TensorElementType::Float32) => {
-                let (shape, elements) = value.try_extract_tensor()?;
-                (shape, "FP32", Data::Fp32(elements))
-            }
-            Some(TensorElementType::Int64) => {
-                let (shape, elements) = value.try_extract_tensor()?;
-                (shape, "INT64", Data::Int64(elements))
-            }
-            Some(TensorElementType::Uint8) => {
-                let (shape, elements) = value.try_extract_tensor()?;
-                (shape, "UINT8", Data::Uint8(elements))
-            }
-            _ => bail!("output '{name}' is of type {}", value.dtype()),
-        };
+        let (shape, data) = elements::of(name, value)?;
         let parameters = binary.then(|| Parameters { binary_data_size: data.bytes().len() });
         if binary {
             behind.push(data.bytes());
         }
-        outputs.push(Output { name, shape, datatype, parameters, data: (!binary).then_some(data) });
+        outputs.push(Output { name, shape, datatype: data.datatype(), parameters, data: (!binary).then_some(data) });
     }
     let mut body = serde_json::to_vec(&Json { model_name: &model.name, outputs })?;
     if !binary {

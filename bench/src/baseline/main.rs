@@ -1,5 +1,5 @@
-//! The server that nocti is measured against: hyper and ONNX Runtime, as a good engineer would put them together by hand for
-//! models that are known beforehand.
+//! The server that nocti is measured against: hyper, tonic's code for gRPC and ONNX Runtime, as a good engineer would put them
+//! together by hand for models that are known beforehand.
 //!
 //! It has what makes a server fast (connections that stay open, no delay for small packets, tensors read straight into the
 //! form ONNX Runtime takes, runs on the thread that has the request) and nothing else: no deadlines, no limits, no functions,
@@ -28,6 +28,8 @@ use self::model::Model;
 
 mod answer;
 mod cold;
+mod elements;
+mod grpc;
 mod model;
 mod question;
 
@@ -43,7 +45,7 @@ enum Command {
     Cold(cold::Options),
 }
 
-/// Serves every FILE.onnx of a folder as /v2/models/FILE/infer.
+/// Serves every FILE.onnx of a folder as /v2/models/FILE/infer, and as the model FILE over gRPC.
 #[derive(clap::Args)]
 struct ServeOptions {
     /// The folder
@@ -68,8 +70,14 @@ async fn main() -> ExitCode {
 
 async fn listen(options: &ServeOptions) -> anyhow::Result<()> {
     let models = Arc::new(model::load_all(&options.library, &options.models)?);
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.context("cannot listen")?;
-    say_address(&listener)?;
+    let bind = async || TcpListener::bind(("127.0.0.1", 0)).await.context("cannot listen");
+    let (http, grpc) = (bind().await?, bind().await?);
+    say_addresses(&http, &grpc)?;
+    tokio::try_join!(serve_http(Arc::clone(&models), http), grpc::serve(models, grpc))?;
+    Ok(())
+}
+
+async fn serve_http(models: Arc<Models>, listener: TcpListener) -> anyhow::Result<()> {
     loop {
         let (stream, _) = listener.accept().await.context("cannot accept a connection")?;
         // Answers are complete: waiting to fill a packet only delays them.
@@ -80,9 +88,10 @@ async fn listen(options: &ServeOptions) -> anyhow::Result<()> {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "whoever started this waits for the line, and nocti writes it there too")]
-fn say_address(listener: &TcpListener) -> anyhow::Result<()> {
-    eprintln!("listening on http://{}", listener.local_addr()?);
+#[expect(clippy::print_stderr, reason = "whoever started this waits for the lines, and nocti writes them there too")]
+fn say_addresses(http: &TcpListener, grpc: &TcpListener) -> anyhow::Result<()> {
+    eprintln!("gRPC on {}", grpc.local_addr()?);
+    eprintln!("listening on http://{}", http.local_addr()?);
     Ok(())
 }
 

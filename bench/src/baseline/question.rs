@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 
 use anyhow::{Context as _, bail};
 use bytemuck::Pod;
@@ -32,7 +33,7 @@ pub(crate) enum Elements<'b> {
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-enum Datatype {
+pub(crate) enum Datatype {
     Fp32,
     Int64,
     Uint8,
@@ -88,7 +89,8 @@ pub(crate) fn parse(body: &[u8], json_length: usize) -> anyhow::Result<Question<
     Ok(Question { inputs, binary_output: json.parameters.binary_data_output })
 }
 
-fn binary(datatype: Datatype, bytes: &[u8]) -> anyhow::Result<Elements<'_>> {
+/// The elements that these bytes are.
+pub(crate) fn binary(datatype: Datatype, bytes: &[u8]) -> anyhow::Result<Elements<'_>> {
     /// The bytes where they lie if they lie aligned.
     fn cast<T: Pod>(bytes: &[u8]) -> anyhow::Result<Cow<'_, [T]>> {
         if !bytes.len().is_multiple_of(size_of::<T>()) {
@@ -101,6 +103,19 @@ fn binary(datatype: Datatype, bytes: &[u8]) -> anyhow::Result<Elements<'_>> {
         Datatype::Int64 => Elements::Int64(cast(bytes)?),
         Datatype::Uint8 => Elements::Uint8(Cow::Borrowed(bytes)),
     })
+}
+
+impl FromStr for Datatype {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        match text {
+            "FP32" => Ok(Self::Fp32),
+            "INT64" => Ok(Self::Int64),
+            "UINT8" => Ok(Self::Uint8),
+            other => bail!("an input of type {other}"),
+        }
+    }
 }
 
 impl<'de: 'b, 'b> Deserialize<'de> for JsonInput<'b> {

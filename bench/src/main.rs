@@ -168,10 +168,10 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     if plan.wants(copies::CASE) {
         copies::measure(&mut report, &plan.programs, &options.counting_server, &start).await?;
     }
-    let counts: Vec<Count> = Count::ALL.into_iter().filter(|count| plan.wants(count.case())).collect();
+    let counts: Vec<Count> = Count::ALL.into_iter().filter(|count| plan.wants(count.case)).collect();
     if options.quick && options.only.is_none() {
         for count in counts {
-            report.not_measured(count.case(), "not measured: it takes minutes, which --quick has not");
+            report.not_measured(count.case, "not measured: it takes minutes, which --quick has not");
         }
     } else {
         count::measure(&mut report, &counts, &plan.programs, &start).await?;

@@ -95,6 +95,8 @@ impl Function {
         if let Some(requests) = self.max_batch {
             writeln!(text, "max_batch = {requests}")?;
         }
+        // The first request compiles the component, under valgrind too.
+        writeln!(text, "[limits]\ntimeout = \"5m\"")?;
         Ok(text)
     }
 }

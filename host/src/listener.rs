@@ -21,9 +21,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::host::Host;
+use crate::progress::Progress;
 
 /// How long a client may take to begin, and in HTTP/1.1 for each request's head, which it may also leave a connection without for so
-/// long. In HTTP/2 one that says nothing for so long is asked whether it is there, and has as long to answer.
+/// long; how long it may take nothing of an answer. In HTTP/2 one that says nothing for so long is asked whether it is there, and has as long to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// HTTP/2: requests of one connection at once.
@@ -169,7 +170,8 @@ where
     // Where nothing else is spoken, who does not speak HTTP/2 is told so by it.
     let is_http2 = first == PREFACE || speaks == Speaks::Http2;
     let (reader, writer) = stream.into_split();
-    let stream = TokioIo::new(tokio::io::join(io::Cursor::new(first).chain(reader), writer));
+    let stream = tokio::io::join(io::Cursor::new(first).chain(reader), writer);
+    let stream = TokioIo::new(Progress::new(stream, PATIENCE));
     if is_http2 {
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())

@@ -12,12 +12,11 @@ impl Lifecycle {
     /// Wakes the version, which stays in memory until it is unloaded by hand or deployed no more.
     pub async fn load(&self, version: &Arc<Version>) -> Result<(), WakeError> {
         let slot = self.slot(version);
+        // Not before it is there: who goes away meanwhile, or fails, has asked for nothing. Until then this caller has it, so that
+        // it does not go to rest.
+        let _live = self.wake(version, Cause::Load).await?;
         slot.set_by_hand(ByHand::Loaded);
-        let woken = self.wake(version, Cause::Load).await;
-        if woken.is_err() {
-            slot.set_by_hand(ByHand::Nothing);
-        }
-        woken.map(drop)
+        Ok(())
     }
 
     /// The version goes back to disk. What is in flight finishes, and the next request wakes it again.

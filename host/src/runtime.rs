@@ -11,7 +11,7 @@ pub mod instance;
 pub mod link;
 pub mod load;
 pub mod log;
-mod outgoing;
+pub mod outgoing;
 pub mod pool;
 pub mod snapshot;
 pub mod state;

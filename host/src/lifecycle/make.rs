@@ -19,6 +19,7 @@ use crate::runtime::RuntimeError;
 use crate::runtime::assets::Assets;
 use crate::runtime::instance::Pre;
 use crate::runtime::log::Budget;
+use crate::runtime::outgoing::Sender;
 use crate::runtime::pool::{Keep, Policy, Pool};
 use crate::runtime::state::Grants;
 use crate::telemetry::{LifecycleMetrics, Usage};
@@ -232,12 +233,13 @@ fn assets(parts: &Parts, version: &Version) -> Result<Option<Arc<Assets>>, WakeE
 }
 
 fn grants(parts: &Parts, version: &Version, named: &Arc<Named>, assets: Option<Arc<Assets>>) -> Grants {
+    let (function, output) = (version.label().into(), Budget::new());
     Grants {
-        function: version.label().into(),
-        output: Budget::new(),
+        sender: Sender::new(&function, &output, &version.manifest.network.allow),
+        function,
+        output,
         assets,
         env: version.manifest.env.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
-        allow: version.manifest.network.allow.as_slice().into(),
         memory_bytes: version.manifest.limits.memory,
         slots: parts.loader.slots(),
         models: Arc::clone(&parts.models),

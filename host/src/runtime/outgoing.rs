@@ -20,16 +20,27 @@ use crate::destination::{Destination, Origin, Scheme};
 const MAX_CONNECTIONS: usize = 32;
 
 /// Connections of all instances of the process: each takes a file descriptor that a client could have had.
-static ALL_CONNECTIONS: Semaphore = Semaphore::const_new(1024);
+const ALL_CONNECTIONS: usize = 1024;
+static CONNECTIONS: Semaphore = Semaphore::const_new(ALL_CONNECTIONS);
+
+/// One version may have this part of what the process has, so that no function takes it all.
+const PART: usize = 4;
 
 /// What one instance may send.
 pub(super) struct Outgoing {
+    version: Arc<Sender>,
+    connections: Arc<Semaphore>,
+}
+
+/// What the instances of one version may send together.
+pub struct Sender {
     /// `name@version`, for the log.
     function: Arc<str>,
     /// Where requests that were refused are told of, so that the function's author finds out why.
     output: Arc<Mutex<Budget>>,
-    allow: Arc<[Destination]>,
+    allow: Vec<Destination>,
     connections: Arc<Semaphore>,
+    lookups: Arc<Semaphore>,
 }
 
 /// How long the steps of a request may take. What the guest asks for counts, up to a limit.
@@ -45,25 +56,22 @@ struct Times {
 #[derive(Debug)]
 struct Place {
     _of_instance: OwnedSemaphorePermit,
+    _of_version: OwnedSemaphorePermit,
     _of_process: tokio::sync::SemaphorePermit<'static>,
 }
 
 type Sent = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>);
 
-impl Outgoing {
-    pub(super) fn new(function: &Arc<str>, output: &Arc<Mutex<Budget>>, allow: &Arc<[Destination]>) -> Self {
-        Self {
+impl Sender {
+    /// `allow` is the manifest's list; what is refused is told in the name of `function`, within `output`.
+    pub fn new(function: &Arc<str>, output: &Arc<Mutex<Budget>>, allow: &[Destination]) -> Arc<Self> {
+        Arc::new(Self {
             function: Arc::clone(function),
             output: Arc::clone(output),
-            allow: Arc::clone(allow),
-            connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-        }
-    }
-
-    /// Nothing may be sent.
-    pub(super) fn none() -> Self {
-        let nowhere: Arc<[Destination]> = Arc::new([]);
-        Self::new(&"".into(), &Budget::new(), &nowhere)
+            allow: allow.to_vec(),
+            connections: Arc::new(Semaphore::new(ALL_CONNECTIONS / PART)),
+            lookups: Arc::new(Semaphore::new(connect::ALL_LOOKUPS / PART)),
+        })
     }
 
     /// Where the request goes, if it may go there.
@@ -73,21 +81,62 @@ impl Outgoing {
         if request.method() == http::Method::CONNECT {
             return Err(HttpError::HttpRequestMethodInvalid);
         }
-        if self.allow.iter().any(|destination| destination.includes(&origin)) {
-            return Ok(origin);
+        let allowed = self.allow.iter().any(|destination| destination.includes(&origin));
+        if allowed { Ok(origin) } else { Err(HttpError::HttpRequestDenied) }
+    }
+
+    /// Tells of a request that was refused. What went wrong later is the function's own business: it has the error.
+    fn note(&self, to: &str, error: &HttpError) {
+        if let Some(why) = refusal(error) {
+            log::note(&self.function, &self.output, &format!("a request to {to} was refused: {why}"));
         }
-        let reason = format!("a request to {origin} was refused: network.allow does not have it");
-        log::note(&self.function, &self.output, &reason);
-        Err(HttpError::HttpRequestDenied)
+    }
+}
+
+impl Outgoing {
+    pub(super) fn new(version: &Arc<Sender>) -> Self {
+        Self { version: Arc::clone(version), connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)) }
+    }
+
+    /// Nothing may be sent.
+    pub(super) fn none() -> Self {
+        Self::new(&Sender::new(&"".into(), &Budget::new(), &[]))
     }
 
     fn place(&self) -> Result<Place, HttpError> {
-        let of_instance = Arc::clone(&self.connections).try_acquire_owned();
-        match (of_instance, ALL_CONNECTIONS.try_acquire()) {
-            (Ok(of_instance), Ok(of_process)) => Ok(Place { _of_instance: of_instance, _of_process: of_process }),
-            _ => Err(HttpError::ConnectionLimitReached),
-        }
+        let full = |_| HttpError::ConnectionLimitReached;
+        Ok(Place {
+            _of_instance: Arc::clone(&self.connections).try_acquire_owned().map_err(full)?,
+            _of_version: Arc::clone(&self.version.connections).try_acquire_owned().map_err(full)?,
+            _of_process: CONNECTIONS.try_acquire().map_err(full)?,
+        })
     }
+}
+
+/// Why a request was refused; `None`: it was not, but failed.
+fn refusal(error: &HttpError) -> Option<&'static str> {
+    match error {
+        HttpError::HttpRequestDenied => Some("network.allow does not have it"),
+        HttpError::HttpRequestUriInvalid => Some(
+            "network.allow cannot have it; a server is a name, or an address as four numbers or in brackets, without a user",
+        ),
+        HttpError::HttpRequestMethodInvalid => Some("a tunnel would lead past network.allow"),
+        HttpError::DestinationIpProhibited => {
+            Some("the name leads to no public address; another one has to be allowed itself, as an address")
+        }
+        HttpError::ConnectionLimitReached => {
+            Some("too many connections are open: an instance may have 32, a version 256, the process 1024")
+        }
+        _ => None,
+    }
+}
+
+/// As it stands in the log.
+fn shown(uri: &http::Uri) -> String {
+    const MOST_CHARS: usize = 200;
+    let authority = uri.authority().map_or("no server", |authority| authority.as_str());
+    let text = uri.scheme_str().map_or_else(|| authority.to_owned(), |scheme| format!("{scheme}://{authority}"));
+    text.chars().take(MOST_CHARS).collect()
 }
 
 /// Where a request goes.
@@ -135,13 +184,35 @@ impl WasiHttpHooks for Outgoing {
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<(), HttpError>> + Send>,
     ) -> Box<dyn Future<Output = Result<Sent, HttpError>> + Send> {
-        let admitted = self.checked(&request).and_then(|origin| Ok((origin, self.place()?)));
+        let (version, times) = (Arc::clone(&self.version), Times::new(options));
+        let admitted = version.checked(&request).and_then(|origin| Ok((origin, self.place()?)));
         Box::new(async move {
-            let (origin, place) = admitted?;
-            let times = Times::new(options);
-            let stream = tokio::time::timeout(times.connect, connect::connect(&origin));
-            let stream = stream.await.map_err(|_| HttpError::ConnectionTimeout)??;
+            let connected = async {
+                let (origin, place) = admitted?;
+                let stream = tokio::time::timeout(times.connect, connect::connect(&origin, &version.lookups));
+                Ok((stream.await.map_err(|_| HttpError::ConnectionTimeout)??, place))
+            };
+            let connected = connected.await;
+            let (stream, place) = connected.inspect_err(|error| version.note(&shown(request.uri()), error))?;
             exchange::exchange(stream, request, times, place).await
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_leaves_connections_to_others() {
+        let version = || Sender::new(&"f@1".into(), &Budget::new(), &[]);
+        let (greedy, other) = (version(), version());
+        let instances: Vec<_> = (0..2 * ALL_CONNECTIONS / MAX_CONNECTIONS).map(|_| Outgoing::new(&greedy)).collect();
+        let places: Vec<_> =
+            instances.iter().flat_map(|instance| (0..MAX_CONNECTIONS).map(|_| instance.place())).collect();
+        assert_eq!(places.iter().filter(|place| place.is_ok()).count(), ALL_CONNECTIONS / PART);
+        assert!(Outgoing::new(&other).place().is_ok());
+        drop(places);
+        assert!(instances[0].place().is_ok(), "they are given back");
     }
 }

@@ -17,8 +17,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::assets::Assets;
 use super::instance::Slots;
 use super::log::{Budget, GuestOutput};
-use super::outgoing::Outgoing;
-use crate::destination::Destination;
+use super::outgoing::{Outgoing, Sender};
 use crate::nn::wit::{NnCtx, NnState, NnView};
 use crate::nn::{Models, Named};
 
@@ -32,8 +31,8 @@ pub struct Grants {
     pub assets: Option<Arc<Assets>>,
     /// The manifest's environment.
     pub env: Vec<(String, String)>,
-    /// Where it may send requests.
-    pub allow: Arc<[Destination]>,
+    /// What they may send, together.
+    pub sender: Arc<Sender>,
     /// Bytes of linear memory an instance may have.
     pub memory_bytes: u64,
     /// Room for instances.
@@ -82,7 +81,7 @@ impl State {
         Ok(Self {
             wasi: wasi.build(),
             http: WasiHttpCtx::new(),
-            hooks: Outgoing::new(&grants.function, &grants.output, &grants.allow),
+            hooks: Outgoing::new(&grants.sender),
             config,
             nn: NnState::new(Arc::clone(&grants.models), Arc::clone(&grants.named), grants.memory_bytes),
             table,

@@ -20,8 +20,12 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-pub(super) async fn connect(origin: &Origin) -> Result<Box<dyn Stream>, HttpError> {
-    let stream = reach(&addresses(origin).await?).await?;
+/// Questions to the system's resolver at once; each has a thread.
+pub(super) const ALL_LOOKUPS: usize = 32;
+
+/// `lookups` are those that this origin's asker may have at once.
+pub(super) async fn connect(origin: &Origin, lookups: &Arc<Semaphore>) -> Result<Box<dyn Stream>, HttpError> {
+    let stream = reach(&addresses(origin, lookups).await?).await?;
     // What is sent is written whole; waiting to fill a packet only delays it.
     let _ = stream.set_nodelay(true);
     match origin.scheme {
@@ -35,12 +39,12 @@ pub(super) async fn connect(origin: &Origin) -> Result<Box<dyn Stream>, HttpErro
 }
 
 /// The addresses to try, in the resolver's order. Those that are connected to are those that were checked.
-async fn addresses(origin: &Origin) -> Result<Vec<SocketAddr>, HttpError> {
+async fn addresses(origin: &Origin, lookups: &Arc<Semaphore>) -> Result<Vec<SocketAddr>, HttpError> {
     let name = match &origin.host {
         Host::Address(address) => return Ok(vec![SocketAddr::new(*address, origin.port)]),
         Host::Name(name) => name.as_str(),
     };
-    let found = look_up(name.to_owned(), origin.port).await?;
+    let found = look_up(name.to_owned(), origin.port, lookups).await?;
     if found.is_empty() {
         return Err(HttpError::DestinationNotFound);
     }
@@ -49,12 +53,14 @@ async fn addresses(origin: &Origin) -> Result<Vec<SocketAddr>, HttpError> {
 }
 
 /// Asks the system's resolver. It cannot be stopped, so what it has begun counts until it is done, also where nobody waits any more.
-async fn look_up(name: String, port: u16) -> Result<Vec<SocketAddr>, HttpError> {
-    static LOOKUPS: Semaphore = Semaphore::const_new(32);
+async fn look_up(name: String, port: u16, lookups: &Arc<Semaphore>) -> Result<Vec<SocketAddr>, HttpError> {
+    static LOOKUPS: Semaphore = Semaphore::const_new(ALL_LOOKUPS);
     let unknown = || HttpError::DnsError { rcode: None, info_code: None };
+    // Its own first: who waits for these is not to keep one of all from others.
+    let own = Arc::clone(lookups).acquire_owned().await.map_err(|_| unknown())?;
     let place = LOOKUPS.acquire().await.map_err(|_| unknown())?;
     let found = tokio::task::spawn_blocking(move || {
-        let _place = place;
+        let _places = (own, place);
         (name.as_str(), port).to_socket_addrs().map(Vec::from_iter)
     });
     found.await.map_err(|_| unknown())?.map_err(|_| unknown())

@@ -43,6 +43,10 @@ pub(super) async fn exchange(
         }
     });
     let response = response.await.map_err(|_| HttpError::ConnectionReadTimeout)?.map_err(|error| failed(&error))?;
+    if response.status().is_informational() {
+        // Another protocol would follow, which nobody asked for.
+        return Err(HttpError::HttpProtocolError);
+    }
     let place = Arc::new(place);
     let held = Arc::clone(&place);
     let body = |incoming| ResponseBody { incoming, times, silence: None, _place: place }.boxed_unsync();

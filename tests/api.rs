@@ -5,6 +5,7 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+mod authority;
 mod batching;
 mod batching_guests;
 mod binary;
@@ -35,6 +36,7 @@ mod oip_extensions;
 mod openapi;
 mod others;
 mod outgoing;
+mod pages;
 mod plain_bodies;
 mod pool;
 mod races;

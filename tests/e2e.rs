@@ -20,6 +20,7 @@ mod examples;
 mod full_disk;
 mod https;
 mod kill;
+mod log;
 #[cfg(target_os = "linux")]
 mod memory;
 mod projects;

@@ -17,6 +17,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("deadline", &[]),
     ("destination", &[]),
     ("telemetry", &[]),
+    ("progress", &[]),
     ("stamp", &[]),
     ("trace", &[]),
     ("cache", &["stamp"]),
@@ -28,7 +29,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("admit", &["deadline", "registry", "telemetry"]),
     ("lifecycle", &["cache", "nn", "registry", "runtime", "telemetry"]),
     ("config", &["lifecycle", "nn", "registry"]),
-    ("listener", &["host"]),
+    ("listener", &["host", "progress"]),
     ("host", &["admit", "config", "lifecycle", "registry", "telemetry"]),
     (
         "invoke",
@@ -42,6 +43,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "http",
         &[
+            "admit",
             "api",
             "deploy",
             "fault",

@@ -77,6 +77,7 @@ impl App {
         let (examining, draining) = (Arc::new(Semaphore::new(EXAMINED_AT_ONCE)), AtomicBool::new(false));
         let host = Arc::new(Host {
             config,
+            address,
             catalog,
             admit,
             lifecycle,

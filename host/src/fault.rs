@@ -32,6 +32,8 @@ pub struct Fault {
 pub enum Kind {
     /// The request is wrong.
     Invalid,
+    /// Whoever asks may not.
+    Forbidden,
     /// There is no such thing.
     NotFound,
     /// There is such a thing, but not to be used in this way.
@@ -85,24 +87,10 @@ impl Fault {
         if self == INTERNAL { "internal error; the host's log says more".into() } else { error.to_string() }
     }
 
-    /// Whether the operator has to know.
+    /// Whether the operator has to know each time. What callers bring about as they please, a question that a function does not
+    /// answer or more requests than there is room for, is counted, and would only fill the log.
     pub fn is_ours(self) -> bool {
-        match self.kind {
-            Kind::Invalid
-            | Kind::NotFound
-            | Kind::NotAllowed
-            | Kind::Stalled
-            | Kind::Conflict
-            | Kind::TooLarge
-            | Kind::Encoding
-            | Kind::Busy => false,
-            Kind::Unavailable
-            | Kind::Unsupported
-            | Kind::Function
-            | Kind::Internal
-            | Kind::Deadline
-            | Kind::StoreFull => true,
-        }
+        self.outcome() == Outcome::Failed && self.kind != Kind::Unsupported
     }
 
     /// What came of a request to a function that failed with this.
@@ -112,9 +100,13 @@ impl Fault {
             Kind::Unavailable if self == UNAVAILABLE => Outcome::Failed,
             Kind::Busy | Kind::Unavailable => Outcome::Refused,
             Kind::Deadline | Kind::Stalled => Outcome::Timeout,
-            Kind::Invalid | Kind::NotFound | Kind::NotAllowed | Kind::Conflict | Kind::TooLarge | Kind::Encoding => {
-                Outcome::Invalid
-            }
+            Kind::Invalid
+            | Kind::Forbidden
+            | Kind::NotFound
+            | Kind::NotAllowed
+            | Kind::Conflict
+            | Kind::TooLarge
+            | Kind::Encoding => Outcome::Invalid,
             Kind::Unsupported | Kind::Function | Kind::Internal | Kind::StoreFull => Outcome::Failed,
         }
     }

@@ -11,6 +11,8 @@ use crate::telemetry::Metrics;
 /// A running host.
 pub struct Host {
     pub config: Config,
+    /// Where HTTP is served, with the port that port 0 became.
+    pub address: std::net::SocketAddr,
     pub catalog: Catalog,
     pub admit: Admit,
     pub lifecycle: Lifecycle,

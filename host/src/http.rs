@@ -1,5 +1,6 @@
 //! HTTP: requests in, responses out. The only room, with [`crate::api`], that knows status codes.
 
+mod authority;
 pub mod body;
 mod cors;
 mod docs;
@@ -9,6 +10,7 @@ pub mod infer;
 mod metrics;
 mod model;
 pub(crate) mod openapi;
+mod page;
 mod plain;
 pub mod raw;
 mod repository;

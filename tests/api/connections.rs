@@ -114,10 +114,13 @@ async fn pages_of_named_origins_may_call() {
     );
     let other = ask(Method::GET, "https://two.example").await;
     assert!(!other.headers.contains_key("access-control-allow-origin"));
+    assert_eq!(other.headers["vary"], "origin", "another page would be answered otherwise");
+    assert_eq!(host.get("/v2").await.headers["vary"], "origin");
     assert_eq!(ask(Method::OPTIONS, "https://two.example").await.status, 405);
 
     let closed = TestHost::start().await;
     let answer = closed.send(closed.request(Method::GET, "/v2").header("origin", "https://one.example")).await;
+    assert!(!answer.headers.contains_key("vary"));
     assert!(!answer.headers.contains_key("access-control-allow-origin"), "off unless it is configured");
 }
 

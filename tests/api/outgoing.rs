@@ -105,6 +105,9 @@ async fn what_goes_wrong_has_its_code() {
         Some("/short") => Reply::Bytes("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc".to_owned()),
         Some("/pause") => Reply::Unfinished("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc".to_owned()),
         Some("/silent") => Reply::Unfinished(String::new()),
+        Some("/switch") => Reply::Bytes(
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: other\r\nconnection: upgrade\r\n\r\nother".to_owned(),
+        ),
         Some("/nothing") => Reply::Bytes(String::new()),
         // To TLS, which it does not speak.
         _ => Reply::Bytes("no TLS".to_owned()),
@@ -123,6 +126,7 @@ async fn what_goes_wrong_has_its_code() {
     let at = |path: &str| format!("http://{}{path}", upstream.address);
     for (query, outcome) in [
         (at("/nonsense"), "error: ErrorCode::HttpProtocolError"),
+        (at("/switch"), "error: ErrorCode::HttpProtocolError"),
         (at("/nothing"), "error: ErrorCode::HttpResponseIncomplete"),
         (format!("{}&first_byte=50", at("/silent")), "error: ErrorCode::ConnectionReadTimeout"),
         (format!("http://{closed}/"), "error: ErrorCode::ConnectionRefused"),

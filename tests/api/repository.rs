@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use nocti::lifecycle::Idle;
 use nocti_tests::{Answer, TestHost, bundle_with, eventually, fixture_guest, fixture_model, model_bundle};
+use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use super::{begun, iterations, mode, tensor, until};
 
@@ -32,7 +37,9 @@ async fn the_index_has_every_version() {
     host.deploy_model("simple", "addsub.onnx").await.expect(201);
     let entry = |name: &str, version: &str| json!({"name": name, "version": version, "state": "READY", "reason": ""});
     let all = json!([entry("scalar", "1.0.0"), entry("scalar", "2.0.0"), entry("simple", "1.0.0")]);
-    for body in ["", "null", "{}", r#"{"ready": true}"#, r#"{"ready": false, "repository_name": "x"}"#] {
+    for body in
+        ["", "null", "{}", r#"{"ready": null}"#, r#"{"ready": true}"#, r#"{"ready": false, "repository_name": "x"}"#]
+    {
         assert_eq!(host.post("/v2/repository/index", body).await.expect(200), all, "{body}");
     }
     assert_eq!(host.get("/v2/models").await.expect(200), json!({"models": ["scalar", "simple"]}));
@@ -82,6 +89,9 @@ async fn an_unloaded_model_is_not_ready_until_a_request_or_a_load_wakes_it() {
         change(&host, "scalar", "unload").await.expect(200);
         let answer = host.get("/v2/models/scalar/versions/1.0.0/ready").await;
         assert_eq!(answer.expect(503), json!({"name": "scalar", "ready": false}));
+        for path in ["/v1/models/scalar", "/v1/models/scalar/versions/1.0.0"] {
+            assert_eq!(host.get(path).await.expect(503), json!({"name": "scalar", "ready": false}));
+        }
         let unloaded = json!([{"name": "scalar", "version": "1.0.0", "state": "UNAVAILABLE", "reason": "unloaded"}]);
         assert_eq!(ready().await, (503, unloaded));
         assert_eq!(host.post("/v2/repository/index", r#"{"ready": true}"#).await.expect(200), json!([]));
@@ -91,6 +101,7 @@ async fn an_unloaded_model_is_not_ready_until_a_request_or_a_load_wakes_it() {
         }
         let back = json!([{"name": "scalar", "version": "1.0.0", "state": "READY", "reason": ""}]);
         assert_eq!(ready().await, (200, back), "{wake}");
+        assert_eq!(host.get("/v1/models/scalar").await.expect(200), json!({"name": "scalar", "ready": true}));
     }
 }
 
@@ -129,8 +140,9 @@ async fn what_cannot_be_loaded_or_unloaded_says_so_as_clients_expect() {
         let parts = &["failed to load 'simple'", parameter, "deploy it instead"];
         host.post("/v2/repository/models/simple/load", body).await.expect_error(400, "invalid_request", parts);
     }
-    let dependents = r#"{"parameters": {"unload_dependents": true}}"#;
-    host.post("/v2/repository/models/simple/unload", dependents).await.expect(200);
+    for parameters in [r#"{"parameters": {"unload_dependents": true}}"#, r#"{"parameters": null}"#] {
+        host.post("/v2/repository/models/simple/unload", parameters).await.expect(200);
+    }
 
     // Its manifest would bring it back.
     host.deployed(bundle_with(&fixture_guest("misbehave"), |project| project.manifest.instances.min_warm = 1)).await;
@@ -146,6 +158,66 @@ async fn what_cannot_be_loaded_or_unloaded_says_so_as_clients_expect() {
     }
     let parts = &["failed to load 'simple'", "missing from the store"];
     change(&host, "simple", "load").await.expect_error(500, "load_failed", parts);
+}
+
+const PATHS: [&str; 3] =
+    ["/v2/repository/index", "/v2/repository/models/simple/load", "/v2/repository/models/simple/unload"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_are_small_and_may_be_compressed() {
+    let host = TestHost::start().await;
+    host.deploy_model("simple", "addsub.onnx").await.expect(201);
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("memory takes all")
+    };
+    for path in PATHS {
+        let send = async |encoding: &str, body: Vec<u8>| {
+            host.send(host.request(Method::POST, path).header("content-encoding", encoding).body(body)).await
+        };
+        send("gzip", gzip(b"{}")).await.expect(200);
+        send("br", b"{}".to_vec()).await.expect_error(415, "unsupported_encoding", &["gzip or deflate"]);
+        send("gzip", gzip(b"7")).await.expect_error(400, "invalid_request", &["the body is not what belongs here"]);
+        host.post(path, format!("{{{}}}", " ".repeat((64 << 10) - 2))).await.expect(200);
+        for (encoding, body) in [("identity", vec![b' '; (64 << 10) + 1]), ("gzip", gzip(&vec![b' '; 1 << 20]))] {
+            send(encoding, body).await.expect_error(413, "too_large", &["65536"]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_requests_are_among_those_that_the_host_holds() {
+    let host = TestHost::start_with(|config| config.held_requests = 1).await;
+    host.deploy_model("simple", "addsub.onnx").await.expect(201);
+    let mut slow = TcpStream::connect(host.url.trim_start_matches("http://")).await.expect("it listens");
+    let head = "POST /v2/repository/index HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\n{";
+    slow.write_all(head.as_bytes()).await.expect("it is sent");
+    eventually("the first is held", async || (host.post(PATHS[0], "").await.status == 503).then_some(())).await;
+    for path in PATHS {
+        host.post(path, "").await.expect_error(503, "overloaded", &["limits.held_requests"]);
+    }
+    drop(slow);
+    eventually("there is room again", async || (host.post(PATHS[0], "").await.status == 200).then_some(())).await;
+}
+
+/// The load goes on, for whoever comes next, but nobody has asked for the model to stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_whose_caller_goes_keeps_nothing() {
+    let host = forgetful().await;
+    // Its first instance takes as long as a request may.
+    host.deployed(bundle_with(&fixture_guest("bad-start"), |project| {
+        project.manifest.env.insert("MISBEHAVE_INIT".into(), "loop".into());
+        project.manifest.limits.timeout = Duration::from_secs(3);
+    }))
+    .await;
+    let caller = tokio::spawn(host.request(Method::POST, "/v2/repository/models/bad-start/load").send());
+    eventually("it loads", async || (host.status("bad-start").await["state"] == "loading").then_some(())).await;
+    caller.abort();
+    eventually("it is stored again", async || {
+        let status = host.status("bad-start").await;
+        (status["state"] == "stored" && status["cold_starts"] == 1).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -105,6 +105,7 @@ fn of(error: &GrpcError) -> Fault {
 fn code(kind: Kind) -> Code {
     match kind {
         Kind::Invalid | Kind::Encoding => Code::InvalidArgument,
+        Kind::Forbidden => Code::PermissionDenied,
         Kind::NotFound => Code::NotFound,
         Kind::Conflict => Code::FailedPrecondition,
         Kind::TooLarge | Kind::Busy | Kind::StoreFull => Code::ResourceExhausted,

@@ -39,10 +39,16 @@ pub fn of_buffers(buffers: impl IntoIterator<Item = Bytes>) -> Body {
 pub enum BodyError {
     #[error("the body is larger than {limit_bytes} bytes (limits.body)")]
     TooLarge { limit_bytes: u64 },
+    #[error("the body is larger than {limit_bytes} bytes, the most that is read here")]
+    TooLargeHere { limit_bytes: u64 },
     #[error("nothing of the body came for {} s", STALL.as_secs())]
     Stalled,
+    #[error("the body did not come within {seconds} s")]
+    Late { seconds: u64 },
     #[error("the body ended early or broke off")]
     Broken(#[source] BoxError),
+    #[error("the body is not what its content-encoding, {encoding}, says: {reason}")]
+    Corrupt { encoding: &'static str, reason: std::io::Error },
 }
 
 /// How long a client may pause while it sends a body.

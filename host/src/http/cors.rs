@@ -11,28 +11,30 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 
 use super::body::{self, Body};
+use super::page;
 
-/// The origin of a page that calls, if it may.
+/// Who calls, where it matters: as what a page may read the answer, if it may.
 #[derive(Debug, Clone)]
-pub(super) struct Allowed(HeaderValue);
+pub(super) struct Caller(Option<HeaderValue>);
 
-/// Looks who calls: a page of an origin that is named, or of any if `*` is.
-pub(super) fn allowed(origins: &[String], headers: &HeaderMap) -> Option<Allowed> {
+/// Looks who calls: a page of an origin that is named, or of any if `*` is. `None`: that changes no answer.
+pub(super) fn caller(origins: &[String], headers: &HeaderMap) -> Option<Caller> {
     if origins.is_empty() {
         return None;
     }
-    let origin = headers.get(ORIGIN)?;
-    if origins.iter().any(|allowed| allowed == "*") {
-        return Some(Allowed(HeaderValue::from_static("*")));
-    }
-    origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()).then(|| Allowed(origin.clone()))
+    let origin = headers.get(ORIGIN).filter(|origin| page::is_named(origins, origin));
+    let any = origins.iter().any(|named| named == "*");
+    Some(Caller(origin.map(|origin| if any { HeaderValue::from_static("*") } else { origin.clone() })))
 }
 
-impl Allowed {
+impl Caller {
     /// The answer to a browser that asks before it sends, if the request is such a question.
     pub(super) fn preflight<B>(&self, request: &Request<B>) -> Option<Response<Body>> {
         let headers = request.headers();
-        if request.method() != Method::OPTIONS || !headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+        if self.0.is_none()
+            || request.method() != Method::OPTIONS
+            || !headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+        {
             return None;
         }
         let mut response = Response::new(body::full(Bytes::new()));
@@ -54,8 +56,10 @@ impl Allowed {
         if headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
             return;
         }
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, self.0);
+        // Others would be answered otherwise, which whoever keeps answers has to know.
         headers.append(VARY, HeaderValue::from_static("origin"));
+        let Some(origin) = self.0 else { return };
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(
             ACCESS_CONTROL_EXPOSE_HEADERS,
             HeaderValue::from_static("inference-header-content-length, retry-after, x-request-id"),

@@ -6,12 +6,13 @@ use std::io::{Read, Write};
 
 use bytes::Bytes;
 use flate2::Compression;
-use flate2::read::{GzDecoder, ZlibDecoder};
+use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 use flate2::write::{GzEncoder, ZlibEncoder};
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, VARY};
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::Body as _;
 use http_body_util::BodyExt;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::body::{self, Body, BodyError};
 use super::respond::HttpError;
@@ -55,66 +56,80 @@ fn excerpt(name: &str) -> String {
 }
 
 /// The body as it was before it was compressed, which must keep within `limit_bytes`. The byte at `aligned_at` lies on a boundary that
-/// suits every element type.
-pub(super) async fn decoded(
+/// suits every element type. The `leave` to be here goes with the body, which stays in memory when the caller goes away meanwhile.
+pub(super) async fn decoded<L: Send + 'static>(
+    leave: L,
     body: Bytes,
     encoding: Option<Encoding>,
     limit_bytes: u64,
     aligned_at: usize,
-) -> Result<Bytes, HttpError> {
-    let Some(encoding) = encoding else { return Ok(body) };
-    let decoding = tokio::task::spawn_blocking(move || decode(&body, encoding, limit_bytes, aligned_at));
-    match decoding.await {
-        Ok(decoded) => Ok(decoded?),
+) -> Result<(L, Bytes), HttpError> {
+    let Some(encoding) = encoding else { return Ok((leave, body)) };
+    let decoding = tokio::task::spawn_blocking(move || (decode(&body, encoding, limit_bytes, aligned_at), body, leave));
+    // Nobody waits for one that has not begun when its caller goes.
+    match AbortOnDropHandle::new(decoding).await {
+        Ok((decoded, _, leave)) => Ok((leave, decoded?)),
         Err(error) => Err(HttpError::Internal(format!("decompressing a body: {error}"))),
     }
 }
 
 fn decode(body: &[u8], encoding: Encoding, limit_bytes: u64, aligned_at: usize) -> Result<Bytes, BodyError> {
+    let corrupt = |reason| BodyError::Corrupt { encoding: encoding.name(), reason };
+    let mut rest = body;
     let mut decoder: Box<dyn Read + '_> = match encoding {
-        Encoding::Gzip => Box::new(GzDecoder::new(body)),
-        Encoding::Deflate => Box::new(ZlibDecoder::new(body)),
+        // A file of several members is what they are together.
+        Encoding::Gzip => Box::new(MultiGzDecoder::new(&mut rest)),
+        Encoding::Deflate => Box::new(ZlibDecoder::new(&mut rest)),
     };
     let mut received = body::Received::new(0, aligned_at);
     let mut chunk = vec![0; 64 << 10];
     loop {
-        let count = decoder.read(&mut chunk).map_err(|error| BodyError::Broken(error.into()))?;
+        let count = decoder.read(&mut chunk).map_err(corrupt)?;
         if count == 0 {
-            return Ok(received.finish());
+            break;
         }
         if (received.len() + count) as u64 > limit_bytes {
             return Err(BodyError::TooLarge { limit_bytes });
         }
         received.put(&chunk[..count]);
     }
+    drop(decoder);
+    if !rest.is_empty() {
+        return Err(corrupt(std::io::Error::other("something follows its end")));
+    }
+    Ok(received.finish())
 }
 
-/// What a caller wants answers to be compressed by, if anything. Of what it likes as much the first counts.
+/// What a caller wants answers to be compressed by, if anything. Of what it likes as much the first counts, and what is sent as it
+/// is last.
 pub(super) fn wanted(headers: &HeaderMap) -> Option<Encoding> {
     let values = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    let mut best: Option<(f32, Encoding)> = None;
+    let (mut best, mut identity): (Option<(f32, Encoding)>, f32) = (None, 0.0);
     for item in values.flat_map(|value| value.split(',')) {
+        let item = item.to_ascii_lowercase();
         let mut parts = item.split(';').map(str::trim);
-        let name = parts.next().unwrap_or_default().to_ascii_lowercase();
+        let name = parts.next().unwrap_or_default();
         let weight = parts.find_map(|part| part.strip_prefix("q=")).map_or(1.0, |q| q.trim().parse().unwrap_or(0.0));
-        if let Some(encoding) = Encoding::of(&name)
-            && weight > best.map_or(0.0, |(weight, _)| weight)
-        {
-            best = Some((weight, encoding));
+        match Encoding::of(name) {
+            Some(encoding) if weight > best.map_or(0.0, |(weight, _)| weight) => best = Some((weight, encoding)),
+            None if name == "identity" => identity = weight,
+            _ => {}
         }
     }
-    best.map(|(_, encoding)| encoding)
+    best.filter(|(weight, _)| *weight >= identity).map(|(_, encoding)| encoding)
 }
 
-/// The answer, compressed if that is wanted and it is not too small to gain by it.
-pub(super) async fn encoded(response: Response<Body>, wanted: Option<Encoding>) -> Response<Body> {
+/// The answer, compressed if that is wanted and it is not too small to gain by it. Whoever keeps answers is told that another
+/// caller may get this one in another form.
+pub(super) async fn encoded(mut response: Response<Body>, wanted: Option<Encoding>) -> Response<Body> {
     const SMALL_BYTES: u64 = 1024;
-    let Some(encoding) = wanted else { return response };
     if response.body().size_hint().exact().is_none_or(|bytes| bytes < SMALL_BYTES)
         || response.headers().contains_key(CONTENT_ENCODING)
     {
         return response;
     }
+    response.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
+    let Some(encoding) = wanted else { return response };
     let (mut head, body) = response.into_parts();
     let Ok(collected) = body.collect().await else { return Response::from_parts(head, body::full(Bytes::new())) };
     let plain = collected.to_bytes();
@@ -123,7 +138,6 @@ pub(super) async fn encoded(response: Response<Body>, wanted: Option<Encoding>) 
     let Ok(Ok(encoded)) = encoded else { return Response::from_parts(head, body::full(kept)) };
     head.headers.remove(CONTENT_LENGTH);
     head.headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
-    head.headers.append(VARY, HeaderValue::from_static("accept-encoding"));
     Response::from_parts(head, body::full(encoded))
 }
 
@@ -161,7 +175,54 @@ mod tests {
         assert_eq!(accepts("gzip, deflate, br"), Some(Encoding::Gzip));
         assert_eq!(accepts("gzip;q=0.2, DEFLATE;q=0.5"), Some(Encoding::Deflate));
         assert_eq!(accepts("gzip;q=0, br"), None);
+        assert_eq!(accepts("gzip;Q=0, deflate ; Q=0.1"), Some(Encoding::Deflate));
         assert_eq!(accepts("identity"), None);
+        assert_eq!(accepts("identity;q=1, gzip;q=0.5"), None);
+        assert_eq!(accepts("gzip;q=0.5, identity;q=0.5"), Some(Encoding::Gzip));
+    }
+
+    #[test]
+    fn the_members_of_a_gzip_file_are_read_and_nothing_behind_them() {
+        let member = |text: &[u8]| encode(text, Encoding::Gzip).unwrap();
+        let both = [member(b"one, "), member(b"two")].concat();
+        assert_eq!(decode(&both, Encoding::Gzip, 100, 0).unwrap(), "one, two");
+        for (encoding, end) in
+            [(Encoding::Gzip, &both[..]), (Encoding::Deflate, &encode(b"x", Encoding::Deflate).unwrap())]
+        {
+            let more = [end, b"garbage that is longer than a header"].concat();
+            let refused = decode(&more, encoding, 100, 0);
+            assert!(matches!(refused, Err(BodyError::Corrupt { .. })), "{encoding:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_corrupt_is_called_so() {
+        let whole = encode(b"something", Encoding::Gzip).unwrap();
+        for body in [b"no gzip at all, whatever it says".as_slice(), &whole[..whole.len() - 4]] {
+            let error = decode(body, Encoding::Gzip, 100, 0).unwrap_err().to_string();
+            assert!(error.contains("content-encoding, gzip, says"), "{error}");
+        }
+    }
+
+    /// Who sends and goes away must not be able to fill the memory with bodies that no limit counts.
+    #[test]
+    fn the_leave_stays_with_the_body_when_the_caller_goes() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        let (go_on, wait) = std::sync::mpsc::channel::<()>();
+        let leave = std::sync::Arc::new(());
+        runtime.block_on(async {
+            let busy = tokio::task::spawn_blocking(move || wait.recv());
+            let body = Bytes::from(encode(b"something", Encoding::Gzip).unwrap());
+            let mut decoding = Box::pin(decoded(std::sync::Arc::clone(&leave), body, Some(Encoding::Gzip), 100, 0));
+            assert!(futures::poll!(&mut decoding).is_pending());
+            drop(decoding);
+            assert_eq!(std::sync::Arc::strong_count(&leave), 2, "it is still in the queue");
+            go_on.send(()).unwrap();
+            busy.await.unwrap().unwrap();
+            // Behind it on the only thread.
+            tokio::task::spawn_blocking(|| ()).await.unwrap();
+        });
+        assert_eq!(std::sync::Arc::strong_count(&leave), 1);
     }
 
     #[test]

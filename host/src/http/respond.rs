@@ -40,6 +40,8 @@ pub enum HttpError {
     Deploy(#[from] DeployError),
     #[error("a body with content-encoding '{0}' cannot be read: send it as it is, or as gzip or deflate")]
     UnsupportedEncoding(String),
+    #[error("a web page of {0} may change nothing here; name its origin in http.cors_origins if it should")]
+    ForeignPage(String),
     #[error("{0}")]
     BadRequest(String),
     #[error("internal error")]
@@ -82,6 +84,7 @@ pub fn chain(error: &HttpError) -> String {
         | HttpError::Catalog(_)
         | HttpError::Deploy(_)
         | HttpError::UnsupportedEncoding(_)
+        | HttpError::ForeignPage(_)
         | HttpError::BadRequest(_) => error.to_string(),
     };
     fault::with_causes(text, error)
@@ -107,6 +110,11 @@ pub fn octets(buffers: impl IntoIterator<Item = Bytes>) -> Response<Body> {
     response
 }
 
+/// Whether the operator has to know.
+pub fn is_ours(error: &HttpError) -> bool {
+    of(error).is_ours()
+}
+
 /// What came of a request to a function that was not answered.
 pub fn outcome(error: &HttpError) -> Outcome {
     of(error).outcome()
@@ -127,11 +135,12 @@ fn of(error: &HttpError) -> Fault {
         HttpError::Route(RouteError::MethodNotAllowed(_)) => {
             Fault { kind: Kind::NotAllowed, code: "method_not_allowed" }
         }
-        HttpError::Body(BodyError::TooLarge { .. }) => fault::TOO_LARGE,
-        HttpError::Body(BodyError::Stalled) => fault::STALLED,
-        HttpError::Body(BodyError::Broken(_)) | HttpError::BadRequest(_) => fault::INVALID,
+        HttpError::Body(BodyError::TooLarge { .. } | BodyError::TooLargeHere { .. }) => fault::TOO_LARGE,
+        HttpError::Body(BodyError::Stalled | BodyError::Late { .. }) => fault::STALLED,
+        HttpError::Body(BodyError::Broken(_) | BodyError::Corrupt { .. }) | HttpError::BadRequest(_) => fault::INVALID,
         HttpError::Protocol(error) => fault::of_protocol(error),
         HttpError::Invoke(error) => fault::of_invoke(error),
+        HttpError::ForeignPage(_) => Fault { kind: Kind::Forbidden, code: "cross_origin" },
         HttpError::UnsupportedEncoding(_) => Fault { kind: Kind::Encoding, code: "unsupported_encoding" },
         HttpError::Repository(error) => fault::of_repository(error),
         HttpError::Catalog(error) => fault::of_catalog(error),
@@ -143,6 +152,7 @@ fn of(error: &HttpError) -> Fault {
 pub(super) fn status(kind: Kind) -> StatusCode {
     match kind {
         Kind::Invalid => StatusCode::BAD_REQUEST,
+        Kind::Forbidden => StatusCode::FORBIDDEN,
         Kind::NotFound => StatusCode::NOT_FOUND,
         Kind::NotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Kind::Stalled => StatusCode::REQUEST_TIMEOUT,

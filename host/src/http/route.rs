@@ -68,6 +68,20 @@ pub enum Route {
     Metrics,
 }
 
+impl Route {
+    /// Whether it changes what is deployed, or what of it is in memory.
+    pub fn changes(&self) -> bool {
+        matches!(
+            self,
+            Self::Deploy
+                | Self::DeleteFunction(_)
+                | Self::DeleteVersion(..)
+                | Self::RepositoryLoad(_)
+                | Self::RepositoryUnload(_)
+        )
+    }
+}
+
 /// Why a request means nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {

@@ -14,9 +14,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::body::{self, Body};
+use super::cors::Caller;
 use super::respond::{self, HttpError};
 use super::route::{Route, route};
-use super::{cors, docs, encoding, health, infer, metrics, model, openapi, raw, repository, v1};
+use super::{authority, cors, docs, encoding, health, infer, metrics, model, openapi, page, raw, repository, v1};
 use crate::api;
 use crate::host::Host;
 use crate::listener::Listener;
@@ -47,18 +48,13 @@ async fn serve_request(
 ) -> Result<Response<Body>, Infallible> {
     let started = Instant::now();
     let context = Context::of(request.headers());
-    let page = cors::allowed(&host.config.cors_origins, request.headers());
+    let caller = cors::caller(&host.config.cors_origins, request.headers());
     let (method, uri) = (request.method().clone(), request.uri().clone());
-    let result = match page.as_ref().and_then(|page| page.preflight(&request)) {
-        Some(response) => Ok(response),
-        None => {
-            // Nobody else looks at them.
-            if uri.path().starts_with("/functions/") {
-                context.hand_on(request.headers_mut());
-            }
-            answer(&host, request, crowded).await
-        }
-    };
+    // Nobody else looks at them.
+    if uri.path().starts_with("/functions/") {
+        context.hand_on(request.headers_mut());
+    }
+    let result = answer(&host, request, caller.as_ref(), crowded).await;
     let ms = started.elapsed().as_micros() as f64 / 1000.0;
     let mut response = match result {
         Ok(response) => {
@@ -70,7 +66,7 @@ async fn serve_request(
             // Logged here and nowhere below: the chain of causes is for the operator alone.
             let status = response.status();
             let cause = respond::chain(&error);
-            if status.is_server_error() {
+            if respond::is_ours(&error) {
                 tracing::warn!(id = %context, %method, path = uri.path(), status = status.as_u16(), ms, error = cause, "request failed");
             } else {
                 tracing::debug!(id = %context, %method, path = uri.path(), status = status.as_u16(), ms, error = cause, "request refused");
@@ -79,8 +75,8 @@ async fn serve_request(
         }
     };
     context.mark(response.headers_mut());
-    if let Some(page) = page {
-        page.mark(response.headers_mut());
+    if let Some(caller) = caller {
+        caller.mark(response.headers_mut());
     }
     Ok(response)
 }
@@ -102,11 +98,22 @@ async fn behind_others() {
 }
 
 /// The inner half: route, answer, `?`.
-async fn answer(host: &Arc<Host>, mut request: Request<Incoming>, crowded: bool) -> Result<Response<Body>, HttpError> {
-    let route = route(request.method(), request.uri().path());
+async fn answer(
+    host: &Arc<Host>,
+    mut request: Request<Incoming>,
+    caller: Option<&Caller>,
+    crowded: bool,
+) -> Result<Response<Body>, HttpError> {
+    let settled = authority::settle(&mut request, host.address);
+    body::refused(&mut request, settled).await?;
+    if let Some(response) = caller.and_then(|caller| caller.preflight(&request)) {
+        return Ok(response);
+    }
+    let route = found(host, &request);
     let route = body::refused(&mut request, route).await?;
     // A function that speaks HTTP compresses for itself.
-    let wanted = if matches!(route, Route::Function { .. }) { None } else { encoding::wanted(request.headers()) };
+    let compresses = !matches!(route, Route::Function { .. });
+    let wanted = encoding::wanted(request.headers());
     let calls = matches!(route, Route::Infer(_) | Route::Explain(_) | Route::Function { .. });
     let response = match route {
         Route::Infer(target) => infer::infer(host, &target, request).await,
@@ -139,9 +146,18 @@ async fn answer(host: &Arc<Host>, mut request: Request<Incoming>, crowded: bool)
         Route::Docs => Ok(docs::page()),
         Route::Metrics => Ok(metrics::metrics(host)),
     };
-    let response = encoding::encoded(response?, wanted).await;
+    let response = if compresses { encoding::encoded(response?, wanted).await } else { response? };
     if crowded && calls {
         behind_others().await;
     }
     Ok(response)
+}
+
+/// What the request means, if its client may ask for that.
+fn found(host: &Host, request: &Request<Incoming>) -> Result<Route, HttpError> {
+    let route = route(request.method(), request.uri().path())?;
+    if route.changes() {
+        page::may_change(&host.config.cors_origins, request.headers())?;
+    }
+    Ok(route)
 }

@@ -42,7 +42,7 @@ where
         let (limit_bytes, aligned_at) = (host.config.body_bytes, form.json_length.unwrap_or(0));
         let collected = body::collect(request, limit_bytes, aligned_at);
         let body = begun.due.bound(collected).await.map_err(InvokeError::from)??;
-        let body = encoding::decoded(body, encoding, limit_bytes, aligned_at).await?;
+        let (begun, body) = encoding::decoded(begun, body, encoding, limit_bytes, aligned_at).await?;
         let (begun, (request, write)) = read(begun, form, body).await?;
         let answer = invoke::ask(host, begun, question, request).await?;
         Ok(write(&answer)?)

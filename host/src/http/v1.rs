@@ -98,7 +98,7 @@ pub(super) fn list(host: &Host) -> Response<Body> {
     respond::json(StatusCode::OK, &ModelList { models: oip::models(host) })
 }
 
-/// `GET /v1/models/M`: a stored version is ready, since a request wakes it.
+/// `GET /v1/models/M`: as the Open Inference Protocol says it.
 #[utoipa::path(
     get,
     path = "/v1/models/{model}",
@@ -109,8 +109,9 @@ pub(super) fn list(host: &Host) -> Response<Body> {
     responses((status = 200, description = "It is", body = oip_metadata::ModelReady<'_>), Lookup),
 )]
 pub(super) fn ready(host: &Host, target: &Target) -> Result<Response<Body>, HttpError> {
-    let version = host.catalog.resolve(&target.function, target.version.as_deref())?;
-    Ok(respond::json_bytes(StatusCode::OK, oip_metadata::model_ready(version.function.as_str(), true)))
+    let ready = oip::is_ready(host, target)?;
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok(respond::json_bytes(status, oip_metadata::model_ready(&target.function, ready)))
 }
 
 /// `GET /`

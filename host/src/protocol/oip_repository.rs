@@ -35,18 +35,16 @@ pub struct ModelList {
 /// The body of `POST /v2/repository/index`. Keys that are not known are skipped.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub struct IndexRequest {
-    /// Whether only those that are ready are wanted.
-    #[serde(default)]
-    pub ready: bool,
+    /// Whether only those that are ready are wanted; null is as good as nothing, here and below.
+    pub ready: Option<bool>,
 }
 
 /// The body of `POST /v2/repository/models/M/load` and `…/unload`.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 pub struct ChangeRequest {
     /// Only their names are of interest.
-    #[serde(default)]
-    #[schema(value_type = std::collections::BTreeMap<String, serde_json::Value>)]
-    pub parameters: IndexMap<String, IgnoredAny>,
+    #[schema(value_type = Option<std::collections::BTreeMap<String, serde_json::Value>>)]
+    pub parameters: Option<IndexMap<String, IgnoredAny>>,
 }
 
 /// Reads a body, which may be empty or `null`.

@@ -29,6 +29,9 @@ async fn functions_are_called_over_http2_as_over_http1() {
         assert_eq!(copied.status, 200, "{function}");
         assert!(copied.body.iter().filter(|&&byte| byte == b'x').count() >= 1 << 20, "{function}");
         assert_eq!(host.over_http2(Method::HEAD, &format!("{function}/count"), "").await.status, 200, "{function}");
+        let live = host.over_http2(Method::HEAD, "/healthz", "").await;
+        assert_eq!((live.status, live.body.len()), (200, 0));
+        assert_ne!(live.headers["content-length"], "0", "as long as that of GET");
         host.over_http2(Method::GET, &format!("{function}/trap"), "").await.expect_error(502, "function_failed", &[]);
     }
     let length = host.over_http2(Method::POST, &format!("{OWN}/read-body"), vec![b'x'; 5 << 20]).await;

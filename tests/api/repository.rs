@@ -1,5 +1,6 @@
 //! The model repository extension: `/v2/repository/...`, `/v2/models`.
 
+use std::io::Write;
 use std::time::Duration;
 
 use flate2::Compression;

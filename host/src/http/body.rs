@@ -4,8 +4,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
-use http::header::EXPECT;
+use http::header::{CONTENT_LENGTH, EXPECT};
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Frame, Incoming};
 
@@ -32,6 +32,14 @@ pub fn full(bytes: impl Into<Bytes>) -> Body {
 /// A body that is there already in several buffers, which are not put together.
 pub fn of_buffers(buffers: impl IntoIterator<Item = Bytes>) -> Body {
     Frames::new(buffers).boxed_unsync()
+}
+
+/// The answer to HEAD: what the head says of the body, without it.
+pub fn without(mut response: Response<Body>) -> Response<Body> {
+    if let Some(length) = response.body().size_hint().exact() {
+        response.headers_mut().entry(CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+    response.map(|_| full(Bytes::new()))
 }
 
 /// Why a request's body could not be read.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
-use http::{Request, Response};
+use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use tokio::time::Instant;
@@ -49,7 +49,7 @@ async fn serve_request(
     let started = Instant::now();
     let context = Context::of(request.headers());
     let caller = cors::caller(&host.config.cors_origins, request.headers());
-    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let (method, uri, version) = (request.method().clone(), request.uri().clone(), request.version());
     // Nobody else looks at them.
     if uri.path().starts_with("/functions/") {
         context.hand_on(request.headers_mut());
@@ -74,6 +74,10 @@ async fn serve_request(
             response
         }
     };
+    // Over HTTP/1.1 hyper sees to it.
+    if method == Method::HEAD && version == Version::HTTP_2 {
+        response = body::without(response);
+    }
     context.mark(response.headers_mut());
     if let Some(caller) = caller {
         caller.mark(response.headers_mut());

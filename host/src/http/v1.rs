@@ -104,9 +104,13 @@ pub(super) fn list(host: &Host) -> Response<Body> {
     path = "/v1/models/{model}",
     tag = tags::V1,
     operation_id = "modelReadyV1",
-    summary = "Whether a function is there",
+    summary = "Whether a function is ready",
     params(Model),
-    responses((status = 200, description = "It is", body = oip_metadata::ModelReady<'_>), Lookup),
+    responses(
+        (status = 200, description = "It is, or a request wakes it", body = oip_metadata::ModelReady<'_>),
+        (status = 503, description = "It was unloaded by hand; a request wakes it all the same", body = oip_metadata::ModelReady<'_>),
+        Lookup,
+    ),
 )]
 pub(super) fn ready(host: &Host, target: &Target) -> Result<Response<Body>, HttpError> {
     let ready = oip::is_ready(host, target)?;

@@ -28,15 +28,15 @@ refusals! {
     /// Of what asks a function.
     Asking: Invalid, NotFound, Stalled, TooLarge, Encoding, Busy, Internal, Unsupported, Function, Unavailable, Deadline;
     /// Of the repository's index.
-    Index: Invalid, Stalled, TooLarge;
+    Index: Invalid, Stalled, TooLarge, Encoding, Unavailable;
     /// Of loading by hand.
-    Wake: Invalid, NotFound, Stalled, TooLarge, Internal, Unavailable;
+    Wake: Invalid, Forbidden, NotFound, Stalled, TooLarge, Encoding, Internal, Unavailable;
     /// Of unloading by hand.
-    Change: Invalid, NotFound, Stalled, Conflict, TooLarge, Internal;
+    Change: Invalid, Forbidden, NotFound, Stalled, Conflict, TooLarge, Encoding, Internal, Unavailable;
     /// Of a deploy.
-    Deploying: Invalid, Stalled, Conflict, TooLarge, Internal, Unavailable, StoreFull;
+    Deploying: Invalid, Forbidden, Stalled, Conflict, TooLarge, Internal, Unavailable, StoreFull;
     /// Of what deletes.
-    Deleting: NotFound, Conflict, Internal, Unavailable, StoreFull;
+    Deleting: Forbidden, NotFound, Conflict, Internal, Unavailable, StoreFull;
 }
 
 fn status(kind: Kind) -> String {
@@ -60,6 +60,7 @@ fn description(kind: Kind) -> &'static str {
     match kind {
         Kind::Invalid => "The request is wrong",
         Kind::NotFound => "There is no such thing",
+        Kind::Forbidden => "A web page asks for it that may not",
         Kind::NotAllowed => "The path takes other methods",
         Kind::Stalled => "Nothing of the body came for 30 s",
         Kind::Conflict => "It does not go with what is there, or others changed it meanwhile",

@@ -2,6 +2,7 @@
 
 use prost::Message;
 use prost_types::DescriptorProto;
+use prost_types::field_descriptor_proto::Type;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut descriptors = protox::compile(["grpc_service.proto"], ["proto"])?;
@@ -18,6 +19,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 method.input_type = Some(".inference.Undecoded".into());
             }
         }
+        let messages = file.message_type.iter_mut().flat_map(|message| &mut message.nested_type);
+        for field in
+            messages.filter(|message| message.name() == "InferInputTensor").flat_map(|message| &mut message.field)
+        {
+            if field.name() == "contents" {
+                // The same on the wire, but left as it came: decoded, elements take many times their bytes.
+                field.set_type(Type::Bytes);
+                field.type_name = None;
+                field.proto3_optional = Some(true);
+            }
+        }
         if file.name() == "grpc_service.proto" {
             file.message_type.push(DescriptorProto { name: Some("Undecoded".into()), ..DescriptorProto::default() });
         }
@@ -29,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // Slices of the message that they came in.
         .bytes(".inference.ModelInferRequest.raw_input_contents")
         .bytes(".inference.ModelInferResponse.raw_output_contents")
-        .bytes(".inference.InferTensorContents.bytes_contents")
+        .bytes(".inference.ModelInferRequest.InferInputTensor.contents")
         // In one order.
         .btree_map(".")
         .compile_fds(descriptors)?;

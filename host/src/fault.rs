@@ -134,7 +134,7 @@ pub fn of_protocol(error: &ProtocolError) -> Fault {
         | ProtocolError::Parameter { .. }
         | ProtocolError::Unsupported(_)
         | ProtocolError::Mismatch(_) => INVALID,
-        ProtocolError::Unwritable { .. } => fault(Kind::Invalid, "not_json"),
+        ProtocolError::Unwritable(_) => fault(Kind::Invalid, "not_json"),
         ProtocolError::Answer(_) => BAD_ANSWER,
     }
 }
@@ -149,6 +149,7 @@ pub fn of_invoke(error: &InvokeError) -> Fault {
         InvokeError::Protocol(error) => of_protocol(error),
         InvokeError::Model(error) => of_model(error),
         InvokeError::Guest { source, .. } => of_guest(source),
+        InvokeError::Broken(_) => INTERNAL,
         InvokeError::NotExplainable(_) => NOT_EXPLAINABLE,
         InvokeError::NotPredictable(_) | InvokeError::NotHttp(_) => fault(Kind::Invalid, "wrong_kind"),
     }

@@ -4,6 +4,7 @@ mod authority;
 pub mod body;
 mod cors;
 mod docs;
+mod elsewhere;
 mod encoding;
 mod health;
 pub mod infer;

@@ -46,6 +46,13 @@ pub struct Answer {
     pub outputs: Vec<(String, Tensor)>,
 }
 
+impl Answer {
+    /// Bytes of its tensors.
+    pub fn size_bytes(&self) -> usize {
+        self.outputs.iter().map(|(_, tensor)| tensor.size_bytes()).sum()
+    }
+}
+
 impl From<Question> for Asked {
     fn from(question: Question) -> Self {
         match question {
@@ -72,6 +79,8 @@ pub enum InvokeError {
     Model(#[from] NnError),
     #[error("function '{function}': {source}")]
     Guest { function: String, source: RuntimeError },
+    #[error("work on an answer broke off")]
+    Broken(#[source] tokio::task::JoinError),
     #[error("function '{0}' is an http function: call it at /functions/{0}/ (`nocti invoke {0} --http /`)")]
     NotPredictable(String),
     #[error("function '{0}' does not explain its answers: it exports no nocti:function/explainer")]
@@ -142,10 +151,27 @@ pub async fn ask(
     };
     let mut outputs = check::select_outputs(name, outputs, wanted.as_deref())?;
     if !classes.is_empty() {
-        let signature = version.record.signature.clone().unwrap_or_default();
-        classify::classify_outputs(&signature, &mut outputs, &classes)?;
+        outputs = classified(Arc::clone(&version), outputs, classes).await?;
     }
     Ok(Answer { version, outputs })
+}
+
+/// Looking at all elements of large outputs takes the processor for a while: not on the executor.
+async fn classified(
+    version: Arc<Version>,
+    mut outputs: Vec<(String, Tensor)>,
+    classes: Vec<(String, usize)>,
+) -> Result<Vec<(String, Tensor)>, InvokeError> {
+    const LARGE_BYTES: usize = 64 << 10;
+    let bytes: usize = outputs.iter().map(|(_, tensor)| tensor.size_bytes()).sum();
+    let work = move || {
+        let signature = version.record.signature.clone().unwrap_or_default();
+        classify::classify_outputs(&signature, &mut outputs, &classes).map(|()| outputs)
+    };
+    if bytes < LARGE_BYTES {
+        return Ok(work()?);
+    }
+    Ok(tokio::task::spawn_blocking(work).await.map_err(InvokeError::Broken)??)
 }
 
 /// A raw HTTP request to a function that speaks it. The function is left when the response's body has ended.

@@ -5,6 +5,8 @@
 
 pub mod check;
 pub mod classify;
+pub mod contents;
+mod json;
 pub mod kserve_v1;
 pub mod npy;
 pub mod oip_config;
@@ -49,11 +51,6 @@ pub enum ProtocolError {
     #[error("{0}")]
     Answer(String),
     /// A right answer that JSON cannot carry.
-    #[error("output '{output}' cannot be sent as JSON: {reason}")]
-    Unwritable {
-        /// The output's name.
-        output: String,
-        /// Why, and what to do.
-        reason: String,
-    },
+    #[error("{0}")]
+    Unwritable(String),
 }

@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 mod copies;
+mod strings;
 
 pub use copies::{moved, moved_bytes};
+pub use strings::{Iter as StringsIter, NotStrings, Packer, Strings};
 
 /// The element types of the Open Inference Protocol v2, which are the ONNX tensor types under other names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -73,7 +75,7 @@ pub enum Storage {
     /// Fixed-size elements, little-endian, row-major, unpadded; BOOL is one byte, 0 or 1.
     Fixed(Bytes),
     /// The elements of a BYTES tensor, row-major.
-    Variable(Vec<Bytes>),
+    Variable(Strings),
 }
 
 /// The most dimensions a tensor may have: a shape must not be a way to fill the memory.
@@ -90,6 +92,8 @@ pub enum TensorError {
     WrongByteCount { datatype: Datatype, shape: Vec<usize>, expected: usize, got: usize },
     #[error("shape {shape:?} needs {expected} elements, got {got}")]
     WrongElementCount { shape: Vec<usize>, expected: usize, got: usize },
+    #[error("an element has {0} bytes; 4 GiB are the most")]
+    StringTooLong(usize),
     #[error("a BOOL element must be 0 or 1, got {0}")]
     NotABool(u8),
 }
@@ -113,8 +117,15 @@ impl Tensor {
         Ok(Self { datatype, shape, storage: Storage::Fixed(bytes) })
     }
 
-    /// A BYTES tensor from its elements.
-    pub fn variable(shape: Vec<usize>, elements: Vec<Bytes>) -> Result<Self, TensorError> {
+    /// A BYTES tensor from its elements, which are copied into one buffer.
+    pub fn variable(shape: Vec<usize>, elements: impl IntoIterator<Item: AsRef<[u8]>>) -> Result<Self, TensorError> {
+        let mut packer = Packer::default();
+        elements.into_iter().try_for_each(|element| packer.push(element.as_ref()))?;
+        Self::strings(shape, packer.finish())
+    }
+
+    /// A BYTES tensor.
+    pub fn strings(shape: Vec<usize>, elements: Strings) -> Result<Self, TensorError> {
         check_rank(&shape)?;
         let expected = element_count(&shape).ok_or_else(|| TensorError::TooManyElements(shape.clone()))?;
         if expected != elements.len() {
@@ -135,11 +146,19 @@ impl Tensor {
         &self.storage
     }
 
+    /// The elements as the protocol has them as binary data.
+    pub fn raw(&self) -> &Bytes {
+        match &self.storage {
+            Storage::Fixed(bytes) => bytes,
+            Storage::Variable(strings) => strings.packed(),
+        }
+    }
+
     /// Bytes held, for limits and metrics.
     pub fn size_bytes(&self) -> usize {
         match &self.storage {
             Storage::Fixed(bytes) => bytes.len(),
-            Storage::Variable(elements) => elements.iter().map(Bytes::len).sum(),
+            Storage::Variable(elements) => elements.size_bytes(),
         }
     }
 }
@@ -226,7 +245,7 @@ mod tests {
     fn scalars_have_one_element_and_empty_dimensions_none() {
         assert!(Tensor::fixed(Datatype::Int64, vec![], Bytes::from_static(&[0; 8])).is_ok());
         assert!(Tensor::fixed(Datatype::Int64, vec![0, 7], Bytes::new()).is_ok());
-        assert!(Tensor::variable(vec![], vec![Bytes::from_static(b"x")]).is_ok());
+        assert!(Tensor::variable(vec![], ["x"]).is_ok());
     }
 
     #[test]

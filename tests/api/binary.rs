@@ -190,15 +190,14 @@ async fn binary_data_that_makes_no_tensors_is_refused_with_the_reason() {
     let float = |size| json!({"inputs": [input("input", "FP32", &[1, 2], size)]});
     let string = |size| json!({"inputs": [input("input", "BYTES", &[1, 1], size)]});
     let cases: [(&str, Value, &[u8], &str); 8] = [
-        ("float", float(8), &[0; 5], "input 'input': its binary_data_size is 8, but 5 bytes are left of the body"),
         (
             "float",
             float(8),
-            &[0; 9],
-            "the body is not a valid inference request: unexpected additional input data: 1 bytes follow the binary data of \
-             its inputs",
+            &[0; 5],
+            "unexpected size for input 'input', expecting 3 additional bytes for model 'float'",
         ),
-        ("float", float(4), &[0; 4], "input 'input': shape [1, 2] of FP32 needs 8 bytes, got 4"),
+        ("float", float(8), &[0; 9], "unexpected additional input data for model 'float'"),
+        ("float", float(4), &[0; 4], "input byte size mismatch for input 'input' for model 'float'. Expected 8, got 4"),
         (
             "string",
             string(5),
@@ -210,7 +209,7 @@ async fn binary_data_that_makes_no_tensors_is_refused_with_the_reason() {
             "string",
             string(8),
             &[0; 8],
-            "input 'input': its shape [1, 1] needs 1 elements, but 4 bytes follow the last of them",
+            "expected 1 string elements for inference input 'input' for model 'string', got 2",
         ),
         ("string", string(5), b"\x01\0\0\0\xff", "input 'input': this model takes text: the elements must be UTF-8"),
         (

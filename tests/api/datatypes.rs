@@ -1,6 +1,6 @@
 //! Every datatype of the protocol through ONNX Runtime and back, and what JSON has no words for.
 
-use nocti_tests::{TestHost, model_bundle};
+use nocti_tests::{Answer, TestHost, model_bundle};
 use serde_json::{Value, json};
 
 use super::{identity_of_a_scalar, tensor};
@@ -25,6 +25,11 @@ fn values() -> Vec<(&'static str, &'static str, [Value; 3])> {
     ]
 }
 
+/// Asks in JSON, where the type may be JSON.
+async fn asked(host: &TestHost, name: &str, request: &Value) -> Answer {
+    if name.contains("float16") { host.ask(name, request).await } else { host.infer(name, request).await }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_datatype_comes_back_as_it_went_in_flat_or_nested() {
     let host = TestHost::start().await;
@@ -34,7 +39,7 @@ async fn every_datatype_comes_back_as_it_went_in_flat_or_nested() {
         let nested = json!([[a, b, c], [c, a, b]]);
         for data in [&flat, &nested] {
             let request = json!({"inputs": [tensor("input", datatype, &[2, 3], data.clone())]});
-            let answer = host.infer(name, &request).await.expect(200);
+            let answer = asked(&host, name, &request).await.expect(200);
             assert_eq!(answer["outputs"], json!([tensor("output", datatype, &[2, 3], flat.clone())]), "{datatype}");
         }
     }
@@ -92,7 +97,7 @@ async fn nan_and_infinities_are_strings_in_both_directions() {
     for (name, datatype) in [("float16", "FP16"), ("bfloat16", "BF16"), ("float", "FP32"), ("double", "FP64")] {
         host.deploy_model(name, &format!("identity_{name}.onnx")).await.expect(201);
         let request = json!({"inputs": [tensor("input", datatype, &[1, 3], special.clone())]});
-        let answer = host.infer(name, &request).await.expect(200);
+        let answer = asked(&host, name, &request).await.expect(200);
         assert_eq!(answer["outputs"][0]["data"], special, "{datatype}");
     }
 }
@@ -107,14 +112,57 @@ async fn a_model_that_computes_nan_is_answered_with_valid_json() {
     assert_eq!(answer["outputs"][1]["data"], json!([-1.0, "Infinity", 1.0]));
 }
 
+/// As Python's `json` writes them, and so `tritonclient`.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_that_json_does_not_have_is_refused_with_the_way_to_write_it() {
+async fn bare_nan_and_infinities_are_taken_for_floats_and_refused_for_integers() {
     let host = TestHost::start().await;
-    host.deploy_model("float", "identity_float.onnx").await.expect(201);
-    for word in ["NaN", "Infinity", "-Infinity"] {
-        let body = format!(r#"{{"inputs":[{{"name":"input","datatype":"FP32","shape":[1,1],"data":[{word}]}}]}}"#);
-        let answer = host.post("/v2/models/float/infer", body).await;
-        answer.expect_error(400, "invalid_request", &["JSON has no NaN", "\"-Infinity\""]);
+    for (name, datatype) in [("float", "FP32"), ("double", "FP64"), ("int32", "INT32")] {
+        host.deploy_model(name, &format!("identity_{name}.onnx")).await.expect(201);
+        let words = "[NaN, Infinity, -Infinity]";
+        let v2 = format!(r#"{{"inputs":[{{"name":"input","datatype":"{datatype}","shape":[1,3],"data":{words}}}]}}"#);
+        let v1 = format!(r#"{{"instances":[{words}]}}"#);
+        for (path, body) in [(format!("/v2/models/{name}/infer"), v2), (format!("/v1/models/{name}:predict"), v1)] {
+            let answer = host.post(&path, body).await;
+            if name == "int32" {
+                answer.expect_error(400, "invalid_request", &["'input': element 0 is NaN, but INT32 takes integers"]);
+            } else {
+                assert!(answer.text().contains(r#""NaN","Infinity","-Infinity""#), "{}", answer.text());
+            }
+        }
+    }
+}
+
+/// In the words of other servers, which clients match.
+#[tokio::test(flavor = "multi_thread")]
+async fn halves_are_binary_data_but_for_people() {
+    let host = TestHost::start().await;
+    for (name, datatype, one) in [("float16", "FP16", [0, 0x3c]), ("bfloat16", "BF16", [0x80, 0x3f])] {
+        host.deploy_model(name, &format!("identity_{name}.onnx")).await.expect(201);
+        let request = json!({"inputs": [tensor("input", datatype, &[1, 1], json!([1]))]});
+        let said = "data via JSON is not supported. Please use the binary data format for";
+        let answer = host.infer(name, &request).await.expect(400);
+        let error = format!("receiving {datatype} {said} input input");
+        assert_eq!(answer, json!({"error": error, "code": "invalid_request"}));
+        let input =
+            json!({"name": "input", "datatype": datatype, "shape": [1, 1], "parameters": {"binary_data_size": 2}});
+        for binary in [true, false] {
+            let json = json!({"parameters": {"binary_data_output": binary}, "inputs": [input]}).to_string();
+            let request = host
+                .request(reqwest::Method::POST, &format!("/v2/models/{name}/infer"))
+                .header("inference-header-content-length", json.len())
+                .body([json.as_bytes(), &one].concat());
+            let answer = host.send(request).await;
+            if binary {
+                assert!(answer.status == 200 && answer.body.ends_with(&one), "{}", answer.text());
+            } else {
+                let error = format!("sending {datatype} {said} output output");
+                assert_eq!(answer.expect(400), json!({"error": error, "code": "not_json"}));
+            }
+        }
+        let answer = host.ask(name, &request).await.expect(200);
+        assert_eq!(answer["outputs"], json!([tensor("output", datatype, &[1, 1], json!([1.0]))]));
+        let answer = host.post(&format!("/v1/models/{name}:predict"), r#"{"instances": [[1.5]]}"#).await;
+        assert_eq!(answer.expect(200), json!({"predictions": [[1.5]]}));
     }
 }
 
@@ -136,7 +184,7 @@ async fn values_outside_their_type_are_refused_by_name_and_position() {
     ];
     for (name, datatype, data, parts) in cases {
         host.deploy_model(name, &format!("identity_{name}.onnx")).await;
-        let answer = host.infer(name, &json!({"inputs": [tensor("input", datatype, &[1, 2], data)]})).await;
+        let answer = asked(&host, name, &json!({"inputs": [tensor("input", datatype, &[1, 2], data)]})).await;
         answer.expect_error(400, "invalid_request", &["input 'input'"]);
         answer.expect_error(400, "invalid_request", &parts);
     }

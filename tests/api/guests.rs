@@ -126,7 +126,7 @@ async fn without_a_signature_any_answer_is_right() {
     assert_eq!(answer["outputs"][1], tensor("surprise", "INT64", &[1], json!([2])));
     let answer = host.infer("free", &mode("nan", json!({}), &[])).await;
     assert_eq!(answer.expect(200)["outputs"][0]["data"], json!(["NaN", "Infinity", "-Infinity", -0.0]));
-    let answer = host.infer("free", &mode("half", json!({}), &[])).await.expect(200);
+    let answer = host.ask("free", &mode("half", json!({}), &[])).await.expect(200);
     let half = tensor("f16", "FP16", &[2], json!([1.5, -65504.0]));
     assert_eq!(answer["outputs"], json!([half, tensor("bf16", "BF16", &[2], json!([1.5, -2.0]))]));
 }
@@ -148,7 +148,7 @@ async fn every_type_that_functions_take_passes_through_one() {
         tensor("empty", "FP32", &[0, 4], json!([])),
         tensor("no-text", "BYTES", &[0], json!([])),
     ];
-    let answer = host.infer("free", &mode("echo", json!({}), &inputs)).await.expect(200);
+    let answer = host.ask("free", &mode("echo", json!({}), &inputs)).await.expect(200);
     let outputs = answer["outputs"].as_array().expect("a list");
     assert_eq!(outputs.len(), inputs.len());
     for input in &inputs {
@@ -175,12 +175,12 @@ async fn a_function_reads_the_elements_of_every_type_and_answers_with_new_ones()
             cases.iter().map(|case| tensor(case.0, case.0, &shape, pick(case))).collect()
         };
         let request = mode("elements", json!({}), &all(|(_, sent, _)| sent.clone()));
-        let answer = host.infer("free", &request).await.expect(200);
+        let answer = host.ask("free", &request).await.expect(200);
         assert_eq!(answer["outputs"], json!(all(|(_, _, expected)| expected.clone())));
     }
     for (datatype, ..) in &cases {
         let empty = tensor(datatype, datatype, &[2, 0], json!([]));
-        let answer = host.infer("free", &mode("elements", json!({}), std::slice::from_ref(&empty))).await.expect(200);
+        let answer = host.ask("free", &mode("elements", json!({}), std::slice::from_ref(&empty))).await.expect(200);
         assert_eq!(answer["outputs"], json!([empty]));
         let other = if *datatype == "INT32" { "INT64" } else { "INT32" };
         let wrong = mode("elements", json!({}), &[tensor(datatype, other, &[1], json!([1]))]);

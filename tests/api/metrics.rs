@@ -74,6 +74,12 @@ async fn requests_are_counted_by_what_came_of_them() {
         assert_eq!(host.infer("misbehave", &mode(request, json!({}), &[])).await.status, status, "{request}");
     }
     host.post("/v2/models/misbehave/infer", "{").await.expect_error(400, "invalid_request", &[]);
+    // Refused by their heads alone.
+    for (header, value, status) in [("content-encoding", "br", 415), ("inference-header-content-length", "x", 400)] {
+        let request =
+            host.request(reqwest::Method::POST, "/v2/models/misbehave/infer").header(header, value).body("{}");
+        assert_eq!(host.send(request).await.status, status);
+    }
     host.post("/v2/models/misbehave/explain", mode("count", json!({}), &[]).to_string()).await;
     assert_eq!(host.get("/functions/misbehave-http/slow-body?count=3&ms=1").await.status, 200);
     let request = host.request(reqwest::Method::HEAD, "/functions/misbehave-http/count");
@@ -84,12 +90,12 @@ async fn requests_are_counted_by_what_came_of_them() {
     };
     assert_eq!(count("misbehave", "predict", "ok").await, Some(2.0));
     assert_eq!(count("misbehave", "predict", "failed").await, Some(1.0));
-    assert_eq!(count("misbehave", "predict", "invalid").await, Some(2.0));
+    assert_eq!(count("misbehave", "predict", "invalid").await, Some(4.0));
     assert_eq!(count("misbehave", "explain", "ok").await, Some(1.0));
     let both = async || (count("misbehave-http", "http", "ok").await == Some(2.0)).then_some(());
     nocti_tests::eventually("whole raw answers are counted", both).await;
     let seconds = "nocti_request_seconds_count{function=\"misbehave\",version=\"1.0.0\"}";
-    assert_eq!(value(&host, seconds).await, Some(6.0));
+    assert_eq!(value(&host, seconds).await, Some(8.0));
 
     // A caller who goes away in the middle of an answer.
     let path = "/functions/misbehave-http/slow-body?count=100&ms=50";

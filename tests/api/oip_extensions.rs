@@ -29,6 +29,10 @@ async fn the_best_classes_come_in_place_of_all_scores() {
         request["outputs"][0]["parameters"]["classification"] = wrong;
         host.infer("digits", &request).await.expect_error(400, "invalid_request", &["'classification'", "at least 1"]);
     }
+    let scores = json!({"name": "scores", "parameters": {"classification": 3}});
+    request["outputs"] = json!([scores, scores]);
+    let answer = host.infer("digits", &request).await;
+    answer.expect_error(400, "invalid_request", &["output 'scores' is requested more than once"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,4 +66,16 @@ async fn reserved_parameters_are_refused() {
     refused.expect_error(400, "invalid_request", &["'triton_x'", "are reserved"]);
     request["parameters"] = json!({"sequence_id": 5, "priority": 1, "own": "thing"});
     host.infer("same", &request).await.expect(200);
+}
+
+/// A shape is a few bytes long, whatever it says of rows that hold nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_classes_of_countless_empty_rows_take_no_time() {
+    let host = TestHost::start().await;
+    host.deploy_model("float", "identity_float.onnx").await.expect(201);
+    let shape = [1_000_000_000_000_000, 0];
+    let outputs = json!([{"name": "output", "parameters": {"classification": 1}}]);
+    let request = json!({"inputs": [tensor("input", "FP32", &shape, json!([]))], "outputs": outputs});
+    let answer = host.infer("float", &request).await.expect(200);
+    assert_eq!(answer["outputs"], json!([tensor("output", "BYTES", &shape, json!([]))]));
 }

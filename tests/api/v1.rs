@@ -24,6 +24,12 @@ async fn predictions_come_in_rows() {
             assert_eq!(row["label"], *label, "{answer}");
         }
     }
+    // Both doors name an input that nobody has.
+    host.post("/v1/models/pair:predict", r#"{"instances": [{"INPUT0": 1, "NONE": 2}]}"#).await.expect_error(
+        400,
+        "invalid_request",
+        &["unexpected inference input 'NONE' for model 'pair'"],
+    );
     let row = |from: i32| (from..from + 16).collect::<Vec<i32>>();
     let body = json!({"instances": [{"INPUT0": row(1), "INPUT1": row(1)}]});
     let answer = host.post("/v1/models/pair/versions/1.0.0:predict", body.to_string()).await.expect(200);

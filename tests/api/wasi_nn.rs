@@ -17,7 +17,7 @@ async fn host() -> TestHost {
 }
 
 async fn nn(host: &TestHost, behaviour: &str, model: &str, inputs: &[Value]) -> Value {
-    host.infer("free", &mode(behaviour, json!({"model": model}), inputs)).await.expect(200)["outputs"].clone()
+    host.ask("free", &mode(behaviour, json!({"model": model}), inputs)).await.expect(200)["outputs"].clone()
 }
 
 /// The code and the message of what `wasi:nn` refused.

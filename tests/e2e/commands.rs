@@ -65,6 +65,18 @@ async fn a_function_goes_from_deploy_to_delete() {
     assert!(ask(&host, &["list"]).await.expect(0).out.is_empty());
 }
 
+/// Which the protocol does not have as JSON.
+#[tokio::test]
+async fn halves_are_numbers_on_the_command_line() {
+    let (host, _store) = host().await;
+    deploy_model(&host, "identity_float16.onnx", &["--name", "half"]).await.expect(0);
+    let whole = r#"{"inputs": [{"name": "input", "datatype": "FP16", "shape": [1, 1], "data": [1.5]}]}"#;
+    for (target, data) in [("half", whole), ("half@1.0.0", r#"{"input": [[1.5]]}"#)] {
+        let answer = ask(&host, &["invoke", target, "--json", "-d", data]).await.expect(0).json();
+        assert_eq!(answer["outputs"][0]["data"], json!([1.5]), "{data}");
+    }
+}
+
 #[tokio::test]
 async fn scripts_get_json_and_nothing_else() {
     let (host, _store) = host().await;

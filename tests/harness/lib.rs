@@ -137,6 +137,11 @@ impl TestHost {
         self.post(&format!("/v2/models/{function}/infer"), request.to_string()).await
     }
 
+    /// The same at `POST /functions/FUNCTION`, where FP16 and BF16 may be numbers of JSON.
+    pub async fn ask(&self, function: &str, request: &Value) -> Answer {
+        self.post(&format!("/functions/{function}"), request.to_string()).await
+    }
+
     /// A request of the test's own making.
     pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         self.client.request(method, format!("{}{path}", self.url))

@@ -46,18 +46,22 @@ pub(super) async fn run(args: &InvokeArgs, global: &Global) -> anyhow::Result<()
         return call_http(&client, &args.target, path, data).await;
     }
     let path = args.target.model_path();
+    let signature = payload::signature(client.get(&path).await?)?;
     let request = match whole_request(data.as_deref())? {
         Some(request) if args.file.is_empty() => request,
         Some(_) => return Err(WrongUsage("--file goes with -d '{\"INPUT\": DATA}' only".to_owned()).into()),
         None => {
-            let metadata = client.get(&path).await?;
-            let signature = payload::signature(metadata)?;
             let inputs = data.as_deref().map(payload::short_form).transpose()?.unwrap_or_default();
             payload::request(&args.target.to_string(), &signature, inputs, &args.file)?
         }
     };
-    let verb = if args.explain { "explain" } else { "infer" };
-    let answer = client.post_json(&format!("{path}/{verb}"), request).await?;
+    let path = match (args.explain, signature.has_halves()) {
+        (true, _) => format!("{path}/explain"),
+        (false, false) => format!("{path}/infer"),
+        // The same, but takes and gives halves as numbers.
+        (false, true) => format!("/functions/{}", args.target),
+    };
+    let answer = client.post_json(&path, request).await?;
     if global.json {
         let line_break: &[u8] = if answer.ends_with(b"\n") { b"" } else { b"\n" };
         return output::bytes(&[&answer, line_break].concat());

@@ -1,173 +1,197 @@
-//! The elements of one tensor, raw or in the field of their type.
+//! The elements of one tensor in the field of their type, read where they lie in the message.
 //!
-//! Raw elements of fixed size lie in the message as they lie in a [`Tensor`], so nothing is copied. The messages follow the
-//! wording of other servers, which clients and their tests match on.
+//! A message of elements takes many times its bytes where it is decoded into lists of them, a string 32 for two. So `build.rs` has it
+//! left as it came, and its elements go from there into the tensor, no more of them than its shape says.
 
 use bytes::{Buf, Bytes};
+use prost::DecodeError;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-use super::messages::InferTensorContents;
-use crate::tensor::{Datatype, Storage, Tensor, TensorError, element_count, moved};
+use crate::protocol::contents::Misfit;
+use crate::tensor::{Datatype, Packer, Tensor, TensorError, element_count, moved};
 
-/// What is wrong with a tensor; the caller says with which.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wrong {
-    /// Of the wrong size.
-    Size { expected: usize, got: usize },
-    /// The wrong number of strings.
-    Strings { expected: usize, got: String },
-    /// Anything else, as a sentence's end.
-    Other(String),
-}
+/// The fields of elements.
+const FIELDS: [(u32, &str); 8] = [
+    (1, "bool_contents"),
+    (2, "int_contents"),
+    (3, "int64_contents"),
+    (4, "uint_contents"),
+    (5, "uint64_contents"),
+    (6, "fp32_contents"),
+    (7, "fp64_contents"),
+    (8, "bytes_contents"),
+];
 
-/// Bytes in front of a raw element of BYTES.
-const LENGTH_BYTES: usize = size_of::<u32>();
+/// The field of strings, which are one by one; others may lie packed.
+const STRINGS: u32 = 8;
 
-/// A tensor from its raw elements.
-pub(super) fn from_raw(datatype: Datatype, shape: Vec<usize>, bytes: Bytes) -> Result<Tensor, Wrong> {
-    let tensor = match datatype {
-        Datatype::Bytes => Tensor::variable(shape.clone(), strings(bytes, count(&shape)?)?),
-        _ => Tensor::fixed(datatype, shape, bytes),
+/// A tensor from the message in the field `contents` of its input.
+pub(super) fn from_typed(datatype: Datatype, shape: Vec<usize>, contents: &Bytes) -> Result<Tensor, Misfit> {
+    let Some(field) = field(datatype) else {
+        return Err(Misfit::Other(format!("{datatype} has no typed contents: send it in raw_input_contents")));
     };
-    tensor.map_err(wrong)
-}
-
-/// A tensor from the field of its type.
-pub(super) fn from_typed(
-    datatype: Datatype,
-    shape: Vec<usize>,
-    contents: InferTensorContents,
-) -> Result<Tensor, Wrong> {
-    let fields = [
-        ("bool_contents", contents.bool_contents.len()),
-        ("int_contents", contents.int_contents.len()),
-        ("int64_contents", contents.int64_contents.len()),
-        ("uint_contents", contents.uint_contents.len()),
-        ("uint64_contents", contents.uint64_contents.len()),
-        ("fp32_contents", contents.fp32_contents.len()),
-        ("fp64_contents", contents.fp64_contents.len()),
-        ("bytes_contents", contents.bytes_contents.len()),
-    ];
-    let field = field(datatype)
-        .ok_or_else(|| Wrong::Other(format!("{datatype} has no typed contents: send it in raw_input_contents")))?;
-    if let Some((other, _)) = fields.iter().find(|(name, length)| *length > 0 && *name != field) {
-        return Err(Wrong::Other(format!("its elements are in {other}, but those of {datatype} belong in {field}")));
+    let expected = element_count(&shape)
+        .filter(|count| count.checked_mul(datatype.size_bytes().unwrap_or(1)).is_some())
+        .ok_or_else(|| Misfit::from(TensorError::TooManyElements(shape.clone())))?;
+    let values = Values { field, contents };
+    if datatype == Datatype::Bytes {
+        return strings(&values, shape, expected);
     }
-    let bytes = match datatype {
-        Datatype::Bool => contents.bool_contents.into_iter().map(u8::from).collect(),
-        Datatype::Int8 => narrow::<_, i8, 1>(&contents.int_contents, datatype, i8::to_le_bytes)?,
-        Datatype::Int16 => narrow::<_, i16, 2>(&contents.int_contents, datatype, i16::to_le_bytes)?,
-        Datatype::Uint8 => narrow::<_, u8, 1>(&contents.uint_contents, datatype, u8::to_le_bytes)?,
-        Datatype::Uint16 => narrow::<_, u16, 2>(&contents.uint_contents, datatype, u16::to_le_bytes)?,
-        Datatype::Int32 => plain(&contents.int_contents, i32::to_le_bytes),
-        Datatype::Int64 => plain(&contents.int64_contents, i64::to_le_bytes),
-        Datatype::Uint32 => plain(&contents.uint_contents, u32::to_le_bytes),
-        Datatype::Uint64 => plain(&contents.uint64_contents, u64::to_le_bytes),
-        Datatype::Fp32 => plain(&contents.fp32_contents, f32::to_le_bytes),
-        Datatype::Fp64 => plain(&contents.fp64_contents, f64::to_le_bytes),
-        Datatype::Bytes => {
-            let expected = count(&shape)?;
-            let got = contents.bytes_contents.len();
-            let tensor = Tensor::variable(shape, contents.bytes_contents);
-            return tensor.map_err(|_| Wrong::Strings { expected, got: got.to_string() });
+    let size = datatype.size_bytes().unwrap_or(1);
+    // Room for what the message can hold, whatever the shape claims.
+    let mut bytes = Vec::with_capacity(expected.min(contents.len()) * size);
+    let mut got = 0;
+    values.each(datatype, |value| {
+        if got < expected {
+            put(&mut bytes, datatype, value, got)?;
         }
-        Datatype::Fp16 | Datatype::Bf16 => Bytes::new(),
-    };
-    Tensor::fixed(datatype, shape, bytes).map_err(wrong)
-}
-
-/// The raw elements of a tensor: its own buffer where they are of fixed size.
-pub(super) fn to_raw(tensor: &Tensor) -> Result<Bytes, String> {
-    let elements = match tensor.storage() {
-        Storage::Fixed(bytes) => return Ok(bytes.clone()),
-        Storage::Variable(elements) => elements,
-    };
-    let mut raw = Vec::with_capacity(tensor.size_bytes() + LENGTH_BYTES * elements.len());
-    for element in elements {
-        let length = u32::try_from(element.len())
-            .map_err(|_| format!("has an element of {} bytes; 4 GiB are the most", element.len()))?;
-        raw.extend_from_slice(&length.to_le_bytes());
-        raw.extend_from_slice(element);
+        got += 1;
+        Ok(())
+    })?;
+    if got != expected {
+        return Err(Misfit::Size { expected: expected * size, got: got.saturating_mul(size) });
     }
-    moved(tensor.size_bytes());
-    Ok(raw.into())
+    Ok(Tensor::fixed(datatype, shape, bytes.into())?)
 }
 
-fn field(datatype: Datatype) -> Option<&'static str> {
+fn strings(values: &Values<'_>, shape: Vec<usize>, expected: usize) -> Result<Tensor, Misfit> {
+    let mut strings = Packer::default();
+    let mut got = 0;
+    values.each_string(|string| {
+        if got < expected {
+            moved(string.len());
+            strings.push(string)?;
+        }
+        got += 1;
+        Ok(())
+    })?;
+    if got != expected {
+        return Err(Misfit::Strings { expected, got });
+    }
+    Ok(Tensor::strings(shape, strings.finish())?)
+}
+
+fn field(datatype: Datatype) -> Option<u32> {
     match datatype {
-        Datatype::Bool => Some("bool_contents"),
-        Datatype::Int8 | Datatype::Int16 | Datatype::Int32 => Some("int_contents"),
-        Datatype::Int64 => Some("int64_contents"),
-        Datatype::Uint8 | Datatype::Uint16 | Datatype::Uint32 => Some("uint_contents"),
-        Datatype::Uint64 => Some("uint64_contents"),
-        Datatype::Fp32 => Some("fp32_contents"),
-        Datatype::Fp64 => Some("fp64_contents"),
-        Datatype::Bytes => Some("bytes_contents"),
+        Datatype::Bool => Some(1),
+        Datatype::Int8 | Datatype::Int16 | Datatype::Int32 => Some(2),
+        Datatype::Int64 => Some(3),
+        Datatype::Uint8 | Datatype::Uint16 | Datatype::Uint32 => Some(4),
+        Datatype::Uint64 => Some(5),
+        Datatype::Fp32 => Some(6),
+        Datatype::Fp64 => Some(7),
+        Datatype::Bytes => Some(STRINGS),
         Datatype::Fp16 | Datatype::Bf16 => None,
     }
 }
 
-fn wrong(error: TensorError) -> Wrong {
-    match error {
-        TensorError::WrongByteCount { expected, got, .. } => Wrong::Size { expected, got },
-        TensorError::WrongElementCount { expected, got, .. } => Wrong::Strings { expected, got: got.to_string() },
-        other @ (TensorError::TooManyDimensions(_) | TensorError::TooManyElements(_) | TensorError::NotABool(_)) => {
-            Wrong::Other(other.to_string())
-        }
-    }
+fn name(field: u32) -> &'static str {
+    FIELDS.iter().find(|(number, _)| *number == field).map_or("another field", |(_, name)| name)
 }
 
-fn count(shape: &[usize]) -> Result<usize, Wrong> {
-    let too_many = || Wrong::Other(format!("its shape {shape:?} has more elements than can be addressed"));
-    element_count(shape).ok_or_else(too_many)
+/// The elements in one field of a message.
+struct Values<'m> {
+    field: u32,
+    contents: &'m Bytes,
 }
 
-/// Raw elements of BYTES; they share the storage of `bytes`.
-fn strings(mut bytes: Bytes, expected: usize) -> Result<Vec<Bytes>, Wrong> {
-    // Room for what the bytes can hold, whatever the shape claims.
-    let mut elements = Vec::with_capacity(expected.min(bytes.len() / LENGTH_BYTES));
-    while !bytes.is_empty() {
-        if elements.len() == expected {
-            return Err(Wrong::Strings { expected, got: "more".into() });
-        }
-        let index = elements.len();
-        let Some(&length) = bytes.first_chunk::<LENGTH_BYTES>() else {
-            return Err(Wrong::Other(format!("its raw contents end within the length of element {index}")));
+impl Values<'_> {
+    /// Every number as the bits that it has on the wire.
+    fn each(&self, datatype: Datatype, mut take: impl FnMut(u64) -> Result<(), Misfit>) -> Result<(), Misfit> {
+        let alone = match datatype {
+            Datatype::Fp32 => WireType::ThirtyTwoBit,
+            Datatype::Fp64 => WireType::SixtyFourBit,
+            _ => WireType::Varint,
         };
-        let (length, left) = (u32::from_le_bytes(length) as usize, bytes.len() - LENGTH_BYTES);
-        if length > left {
-            return Err(Wrong::Other(format!(
-                "element {index} has {length} bytes, but {left} are left of its raw contents"
-            )));
+        self.fields(datatype, |wire_type, rest| match wire_type {
+            WireType::LengthDelimited => {
+                let mut packed = delimited(rest)?;
+                while !packed.is_empty() {
+                    take(number(alone, &mut packed)?)?;
+                }
+                Ok(())
+            }
+            other if other == alone => take(number(alone, rest)?),
+            _ => Err(Misfit::Other(format!("its {} are of another type", name(self.field)))),
+        })
+    }
+
+    fn each_string(&self, mut take: impl FnMut(&[u8]) -> Result<(), Misfit>) -> Result<(), Misfit> {
+        self.fields(Datatype::Bytes, |wire_type, rest| match wire_type {
+            WireType::LengthDelimited => take(delimited(rest)?),
+            _ => Err(Misfit::Other(format!("its {} are of another type", name(self.field)))),
+        })
+    }
+
+    /// Has the field read by `read` each time it comes. No other field may have elements.
+    fn fields(
+        &self,
+        datatype: Datatype,
+        mut read: impl FnMut(WireType, &mut &[u8]) -> Result<(), Misfit>,
+    ) -> Result<(), Misfit> {
+        let mut rest = &self.contents[..];
+        while !rest.is_empty() {
+            let (tag, wire_type) = decode_key(&mut rest).map_err(|error| broken(&error))?;
+            if tag == self.field {
+                read(wire_type, &mut rest)?;
+                continue;
+            }
+            let before = rest;
+            skip_field(wire_type, tag, &mut rest, DecodeContext::default()).map_err(|error| broken(&error))?;
+            // A packed list of nothing is one byte long: its length.
+            let is_empty = wire_type == WireType::LengthDelimited && before.len() - rest.len() == 1 && tag != STRINGS;
+            if !is_empty && FIELDS.iter().any(|(number, _)| *number == tag) {
+                return Err(Misfit::Other(format!(
+                    "its elements are in {}, but those of {datatype} belong in {}",
+                    name(tag),
+                    name(self.field)
+                )));
+            }
         }
-        bytes.advance(LENGTH_BYTES);
-        elements.push(bytes.split_to(length));
+        Ok(())
     }
-    Ok(elements)
 }
 
-fn plain<T: Copy, const N: usize>(elements: &[T], bytes: impl Fn(T) -> [u8; N]) -> Bytes {
-    let mut all = Vec::with_capacity(elements.len() * N);
-    elements.iter().for_each(|&element| all.extend_from_slice(&bytes(element)));
-    all.into()
+/// What a length stands before.
+fn delimited<'m>(rest: &mut &'m [u8]) -> Result<&'m [u8], Misfit> {
+    let length = decode_varint(rest).map_err(|error| broken(&error))?;
+    let parts = usize::try_from(length).ok().and_then(|length| rest.split_at_checked(length));
+    let (inside, behind) = parts.ok_or_else(|| Misfit::Other("its contents end early".into()))?;
+    *rest = behind;
+    Ok(inside)
 }
 
-/// Elements that are smaller than their field.
-fn narrow<T, S, const N: usize>(
-    elements: &[T],
-    datatype: Datatype,
-    bytes: impl Fn(S) -> [u8; N],
-) -> Result<Bytes, Wrong>
-where
-    T: Copy + std::fmt::Display,
-    S: TryFrom<T>,
-{
-    let mut all = Vec::with_capacity(elements.len() * N);
-    for (index, &element) in elements.iter().enumerate() {
-        let small = S::try_from(element)
-            .map_err(|_| Wrong::Other(format!("element {index} is {element}, which is out of range for {datatype}")))?;
-        all.extend_from_slice(&bytes(small));
+fn number(wire_type: WireType, rest: &mut &[u8]) -> Result<u64, Misfit> {
+    let early = |_| Misfit::Other("its contents end early".into());
+    match wire_type {
+        WireType::ThirtyTwoBit => rest.try_get_u32_le().map(u64::from).map_err(early),
+        WireType::SixtyFourBit => rest.try_get_u64_le().map_err(early),
+        _ => decode_varint(rest).map_err(|error| broken(&error)),
     }
-    Ok(all.into())
+}
+
+fn broken(error: &DecodeError) -> Misfit {
+    Misfit::Other(format!("its contents cannot be read: {error}"))
+}
+
+/// Puts the element at `index` behind others.
+#[expect(clippy::cast_possible_truncation, reason = "a field of 32 bits has the lower ones of what is on the wire")]
+fn put(bytes: &mut Vec<u8>, datatype: Datatype, value: u64, index: usize) -> Result<(), Misfit> {
+    let (signed, unsigned) = (value.cast_signed() as i32, value as u32);
+    let range = |number: &dyn std::fmt::Display| {
+        Misfit::Other(format!("element {index} is {number}, which is out of range for {datatype}"))
+    };
+    match datatype {
+        Datatype::Bool => bytes.push(u8::from(value != 0)),
+        Datatype::Int8 => bytes.extend(i8::try_from(signed).map_err(|_| range(&signed))?.to_le_bytes()),
+        Datatype::Int16 => bytes.extend(i16::try_from(signed).map_err(|_| range(&signed))?.to_le_bytes()),
+        Datatype::Uint8 => bytes.push(u8::try_from(unsigned).map_err(|_| range(&unsigned))?),
+        Datatype::Uint16 => bytes.extend(u16::try_from(unsigned).map_err(|_| range(&unsigned))?.to_le_bytes()),
+        Datatype::Int32 | Datatype::Uint32 | Datatype::Fp32 => bytes.extend(unsigned.to_le_bytes()),
+        Datatype::Int64 | Datatype::Uint64 | Datatype::Fp64 => bytes.extend(value.to_le_bytes()),
+        Datatype::Fp16 | Datatype::Bf16 | Datatype::Bytes => {}
+    }
+    Ok(())
 }
 
 #[cfg(test)]

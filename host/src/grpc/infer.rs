@@ -84,7 +84,7 @@ async fn ask(
     let (begun, request) = read(begun, message, length).await?;
     let id = request.id.clone();
     let answer = invoke::ask(host, begun, Question::Predict, request).await?;
-    Ok(answer::write(&answer, id)?)
+    Ok(answer::write(&answer, id))
 }
 
 /// Large messages take the processor for a while: not on the executor. The place goes with the message, which stays in memory when

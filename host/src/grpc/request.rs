@@ -1,17 +1,17 @@
 //! A decoded message to a [`PredictRequest`]: names, parameters, shapes. The elements are `contents`' business.
 
 use std::collections::BTreeMap;
-use std::collections::HashSet;
 
 use bytes::Bytes;
 
-use super::contents::{self, Wrong};
+use super::contents;
 use super::messages::infer_parameter::ParameterChoice;
 use super::messages::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use super::messages::{InferParameter, ModelInferRequest};
+use crate::protocol::contents::{Misfit, from_raw};
 use crate::protocol::predict::{Parameter, PredictRequest};
 use crate::protocol::{ProtocolError, classify};
-use crate::tensor::{Datatype, MAX_RANK, Tensor};
+use crate::tensor::{Datatype, MAX_RANK, Tensor, TensorError};
 
 /// Parameters that ask for tensors outside the message, or for others than the model's. They are refused rather than ignored,
 /// because a client that sets them looks for its answer where it asked for it.
@@ -26,25 +26,17 @@ pub(super) fn read(message: ModelInferRequest, length: usize) -> Result<PredictR
     let parameters = read_parameters(parameters)?;
     let parameters = parameters.into_iter().filter(|(name, _)| !name.starts_with(OF_THE_PROTOCOL)).collect();
     let inputs = if raw.is_empty() { read_typed(&model, inputs)? } else { read_raw(&model, inputs, raw)? };
-    let mut seen = HashSet::with_capacity(inputs.len());
-    if let Some((name, _)) = inputs.iter().find(|(name, _)| !seen.insert(name.as_str())) {
-        return Err(ProtocolError::Input { input: name.clone(), reason: "is given more than once".into() });
-    }
     let (outputs, classes) = read_outputs(outputs)?;
-    Ok(PredictRequest {
-        id: Some(id).filter(|id| !id.is_empty()),
-        parameters,
-        inputs,
-        outputs,
-        classes,
-        body_bytes: length,
-    })
+    let id = Some(id).filter(|id| !id.is_empty());
+    let request = PredictRequest { id, parameters, inputs, outputs, classes, body_bytes: length };
+    request.check()?;
+    Ok(request)
 }
 
 fn read_typed(model: &str, inputs: Vec<InferInputTensor>) -> Result<Vec<(String, Tensor)>, ProtocolError> {
     let read = |mut input: InferInputTensor| {
         let contents = input.contents.take().unwrap_or_default();
-        tensor(model, input, |datatype, shape| contents::from_typed(datatype, shape, contents))
+        tensor(model, input, |datatype, shape| contents::from_typed(datatype, shape, &contents))
     };
     inputs.into_iter().map(read).collect()
 }
@@ -68,7 +60,7 @@ fn read_raw(
         )));
     }
     let read = |(input, raw): (InferInputTensor, Bytes)| {
-        tensor(model, input, |datatype, shape| contents::from_raw(datatype, shape, raw))
+        tensor(model, input, |datatype, shape| from_raw(datatype, shape, raw))
     };
     inputs.into_iter().zip(raw).map(read).collect()
 }
@@ -76,7 +68,7 @@ fn read_raw(
 fn tensor(
     model: &str,
     input: InferInputTensor,
-    read: impl FnOnce(Datatype, Vec<usize>) -> Result<Tensor, Wrong>,
+    read: impl FnOnce(Datatype, Vec<usize>) -> Result<Tensor, Misfit>,
 ) -> Result<(String, Tensor), ProtocolError> {
     let InferInputTensor { name, datatype, shape, parameters, .. } = input;
     read_parameters(parameters)?;
@@ -85,22 +77,11 @@ fn tensor(
         .parse::<Datatype>()
         .map_err(|_| refused(format!("'{datatype}' is not a datatype of the Open Inference Protocol")))?;
     if shape.len() > MAX_RANK {
-        return Err(refused(format!(
-            "its shape has {} dimensions; at most {MAX_RANK} dimensions are possible",
-            shape.len()
-        )));
+        return Err(Misfit::from(TensorError::TooManyDimensions(shape.len())).of(&name, model));
     }
     let dims: Option<Vec<usize>> = shape.iter().map(|&dim| usize::try_from(dim).ok()).collect();
     let dims = dims.ok_or_else(|| refused(format!("its shape {shape:?} has a negative dimension")))?;
-    let tensor = read(datatype, dims).map_err(|wrong| match wrong {
-        Wrong::Size { expected, got } => ProtocolError::Mismatch(format!(
-            "input byte size mismatch for input '{name}' for model '{model}'. Expected {expected}, got {got}"
-        )),
-        Wrong::Strings { expected, got } => ProtocolError::Mismatch(format!(
-            "expected {expected} string elements for inference input '{name}' for model '{model}', got {got}"
-        )),
-        Wrong::Other(reason) => refused(reason),
-    })?;
+    let tensor = read(datatype, dims).map_err(|misfit| misfit.of(&name, model))?;
     Ok((name, tensor))
 }
 

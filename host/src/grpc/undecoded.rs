@@ -7,9 +7,7 @@ use prost::{DecodeError, Message};
 
 use super::messages::ModelInferRequest;
 use crate::protocol::ProtocolError;
-
-/// The most tensors or parameters of one request: what takes two bytes here takes hundreds when it is decoded.
-const MAX_PARTS: usize = 4096;
+use crate::protocol::predict::MAX_PARTS;
 
 /// The bytes of a request; decoding them copies no tensor.
 #[derive(Debug, Clone, Default)]

@@ -4,17 +4,17 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
-use super::body::{self, Body};
+use super::body::Body;
 use super::openapi::parameters::{JsonLength, Model};
 use super::openapi::refusals::Asking;
 use super::openapi::{Octets, examples, tags};
 use super::respond::{self, HttpError};
-use super::tensors::{self, Form};
+use super::tensors::{self, Form, Writer};
 use crate::host::Host;
 use crate::invoke::{Answer, Target};
 use crate::protocol::ProtocolError;
 use crate::protocol::oip_json::described::{InferRequest, InferResponse};
-use crate::protocol::oip_json::{self, BinaryOutputs};
+use crate::protocol::oip_json::{self, BinaryOutputs, Halves};
 use crate::runtime::typed::Question;
 use crate::tensor::Signature;
 
@@ -82,37 +82,45 @@ async fn ask(
     host: &Host,
     target: &Target,
     question: Question,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Result<Response<Body>, HttpError> {
-    let json_length = json_length(&request);
-    let json_length = body::refused(&mut request, json_length).await?;
     // JSON whatever the content type says: `tritonclient` sends none.
-    let read = move |function: &str, signature: &Signature, body: Bytes| {
+    let read = |function: &str, signature: &Signature, body: Bytes, json_length| {
         let (request, binary) = match json_length {
             Some(0) => oip_json::parse_raw(function, signature, &body)?,
-            _ => oip_json::parse_request(&body, json_length)?,
+            _ => oip_json::parse_request(function, &body, json_length, Halves::Binary)?,
         };
         let id = request.id.clone();
-        Ok((request, move |answer: &Answer| write(answer, id.as_deref(), &binary)))
+        Ok((request, Written { id, binary }))
     };
     tensors::ask(host, target, question, request, Form { json_length, read }).await
 }
 
-/// An answer; `id` is the request's own, echoed.
-pub(super) fn write(
-    answer: &Answer,
-    id: Option<&str>,
-    binary: &BinaryOutputs,
-) -> Result<Response<Body>, ProtocolError> {
-    let (name, version) = (answer.version.function.as_str(), answer.version.name.as_str());
-    let body = oip_json::write_response(name, version, id, &answer.outputs, binary)?;
-    if body.tail.is_empty() {
-        return Ok(respond::json_bytes(StatusCode::OK, body.json));
+/// How an answer is written.
+#[derive(Default)]
+pub(super) struct Written {
+    /// The request's own, echoed.
+    pub(super) id: Option<String>,
+    pub(super) binary: BinaryOutputs,
+}
+
+impl Writer for Written {
+    fn text_bytes(&self, answer: &Answer) -> usize {
+        let text = answer.outputs.iter().filter(|(name, _)| !self.binary.contains(name));
+        text.map(|(_, tensor)| tensor.size_bytes()).sum()
     }
-    let json_length = HeaderValue::from(body.json.len());
-    let mut response = respond::octets(std::iter::once(Bytes::from(body.json)).chain(body.tail));
-    response.headers_mut().insert(JSON_LENGTH.clone(), json_length);
-    Ok(response)
+
+    fn write(self, answer: &Answer) -> Result<Response<Body>, ProtocolError> {
+        let (name, version) = (answer.version.function.as_str(), answer.version.name.as_str());
+        let body = oip_json::write_response(name, version, self.id.as_deref(), &answer.outputs, &self.binary)?;
+        if body.tail.is_empty() {
+            return Ok(respond::json_bytes(StatusCode::OK, body.json));
+        }
+        let json_length = HeaderValue::from(body.json.len());
+        let mut response = respond::octets(std::iter::once(Bytes::from(body.json)).chain(body.tail));
+        response.headers_mut().insert(JSON_LENGTH.clone(), json_length);
+        Ok(response)
+    }
 }
 
 /// Where the JSON of a body ends, if binary data follows it.

@@ -10,15 +10,15 @@ use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 
 use super::body::Body;
-use super::infer;
+use super::infer::Written;
 use super::openapi::parameters::{Callee, InputName};
 use super::openapi::{Octets, examples, tags};
 use super::respond::HttpError;
 use super::tensors::{self, Form};
 use crate::host::Host;
-use crate::invoke::{Answer, Target};
+use crate::invoke::Target;
 use crate::protocol::oip_json::described::{InferRequest, InferResponse};
-use crate::protocol::oip_json::{self, BinaryOutputs};
+use crate::protocol::oip_json::{self, Halves};
 use crate::protocol::predict::PredictRequest;
 use crate::protocol::{ProtocolError, npy};
 use crate::runtime::typed::Question;
@@ -51,11 +51,12 @@ use crate::tensor::{Datatype, Signature, Tensor, TensorSpec};
 )]
 pub(super) async fn ask(host: &Host, target: &Target, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
     let (headers, input) = (request.headers().clone(), wanted_input(request.uri().query().unwrap_or_default()));
-    let write = |answer: &Answer| infer::write(answer, None, &BinaryOutputs::default());
-    let read = move |function: &str, signature: &Signature, body: Bytes| {
-        Ok((read(function, signature, &headers, input.as_deref(), body)?, write))
+    let read = move |function: &str, signature: &Signature, body: Bytes, _| {
+        let request = read(function, signature, &headers, input.as_deref(), body)?;
+        let id = request.id.clone();
+        Ok((request, Written { id, ..Written::default() }))
     };
-    tensors::ask(host, target, Question::Predict, request, Form { json_length: None, read }).await
+    tensors::ask(host, target, Question::Predict, request, Form { json_length: |_| Ok(None), read }).await
 }
 
 /// `input=NAME` of a query.
@@ -80,12 +81,12 @@ fn read(
         let what = format!("an array of {} {:?}", tensor.datatype(), tensor.shape());
         (choose(function, signature, input, &what, fits)?.0, tensor)
     } else if is_json(content_type, &body) {
-        return Ok(oip_json::parse_request(&body, None)?.0);
+        return Ok(oip_json::parse_request(function, &body, None, Halves::Numbers)?.0);
     } else {
         let takes =
             |spec: &TensorSpec| spec.datatype == Datatype::Bytes && spec.shape.iter().all(|&dim| dim < 0 || dim == 1);
         let (name, rank) = choose(function, signature, input, "text or a file", takes)?;
-        let tensor = Tensor::variable(vec![1; rank], vec![body]);
+        let tensor = Tensor::variable(vec![1; rank], [body]);
         (name, tensor.map_err(|error| ProtocolError::Malformed(error.to_string()))?)
     };
     Ok(PredictRequest { inputs: vec![(name, tensor)], body_bytes, ..PredictRequest::default() })

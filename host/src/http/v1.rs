@@ -11,10 +11,11 @@ use super::openapi::parameters::Model;
 use super::openapi::refusals::{Asking, Lookup};
 use super::openapi::{examples, tags};
 use super::respond::{self, HttpError};
-use super::tensors::{self, Form};
+use super::tensors::{self, Form, Writer};
 use crate::host::Host;
 use crate::invoke::{Answer, Target};
 use crate::oip;
+use crate::protocol::ProtocolError;
 use crate::protocol::kserve_v1::{self, Answers, Explanations, Predictions};
 use crate::protocol::oip_metadata;
 use crate::protocol::oip_repository::ModelList;
@@ -76,13 +77,16 @@ async fn ask(
         Question::Predict => Answers::Predictions,
         Question::Explain => Answers::Explanations,
     };
-    let write = move |answer: &Answer| {
-        Ok(respond::json_bytes(StatusCode::OK, kserve_v1::write_response(answers, &answer.outputs)?))
+    let read = move |function: &str, signature: &Signature, body: Bytes, _| {
+        Ok((kserve_v1::parse_request(function, signature, &body)?, answers))
     };
-    let read = move |function: &str, signature: &Signature, body: Bytes| {
-        Ok((kserve_v1::parse_request(function, signature, &body)?, write))
-    };
-    tensors::ask(host, target, question, request, Form { json_length: None, read }).await
+    tensors::ask(host, target, question, request, Form { json_length: |_| Ok(None), read }).await
+}
+
+impl Writer for Answers {
+    fn write(self, answer: &Answer) -> Result<Response<Body>, ProtocolError> {
+        Ok(respond::json_bytes(StatusCode::OK, kserve_v1::write_response(self, &answer.outputs)?))
+    }
 }
 
 /// `GET /v1/models`

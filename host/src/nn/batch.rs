@@ -57,10 +57,10 @@ fn join_column<'t>(tensors: impl Iterator<Item = &'t Tensor> + Clone) -> Tensor 
         }
         Storage::Variable(_) => {
             let elements = |tensor: &'t Tensor| match tensor.storage() {
-                Storage::Variable(elements) => elements.as_slice(),
-                Storage::Fixed(_) => &[],
+                Storage::Variable(elements) => Some(elements),
+                Storage::Fixed(_) => None,
             };
-            Tensor::variable(shape, tensors.flat_map(elements).cloned().collect())
+            Tensor::variable(shape, tensors.filter_map(elements).flatten())
         }
     };
     joined.expect("jobs of one kind have the same datatype and the same dimensions but the first")
@@ -98,7 +98,7 @@ fn rows_of(tensor: &Tensor, start: usize, count: usize, total: usize) -> Tensor 
         }
         Storage::Variable(elements) => {
             let row_elements = elements.len() / total;
-            Tensor::variable(shape, elements[start * row_elements..][..count * row_elements].to_vec())
+            Tensor::strings(shape, elements.slice(start * row_elements, count * row_elements))
         }
     };
     part.expect("whole rows of a tensor are a tensor")
@@ -114,7 +114,8 @@ pub(super) fn reversed(inputs: &Inputs) -> Inputs {
         }
         (Storage::Fixed(_), None) => Ok(tensor.clone()),
         (Storage::Variable(elements), _) => {
-            Tensor::variable(tensor.shape().to_vec(), elements.iter().rev().cloned().collect())
+            let elements: Vec<&[u8]> = elements.iter().collect();
+            Tensor::variable(tensor.shape().to_vec(), elements.into_iter().rev())
         }
     };
     let turn = |(name, tensor): &(String, Tensor)| {
@@ -136,7 +137,7 @@ mod tests {
     }
 
     fn texts(rows: usize, from: u8) -> Tensor {
-        let elements = (0..rows).map(|row| Bytes::from(vec![from, u8::try_from(row).expect("small")])).collect();
+        let elements = (0..rows).map(|row| [from, u8::try_from(row).expect("small")]);
         Tensor::variable(vec![rows], elements).expect("it fits")
     }
 

@@ -333,12 +333,12 @@ fn zeros(spec: &TensorSpec) -> Option<Tensor> {
     const MAX_BYTES: usize = 64 << 20;
     let shape: Vec<usize> = spec.shape.iter().map(|&dim| usize::try_from(dim).unwrap_or(1)).collect();
     let elements = crate::tensor::element_count(&shape)?;
-    let bytes = elements.checked_mul(spec.datatype.size_bytes().unwrap_or(size_of::<Bytes>()))?;
+    let bytes = elements.checked_mul(spec.datatype.size_bytes().unwrap_or(size_of::<String>()))?;
     if bytes > MAX_BYTES {
         return None;
     }
     match spec.datatype {
-        Datatype::Bytes => Tensor::variable(shape, vec![Bytes::new(); elements]).ok(),
+        Datatype::Bytes => Tensor::variable(shape, vec![[0_u8; 0]; elements]).ok(),
         datatype => Tensor::fixed(datatype, shape, Bytes::from(vec![0; bytes])).ok(),
     }
 }

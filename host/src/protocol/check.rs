@@ -82,9 +82,6 @@ pub fn select_outputs(
     };
     let mut selected: Vec<(String, Tensor)> = Vec::with_capacity(wanted.len());
     for want in wanted {
-        if selected.iter().any(|(name, _)| name == want) {
-            continue;
-        }
         match outputs.iter().position(|(name, _)| name == want) {
             Some(index) => selected.push(outputs.swap_remove(index)),
             None => {

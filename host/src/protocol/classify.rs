@@ -5,12 +5,11 @@
 
 use std::cmp::Ordering;
 
-use bytes::Bytes;
 use half::{bf16, f16};
 
 use super::ProtocolError;
 use super::predict::Parameter;
-use crate::tensor::{Datatype, Signature, Storage, Tensor, element_count};
+use crate::tensor::{Datatype, Packer, Signature, Storage, Tensor, element_count};
 
 /// How many of a requested output's largest elements are wanted in place of it, as its parameters say.
 pub fn wanted(parameters: &[(String, Parameter)]) -> Result<Option<usize>, ProtocolError> {
@@ -43,6 +42,9 @@ pub fn classify_outputs(
     Ok(())
 }
 
+/// The most classes of one output.
+const MAX_CLASSES: usize = 1 << 18;
+
 /// The `count` largest elements of each row, or all of them if there are fewer: BYTES of shape `[rows, count]`. An output that has no
 /// rows, since its model does not batch, is one: `[count]`.
 fn classify(name: &str, tensor: &Tensor, count: usize, has_rows: bool) -> Result<Tensor, ProtocolError> {
@@ -54,16 +56,28 @@ fn classify(name: &str, tensor: &Tensor, count: usize, has_rows: bool) -> Result
     let elements = element_count(tensor.shape()).unwrap_or(0);
     let width = elements.checked_div(rows).unwrap_or(0);
     let count = count.min(width);
-    let mut classes = Vec::with_capacity(rows * count);
+    // At most as many as there are elements.
+    let wanted = rows * count;
+    if wanted > MAX_CLASSES {
+        return Err(ProtocolError::Mismatch(format!(
+            "class result not available for output '{name}': {count} classes of {rows} rows are {wanted}, and at most \
+             {MAX_CLASSES} are given"
+        )));
+    }
+    let mut classes = Packer::default();
     let row_bytes = width * tensor.datatype().size_bytes().unwrap_or(1);
-    for row in 0..rows {
-        classes.extend(largest(name, tensor.datatype(), &bytes[row * row_bytes..(row + 1) * row_bytes], count)?);
+    // There may be more rows than anybody could go through, if they are empty.
+    let rows_with_elements = if width == 0 { 0 } else { rows };
+    for row in 0..rows_with_elements {
+        for class in largest(name, tensor.datatype(), &bytes[row * row_bytes..(row + 1) * row_bytes], count)? {
+            classes.push(class.as_bytes()).map_err(|error| ProtocolError::Answer(error.to_string()))?;
+        }
     }
     let shape = if has_rows { vec![rows, count] } else { vec![count] };
-    Tensor::variable(shape, classes).map_err(|error| ProtocolError::Answer(format!("output '{name}': {error}")))
+    Tensor::strings(shape, classes.finish()).map_err(|error| ProtocolError::Answer(format!("output '{name}': {error}")))
 }
 
-fn largest(name: &str, datatype: Datatype, bytes: &[u8], count: usize) -> Result<Vec<Bytes>, ProtocolError> {
+fn largest(name: &str, datatype: Datatype, bytes: &[u8], count: usize) -> Result<Vec<String>, ProtocolError> {
     Ok(match datatype {
         Datatype::Uint8 => top(bytes, u8::from_le_bytes, count, Ord::cmp, integer),
         Datatype::Uint16 => top(bytes, u16::from_le_bytes, count, Ord::cmp, integer),
@@ -81,22 +95,33 @@ fn largest(name: &str, datatype: Datatype, bytes: &[u8], count: usize) -> Result
     })
 }
 
-/// Of equal elements the first comes first.
+/// Of equal elements the first comes first. No more is listed than twice what is wanted.
 fn top<const N: usize, T: Copy>(
     bytes: &[u8],
     read: impl Fn([u8; N]) -> T,
     count: usize,
     order: impl Fn(&T, &T) -> Ordering,
     text: impl Fn(T) -> String,
-) -> Vec<Bytes> {
-    let mut elements: Vec<(usize, T)> = bytes.as_chunks().0.iter().map(|element| read(*element)).enumerate().collect();
+) -> Vec<String> {
     let descending = |one: &(usize, T), other: &(usize, T)| order(&other.1, &one.1).then(one.0.cmp(&other.0));
-    if count < elements.len() {
-        elements.select_nth_unstable_by(count, descending);
-        elements.truncate(count);
+    let keep = |found: &mut Vec<(usize, T)>| {
+        if count < found.len() {
+            found.select_nth_unstable_by(count, descending);
+            found.truncate(count);
+        }
+    };
+    let mut found: Vec<(usize, T)> = Vec::new();
+    for element in bytes.as_chunks().0.iter().map(|element| read(*element)).enumerate() {
+        // Enough to go through each element a few times, however few are wanted.
+        const FEW: usize = 64;
+        if found.len() >= (2 * count).max(FEW) {
+            keep(&mut found);
+        }
+        found.push(element);
     }
-    elements.sort_unstable_by(descending);
-    elements.into_iter().map(|(index, value)| Bytes::from(format!("{}:{index}", text(value)))).collect()
+    keep(&mut found);
+    found.sort_unstable_by(descending);
+    found.into_iter().map(|(index, value)| format!("{}:{index}", text(value))).collect()
 }
 
 /// What is no number is less than all that are.
@@ -146,9 +171,26 @@ mod tests {
         assert_eq!(texts(&classes)[5], "NaN:4");
     }
 
+    /// A shape may say anything of rows that have nothing.
+    #[test]
+    fn rows_without_elements_take_no_time() {
+        let classes = classify("y", &floats(vec![1_000_000_000_000_000, 0], &[]), 1, true).unwrap();
+        assert_eq!(classes.shape(), [1_000_000_000_000_000, 0]);
+        assert_eq!(classify("y", &floats(vec![0, 3], &[]), 1, true).unwrap().shape(), [0, 0]);
+    }
+
+    #[test]
+    fn more_classes_than_anybody_reads_are_refused() {
+        let bytes = vec![0_u8; MAX_CLASSES + 1].into();
+        let tensor = Tensor::fixed(Datatype::Uint8, vec![MAX_CLASSES + 1], bytes).unwrap();
+        let refused = classify("y", &tensor, usize::MAX, false).unwrap_err().to_string();
+        assert!(refused.contains("262145") && refused.contains("at most 262144"), "{refused}");
+        assert_eq!(texts(&classify("y", &tensor, 2, false).unwrap()), ["0:0", "0:1"]);
+    }
+
     #[test]
     fn texts_have_no_largest() {
-        let names = Tensor::variable(vec![1], vec![Bytes::from_static(b"a")]).unwrap();
+        let names = Tensor::variable(vec![1], ["a"]).unwrap();
         let refused = classify("label", &names, 1, true).unwrap_err().to_string();
         assert!(refused.contains("'label'") && refused.contains("unsupported type 'BYTES'"), "{refused}");
     }

@@ -1,18 +1,13 @@
 //! The Open Inference Protocol v2 in JSON, with or without binary data behind it: a request's body to tensors, tensors to
 //! a response's body.
 //!
-//! Elements go straight between their text and little-endian bytes, with no tree of JSON values in between. NaN and
-//! the infinities, which JSON has no numbers for, are the strings `"NaN"`, `"Infinity"` and `"-Infinity"` both ways,
-//! as in the JSON mapping of protocol buffers. FP16 and BF16 are JSON numbers, rounded by way of FP64.
-//! BYTES are strings; an input with the parameter `"content_type": "base64"` holds base64, for bytes that are no text.
+//! FP16 and BF16 are binary data alone, as in other servers ([`Halves`]). BYTES are strings; an input with the parameter
+//! `"content_type": "base64"` holds base64, for bytes that are no text.
 
 mod binary;
 mod data;
 pub mod described;
-mod element;
-mod number;
 mod raw;
-mod reader;
 mod request;
 mod response;
 
@@ -20,6 +15,24 @@ pub use binary::BinaryOutputs;
 pub use raw::parse_raw;
 pub use request::parse_request;
 pub use response::{ResponseBody, write_response};
+
+use crate::tensor::Datatype;
+
+/// How FP16 and BF16 go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Halves {
+    /// As binary data, and not in JSON: so the protocol has it.
+    Binary,
+    /// In JSON as numbers too, rounded by way of FP64: for people.
+    #[default]
+    Numbers,
+}
+
+impl Halves {
+    fn are(datatype: Datatype) -> bool {
+        matches!(datatype, Datatype::Fp16 | Datatype::Bf16)
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,13 @@
 //! Knows no wire format and no function. A request's tensors may share the storage of the body they came in, so the
 //! body lives as long as the last of them.
 
-use crate::tensor::Tensor;
+use std::collections::HashSet;
+
+use super::ProtocolError;
+use crate::tensor::{Storage, Tensor};
+
+/// The most inputs, outputs or parameters of one request: what takes a few bytes in a body takes hundreds in memory.
+pub const MAX_PARTS: usize = 4096;
 
 /// What a caller asks of a function.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -33,4 +39,74 @@ pub enum Parameter {
     Double(f64),
     /// A string.
     Text(String),
+}
+
+/// The most strings of one request. They are small here, but ONNX Runtime and guests take a hundred bytes for each.
+const MAX_STRINGS: usize = 1 << 20;
+
+impl PredictRequest {
+    /// Refuses what is named twice, and countless strings.
+    pub fn check(&self) -> Result<(), ProtocolError> {
+        let mut strings = 0;
+        for (input, tensor) in &self.inputs {
+            if let Storage::Variable(elements) = tensor.storage() {
+                strings += elements.len();
+            }
+            if strings > MAX_STRINGS {
+                let reason =
+                    format!("a request has at most {MAX_STRINGS} elements of BYTES; with this input it has {strings}");
+                return Err(ProtocolError::Input { input: input.clone(), reason });
+            }
+        }
+        if let Some(input) = repeated(self.inputs.iter().map(|(name, _)| name.as_str())) {
+            return Err(ProtocolError::Input { input: input.to_owned(), reason: "is given more than once".into() });
+        }
+        match repeated(self.outputs.as_deref().unwrap_or_default().iter().map(String::as_str)) {
+            Some(name) => Err(ProtocolError::Mismatch(format!("output '{name}' is requested more than once"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A name that comes again.
+fn repeated<'n>(mut names: impl ExactSizeIterator<Item = &'n str> + Clone) -> Option<&'n str> {
+    /// So few are compared sooner than hashed.
+    const FEW: usize = 8;
+    if names.len() <= FEW {
+        let all = names.clone();
+        return names
+            .enumerate()
+            .find(|(at, name)| all.clone().take(*at).any(|other| other == *name))
+            .map(|(_, name)| name);
+    }
+    let mut seen = HashSet::with_capacity(names.len());
+    names.find(|name| !seen.insert(*name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Strings;
+
+    #[test]
+    fn countless_strings_are_refused() {
+        let inputs = |count: usize| {
+            let strings = Strings::unpack(vec![0; 4 * count].into()).unwrap();
+            vec![("x".to_owned(), Tensor::strings(vec![count], strings).unwrap())]
+        };
+        let check = |inputs| PredictRequest { inputs, ..PredictRequest::default() }.check();
+        assert_eq!(check(inputs(MAX_STRINGS)), Ok(()));
+        let refused = check(inputs(MAX_STRINGS + 1)).unwrap_err().to_string();
+        assert!(refused.starts_with("input 'x': a request has at most 1048576 elements of BYTES"), "{refused}");
+    }
+
+    #[test]
+    fn few_names_and_many_are_told_apart() {
+        let names: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+        for (count, again) in [(5, "3"), (20, "17")] {
+            let all = names[..count].iter().map(String::as_str).chain([again]).collect::<Vec<_>>();
+            assert_eq!(repeated(all.iter().copied()), Some(again));
+            assert_eq!(repeated(all[..count].iter().copied()), None);
+        }
+    }
 }

@@ -88,7 +88,7 @@ fn lower(state: &mut State, request: PredictRequest) -> Result<types::Request, R
                 moved(2 * tensor.size_bytes());
                 types::Value::Bytes(types::ByteTensor {
                     dimensions: tensor.shape().iter().map(|&dim| u32::try_from(dim).unwrap_or(u32::MAX)).collect(),
-                    elements: elements.iter().map(|element| element.to_vec()).collect(),
+                    elements: elements.iter().map(<[u8]>::to_vec).collect(),
                 })
             }
             // The request is larger than all the memory the function may have, or earlier ones left too much behind.
@@ -158,10 +158,10 @@ fn lift(table: &mut ResourceTable, outputs: Vec<(String, types::Value)>) -> Resu
         let tensor = match value {
             types::Value::Tensor(handle) => take(table, handle)?.into_tensor(),
             types::Value::Bytes(bytes) => {
-                // Out of the guest's memory, by the call.
-                moved(bytes.elements.iter().map(Vec::len).sum());
+                // Out of the guest's memory, by the call, and together.
+                moved(2 * bytes.elements.iter().map(Vec::len).sum::<usize>());
                 let dimensions = bytes.dimensions.iter().map(|&dim| dim as usize).collect();
-                Tensor::variable(dimensions, bytes.elements.into_iter().map(Bytes::from).collect()).map(AnyTensor::from)
+                Tensor::variable(dimensions, bytes.elements).map(AnyTensor::from)
             }
         };
         match tensor {

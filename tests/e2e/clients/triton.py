@@ -135,6 +135,16 @@ def json_and_binary_data_over_http():
 
 
 @check
+def nan_and_infinities_as_json():
+    """The client writes them as Python's json does."""
+    values = numpy.array([[numpy.nan, numpy.inf, -numpy.inf]], dtype=numpy.float32)
+    with httpclient.InferenceServerClient(HTTP) as client:
+        outputs = [httpclient.InferRequestedOutput("output", binary_data=True)]
+        got = client.infer("identity-float", [tensor(httpclient, "input", values, binary_data=False)], outputs=outputs)
+        assert numpy.array_equal(got.as_numpy("output"), values, equal_nan=True), got.as_numpy("output")
+
+
+@check
 def every_type(module, client):
     for name, values in VALUES.items():
         result = client.infer(f"identity-{name}", [tensor(module, "input", values)])

@@ -14,11 +14,19 @@ use serde_json::{Map, Value, json};
 use crate::cli::WrongUsage;
 use crate::cli::show::{Spec, describe};
 
-/// The inputs of a function, as its metadata says.
+/// The inputs and outputs of a function, as its metadata says.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Signature {
     inputs: Vec<Spec>,
+    outputs: Vec<Spec>,
+}
+
+impl Signature {
+    /// Whether something is FP16 or BF16, which the protocol does not have as JSON.
+    pub(super) fn has_halves(&self) -> bool {
+        self.inputs.iter().chain(&self.outputs).any(|spec| matches!(spec.datatype.as_str(), "FP16" | "BF16"))
+    }
 }
 
 /// Reads the metadata of a function.

@@ -1,6 +1,9 @@
 use proptest::prelude::*;
+use prost::Message as _;
 
 use super::*;
+use crate::grpc::messages::InferTensorContents;
+use crate::protocol::contents::from_raw;
 
 const DATATYPES: [Datatype; 14] = [
     Datatype::Bool,
@@ -42,7 +45,7 @@ prop_compose! {
         uint64_contents in few(any::<u64>()),
         fp32_contents in few(any::<f32>()),
         fp64_contents in few(any::<f64>()),
-        bytes_contents in few(prop::collection::vec(any::<u8>(), 0..5).prop_map(Bytes::from)),
+        bytes_contents in few(prop::collection::vec(any::<u8>(), 0..5)),
     ) -> InferTensorContents {
         InferTensorContents {
             bool_contents,
@@ -88,9 +91,9 @@ proptest! {
         shape in shape(),
         contents in contents(),
     ) {
-        if let Ok(tensor) = from_typed(datatype, shape.clone(), contents.clone()) {
+        if let Ok(tensor) = from_typed(datatype, shape.clone(), &contents.encode_to_vec().into()) {
             prop_assert_eq!((tensor.datatype(), tensor.shape()), (datatype, &shape[..]));
-            prop_assert_eq!(to_raw(&tensor).unwrap(), raw(datatype, &contents));
+            prop_assert_eq!(tensor.raw().clone(), raw(datatype, &contents));
         }
     }
 
@@ -104,17 +107,17 @@ proptest! {
         let bytes = Bytes::from(bytes);
         if let Ok(tensor) = from_raw(datatype, shape.clone(), bytes.clone()) {
             prop_assert_eq!((tensor.datatype(), tensor.shape()), (datatype, &shape[..]));
-            prop_assert_eq!(to_raw(&tensor).unwrap(), bytes);
+            prop_assert_eq!(tensor.raw().clone(), bytes);
         }
     }
 
     #[test]
     fn what_fits_is_taken(datatype in prop::sample::select(&DATATYPES[..]), dims in prop::collection::vec(0usize..4, 0..4)) {
         let count: usize = dims.iter().product();
-        let raw = Bytes::from(vec![0; count * datatype.size_bytes().unwrap_or(LENGTH_BYTES)]);
+        let raw = Bytes::from(vec![0; count * datatype.size_bytes().unwrap_or(size_of::<u32>())]);
         let tensor = from_raw(datatype, dims.clone(), raw.clone()).unwrap();
-        prop_assert_eq!(to_raw(&tensor).unwrap(), raw.clone());
-        let contents = match field(datatype) {
+        prop_assert_eq!(tensor.raw().clone(), raw.clone());
+        let contents = match field(datatype).map(name) {
             None => return Ok(()),
             Some("bool_contents") => InferTensorContents { bool_contents: vec![false; count], ..Default::default() },
             Some("int_contents") => InferTensorContents { int_contents: vec![0; count], ..Default::default() },
@@ -123,9 +126,9 @@ proptest! {
             Some("uint64_contents") => InferTensorContents { uint64_contents: vec![0; count], ..Default::default() },
             Some("fp32_contents") => InferTensorContents { fp32_contents: vec![0.0; count], ..Default::default() },
             Some("fp64_contents") => InferTensorContents { fp64_contents: vec![0.0; count], ..Default::default() },
-            Some(_) => InferTensorContents { bytes_contents: vec![Bytes::new(); count], ..Default::default() },
+            Some(_) => InferTensorContents { bytes_contents: vec![Vec::new(); count], ..Default::default() },
         };
-        prop_assert_eq!(from_typed(datatype, dims, contents).unwrap(), tensor);
+        prop_assert_eq!(from_typed(datatype, dims, &contents.encode_to_vec().into()).unwrap(), tensor);
     }
 }
 
@@ -133,9 +136,34 @@ proptest! {
 fn raw_elements_of_fixed_size_are_not_copied() {
     let bytes = Bytes::from(vec![1; 64]);
     let tensor = from_raw(Datatype::Fp32, vec![16], bytes.clone()).unwrap();
-    assert_eq!(to_raw(&tensor).unwrap().as_ptr(), bytes.as_ptr());
+    assert_eq!(tensor.raw().as_ptr(), bytes.as_ptr());
     let text = Bytes::from_static(b"\x02\0\0\0ab");
     let tensor = from_raw(Datatype::Bytes, vec![1], text.clone()).unwrap();
-    let Storage::Variable(elements) = tensor.storage() else { panic!("strings") };
-    assert_eq!(elements[0].as_ptr(), text[LENGTH_BYTES..].as_ptr());
+    assert_eq!(tensor.raw().as_ptr(), text.as_ptr());
+}
+
+#[test]
+fn elements_may_come_in_any_of_the_forms_that_the_wire_has() {
+    // Packed and alone, in one field.
+    let mixed = Bytes::from_static(&[0x12, 2, 1, 2, 0x10, 3, 0x1a, 0]);
+    let tensor = from_typed(Datatype::Int8, vec![3], &mixed).unwrap();
+    assert_eq!(tensor.raw().as_ref(), [1, 2, 3]);
+    let said = |bytes: &'static [u8]| match from_typed(Datatype::Int8, vec![3], &Bytes::from_static(bytes)) {
+        Err(Misfit::Other(reason)) => reason,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(said(&[0x12, 9, 1]), "its contents end early");
+    assert_eq!(said(&[0x15, 0, 0, 0, 0]), "its int_contents are of another type");
+    assert!(said(&[0x12, 1, 0x80]).starts_with("its contents cannot be read: "));
+    assert_eq!(said(&[0x42, 0]), "its elements are in bytes_contents, but those of INT8 belong in int_contents");
+}
+
+/// Two bytes each here, four in the tensor; and what is too many is counted, not kept.
+#[test]
+fn countless_strings_take_a_small_multiple_of_their_message() {
+    let contents = Bytes::from([0x42, 0].repeat(100_000));
+    let tensor = from_typed(Datatype::Bytes, vec![100_000], &contents).unwrap();
+    assert_eq!(tensor.raw().len(), 2 * contents.len());
+    let refused = from_typed(Datatype::Bytes, vec![1], &contents);
+    assert_eq!(refused, Err(Misfit::Strings { expected: 1, got: 100_000 }));
 }

@@ -11,7 +11,7 @@ fn input(name: &str, shape: &[i64], contents: &[i32]) -> InferInputTensor {
         name: name.into(),
         datatype: "INT32".into(),
         shape: shape.to_vec(),
-        contents: Some(contents),
+        contents: Some(contents.encode_to_vec().into()),
         ..Default::default()
     }
 }
@@ -50,6 +50,11 @@ fn mistakes_are_told_in_the_words_that_clients_match() {
     refused(
         request(vec![input("X", &[1], &[1]), input("X", &[1], &[1])], vec![]),
         "input 'X': is given more than once",
+    );
+    let twice = InferRequestedOutputTensor { name: "Y".into(), ..Default::default() };
+    refused(
+        ModelInferRequest { outputs: vec![twice.clone(), twice], ..request(vec![], vec![]) },
+        "output 'Y' is requested more than once",
     );
     let half = InferInputTensor { datatype: "FP16".into(), ..input("X", &[1], &[1]) };
     refused(request(vec![half], vec![]), "input 'X': FP16 has no typed contents: send it in raw_input_contents");

@@ -74,7 +74,7 @@ async fn every_type_that_can_stay_comes_back() {
 
 #[tokio::test]
 async fn what_cannot_stay_is_at_the_host_at_once() {
-    let texts = Tensor::variable(vec![1, 2], vec![Bytes::from_static(b"one"), Bytes::from_static(b"two")]).unwrap();
+    let texts = Tensor::variable(vec![1, 2], ["one", "two"]).unwrap();
     let halves = Tensor::fixed(Datatype::Bf16, vec![1, 2], Bytes::from_static(&[1, 2, 3, 4])).unwrap();
     for (model, tensor) in [("identity_string.onnx", texts), ("identity_bfloat16.onnx", halves)] {
         let session = open(model).await;

@@ -1,4 +1,3 @@
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::*;
@@ -70,7 +69,7 @@ async fn a_crash_inside_a_batch_is_an_error_for_each_of_its_jobs_and_for_nobody_
     session.state().batching = Batching::On;
     // They are said to be of one kind, and cannot be joined.
     let mut texts = row([1.0; 3], 1);
-    texts[0].1 = Tensor::variable(vec![1, 3], vec![Bytes::new(); 3]).unwrap();
+    texts[0].1 = Tensor::variable(vec![1, 3], [""; 3]).unwrap();
     let queue = |(id, inputs)| {
         let (answer, receiver) = oneshot::channel();
         let (id, ripe_at) = (JobId(id), Instant::now());

@@ -1,7 +1,10 @@
 use proptest::prelude::*;
+use serde_json::{Value, json};
 
-use super::*;
-use crate::tensor::Storage;
+use super::{Answers, parse_request, write_response};
+use crate::protocol::ProtocolError;
+use crate::protocol::predict::PredictRequest;
+use crate::tensor::{Datatype, Signature, Storage, Tensor, TensorSpec};
 
 fn spec(name: &str, datatype: Datatype, shape: &[i64]) -> TensorSpec {
     TensorSpec { name: name.into(), datatype, shape: shape.to_vec() }
@@ -38,7 +41,7 @@ fn rows_that_name_their_inputs_become_columns() {
     let shapes: Vec<_> = request.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.shape().to_vec())).collect();
     assert_eq!(shapes, [("a", vec![2]), ("b", vec![2, 1])]);
     let Storage::Variable(elements) = request.inputs[1].1.storage() else { panic!("BYTES") };
-    assert_eq!(elements.as_slice(), [Bytes::from_static(b"x"), Bytes::from_static(b"\xff")]);
+    assert_eq!(elements.iter().collect::<Vec<_>>(), [&b"x"[..], b"\xff"]);
 }
 
 #[test]
@@ -48,7 +51,7 @@ fn what_is_wrong_is_said() {
         outputs: vec![],
     };
     for (signature, body, said) in [
-        (&floats(), json!([1]), "it must be an object"),
+        (&floats(), json!([1]), "expected an object"),
         (&floats(), json!({}), "neither `instances` nor `inputs`"),
         (&floats(), json!({"instances": []}), "`instances` is empty"),
         (&floats(), json!({"instances": 1}), "`instances` must be a list"),
@@ -59,9 +62,50 @@ fn what_is_wrong_is_said() {
         (&several, json!({"instances": [{"a": 1}, {"b": 1}]}), "instance 1 does not name"),
         (&several, json!({"instances": [{"a": 1}, {"a": 1, "b": 2}]}), "instance 1 does not name"),
         (&several, json!({"instances": [{"a": 1}, 2]}), "instance 1 does not name"),
+        (&floats(), json!({"instances": [[1, 2], 3]}), "input 'x': its lists are not all of the same length"),
+        (&floats(), json!({"instances": [1, [2, 3]]}), "input 'x': its lists are not all of the same length"),
+        (&several, json!({"inputs": {"x": [[[]], [1]]}}), "input 'x': its lists are not all of the same length"),
+        (&floats(), json!({"instances": [[1, {"b64": "YQ=="}]]}), "input 'x': element 1 is an object"),
     ] {
         let error = parse(signature, &body).expect_err("refused").to_string();
         assert!(error.contains(said), "{body}: {error}");
+    }
+    for (body, said) in [
+        (r#"{"instances": [[1, 2]], "instances": [[3, 4]]}"#, "duplicate field `instances`"),
+        (r#"{"inputs": {"a": 1, "a": 2}}"#, "input 'a': is given more than once"),
+        (r#"{"instances": [{"a": 1, "a": 2}]}"#, "instance 0 names 'a' more than once"),
+        (r#"{"instances": [1, 2}"#, "expected `,` or `]` at line 1 column 20"),
+        (r#"{"instances": [[1, 2]], "instances": "#, "EOF"),
+    ] {
+        let error = parse_request("m", &several, body.as_bytes()).expect_err("refused").to_string();
+        assert!(error.contains(said), "{body}: {error}");
+    }
+}
+
+/// Names are looked up, not gone through.
+#[test]
+fn what_nobody_asked_for_is_refused_before_it_takes_time_or_memory() {
+    let fields: Vec<String> = (0..100_000).map(|n| format!("\"k{n}\":1")).collect();
+    let fields = fields.join(",");
+    for body in [format!("{{\"instances\":[{{{fields}}}]}}"), format!("{{\"inputs\":{{{fields}}}}}")] {
+        let error = parse_request("m", &floats(), body.as_bytes()).expect_err("refused").to_string();
+        assert!(error.contains("more than 4096 inputs"), "{error}");
+    }
+}
+
+#[test]
+fn scalars_empty_lists_and_bare_infinities() {
+    let read =
+        |signature: &Signature, body: &str| parse_request("m", signature, body.as_bytes()).unwrap().inputs.remove(0).1;
+    assert_eq!(read(&Signature::default(), r#"{"inputs": {"x": 5}}"#).shape(), [0_usize; 0]);
+    assert_eq!(read(&floats(), r#"{"inputs": [[], []]}"#).shape(), [2, 0]);
+    let tensor = read(&floats(), r#"{"instances": [[-Infinity, NaN]]}"#);
+    assert_eq!(tensor.raw()[..4], f32::NEG_INFINITY.to_le_bytes());
+    for (data, datatype) in
+        [("true", Datatype::Bool), ("-7", Datatype::Int64), ("7.0", Datatype::Fp32), (r#""a""#, Datatype::Bytes)]
+    {
+        let tensor = read(&Signature::default(), &format!(r#"{{"inputs": {{"x": [[{data}]]}}}}"#));
+        assert_eq!((tensor.datatype(), tensor.shape()), (datatype, &[1, 1][..]));
     }
 }
 
@@ -76,7 +120,7 @@ fn written(outputs: &[(String, Tensor)]) -> Value {
 #[test]
 fn answers_are_rows() {
     let matrix = ints(vec![2, 3], &[1, 2, 3, 4, 5, 6]);
-    let label = Tensor::variable(vec![2], vec![Bytes::from("a"), Bytes::from("b")]).unwrap();
+    let label = Tensor::variable(vec![2], ["a", "b"]).unwrap();
     assert_eq!(written(&[("y".into(), matrix.clone())]), json!({"predictions": [[1, 2, 3], [4, 5, 6]]}));
     let both = [("y".into(), matrix.clone()), ("label".into(), label)];
     let expected = json!({"predictions": [{"y": [1, 2, 3], "label": "a"}, {"y": [4, 5, 6], "label": "b"}]});
@@ -85,13 +129,19 @@ fn answers_are_rows() {
     assert_eq!(written(&uneven), json!({"predictions": {"y": [[1, 2, 3], [4, 5, 6]], "z": [7]}}));
     assert_eq!(written(&[("s".into(), ints(vec![], &[7]))]), json!({"predictions": 7}));
     assert_eq!(written(&[("e".into(), ints(vec![0, 3], &[]))]), json!({"predictions": []}));
+    assert_eq!(written(&[("e".into(), ints(vec![2, 0], &[]))]), json!({"predictions": [[], []]}));
+    assert_eq!(written(&[("e".into(), ints(vec![2, 0, 3], &[]))]), json!({"predictions": [[], []]}));
     assert_eq!(written(&[("e".into(), ints(vec![2, 1, 0, 3], &[]))]), json!({"predictions": [[[]], [[]]]}));
+    let both = [("e".into(), ints(vec![2, 0], &[])), ("s".into(), ints(vec![2], &[1, 2]))];
+    assert_eq!(written(&both), json!({"predictions": [{"e": [], "s": 1}, {"e": [], "s": 2}]}));
 }
 
 #[test]
 fn nothing_is_not_written_any_number_of_times() {
-    let error = write_response(Answers::Predictions, &[("e".into(), ints(vec![1 << 40, 0], &[]))]).unwrap_err();
-    assert!(error.to_string().contains("more than 65536 empty lists"), "{error}");
+    for shape in [vec![1_000_000_000_000, 0], vec![300, 300, 0]] {
+        let refused = write_response(Answers::Predictions, &[("e".into(), ints(shape, &[]))]).unwrap_err().to_string();
+        assert!(refused.contains("empty lists"), "{refused}");
+    }
 }
 
 proptest! {

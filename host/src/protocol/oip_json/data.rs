@@ -6,9 +6,10 @@
 use bytes::Bytes;
 use half::{bf16, f16};
 
-use super::element::{self, Wrong};
-use super::reader::{Reader, Syntax};
-use crate::tensor::{Datatype, Tensor, element_count};
+use crate::protocol::contents::Misfit;
+use crate::protocol::json::reader::{Reader, Syntax};
+use crate::protocol::json::{Wrong, element};
+use crate::tensor::{Datatype, Packer, Tensor, TensorError, element_count};
 
 /// How the elements of a BYTES tensor are written.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -19,9 +20,8 @@ pub(super) enum Strings {
     Base64,
 }
 
-/// The tensor whose `data` comes next; `reader` reads a part of `body`.
+/// The tensor whose `data` comes next.
 pub(super) fn read(
-    body: &Bytes,
     reader: &mut Reader<'_>,
     datatype: Datatype,
     shape: Vec<usize>,
@@ -29,10 +29,10 @@ pub(super) fn read(
 ) -> Result<Tensor, Wrong> {
     let count = element_count(&shape)
         .filter(|n| n.checked_mul(datatype.size_bytes().unwrap_or(1)).is_some())
-        .ok_or_else(|| format!("its shape {shape:?} has more elements than can be addressed"))?;
+        .ok_or_else(|| Misfit::from(TensorError::TooManyElements(shape.clone())))?;
     // A shape is a few bytes long whatever it claims: room is made for what the text can hold, not for the claim.
     let room = count.min(reader.rest().len() / 2 + 1);
-    let mut walk = Walk { read: 0, count, shape: &shape };
+    let mut walk = Walk { read: 0, count, shape: &shape, of_strings: datatype == Datatype::Bytes };
     macro_rules! fixed {
         ($read:expr) => {{
             let mut bytes = Vec::with_capacity(room * datatype.size_bytes().unwrap_or(1));
@@ -58,19 +58,17 @@ pub(super) fn read(
         Datatype::Fp32 => fixed!(element::float::<f32>),
         Datatype::Fp64 => fixed!(element::float::<f64>),
         Datatype::Bytes => {
-            let mut elements = Vec::with_capacity(room);
+            // Each is two quotes and a comma in the text, and four bytes in the tensor.
+            let mut elements = Packer::with_room(room, reader.rest().len().saturating_sub(3 * room));
             let read = match strings {
                 Strings::Text => element::string,
                 Strings::Base64 => element::base64_string,
             };
-            walk.run(reader, |reader| {
-                elements.push(read(body, reader)?);
-                Ok(())
-            })?;
-            Tensor::variable(shape, elements)
+            walk.run(reader, |reader| Ok(elements.push(&read(reader)?).map_err(Misfit::from)?))?;
+            Tensor::strings(shape, elements.finish())
         }
     };
-    tensor.map_err(|error| error.to_string().into())
+    Ok(tensor.map_err(Misfit::from)?)
 }
 
 /// A walk through flat or nested arrays.
@@ -80,6 +78,7 @@ struct Walk<'s> {
     /// Elements the shape asks for.
     count: usize,
     shape: &'s [usize],
+    of_strings: bool,
 }
 
 impl Walk<'_> {
@@ -93,7 +92,7 @@ impl Walk<'_> {
             if !self.shape.is_empty() {
                 // What is no value at all is wrong in any place.
                 reader.skip()?;
-                return Err(Wrong::Reason("its data must be an array".to_owned()));
+                return Err("its data must be an array".to_owned().into());
             }
             // A scalar may stand without brackets.
             return self.element(reader, &mut take);
@@ -102,6 +101,9 @@ impl Walk<'_> {
             return self.nested(reader, self.shape, &mut take);
         }
         let entries = reader.array(|reader| self.element(reader, &mut take))?;
+        if entries != self.count && self.of_strings {
+            return Err(Misfit::Strings { expected: self.count, got: entries }.into());
+        }
         if entries != self.count {
             let (shape, count) = (self.shape, self.count);
             return Err(format!("its shape {shape:?} needs {count} elements, but its data has {entries}").into());
@@ -154,10 +156,7 @@ impl Walk<'_> {
             b'{' => Err("is an object".to_owned().into()),
             _ => take(reader),
         };
-        taken.map_err(|wrong| match wrong {
-            Wrong::Reason(reason) => format!("element {index} {reason}").into(),
-            Wrong::Syntax(_) => wrong,
-        })
+        taken.map_err(|wrong| wrong.at(index))
     }
 }
 

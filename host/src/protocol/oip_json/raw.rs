@@ -28,10 +28,10 @@ pub fn parse_raw(
     };
     let mut tail = Tail::new(bytes);
     let size = tail.len();
-    let tensor = tail.take(size, spec.datatype, shape).map_err(wrong)?;
+    let tensor = tail.take((model, &spec.name), size, spec.datatype, shape)?;
     let inputs = vec![(spec.name.clone(), tensor)];
     let request = PredictRequest { inputs, body_bytes: body.len(), ..PredictRequest::default() };
-    Ok((request, BinaryOutputs { others: true, named: Vec::new() }))
+    Ok((request, BinaryOutputs { others: true, ..BinaryOutputs::default() }))
 }
 
 /// The shape that makes the body's length right.
@@ -97,8 +97,13 @@ mod tests {
     #[test]
     fn what_cannot_be_told_is_refused() {
         for (datatype, shape, bytes, said) in [
-            (Datatype::Fp32, &[-1, 16][..], 63, "input 'x': "),
-            (Datatype::Uint8, &[2, 2], 5, "input 'x': "),
+            (
+                Datatype::Fp32,
+                &[-1, 16][..],
+                63,
+                "input byte size mismatch for input 'x' for model 'm'. Expected 64, got 63",
+            ),
+            (Datatype::Uint8, &[2, 2], 5, "Expected 4, got 5"),
             (Datatype::Fp32, &[-1, -1, -1], 4, "leave one dimension open beside the batch"),
             (Datatype::Bytes, &[2], 4, "one element of BYTES"),
         ] {
@@ -114,7 +119,6 @@ mod tests {
     #[test]
     fn an_element_of_bytes_is_the_body() {
         let (request, binary) = parse_raw("m", &signature(Datatype::Bytes, &[1, 1]), &Bytes::from("text")).unwrap();
-        let crate::tensor::Storage::Variable(elements) = request.inputs[0].1.storage() else { panic!("BYTES") };
-        assert_eq!((elements.as_slice(), binary.others), (&[Bytes::from("text")][..], true));
+        assert_eq!((request.inputs[0].1.raw().as_ref(), binary.others), (&b"\x04\0\0\0text"[..], true));
     }
 }

@@ -5,15 +5,15 @@
 //! Keys it does not know are skipped, so that newer clients work.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 
 use bytes::Bytes;
 
+use super::Halves;
 use super::binary::{BinaryOutputs, Tail};
 use super::data::{self, Strings};
-use super::element::{Reason, Wrong};
-use super::reader::{Reader, Syntax};
-use crate::protocol::predict::{Parameter, PredictRequest};
+use crate::protocol::json::reader::{MINUS_INFINITY, Reader};
+use crate::protocol::json::{Fault, once};
+use crate::protocol::predict::{MAX_PARTS, Parameter, PredictRequest};
 use crate::protocol::{ProtocolError, classify};
 use crate::tensor::{Datatype, MAX_RANK, Tensor};
 
@@ -50,22 +50,14 @@ enum Data<'a> {
     Unread(Reader<'a>),
 }
 
-/// Why a body is no request.
-enum Fault {
-    Syntax(Syntax),
-    Protocol(ProtocolError),
-}
+/// What is wrong with an input, as a part of a sentence.
+type Reason = String;
 
-impl From<Syntax> for Fault {
-    fn from(syntax: Syntax) -> Self {
-        Self::Syntax(syntax)
-    }
-}
-
-impl From<ProtocolError> for Fault {
-    fn from(error: ProtocolError) -> Self {
-        Self::Protocol(error)
-    }
+/// Whom a request asks, and in what form it may be.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    model: &'a str,
+    halves: Halves,
 }
 
 type Parsed = (PredictRequest, BinaryOutputs);
@@ -73,24 +65,29 @@ type Parsed = (PredictRequest, BinaryOutputs);
 /// The request that `body` holds, and which outputs it wants as binary data. `json_length` is where the JSON ends and
 /// binary data begins, as the header `Inference-Header-Content-Length` has it; `None` where all is JSON.
 ///
-/// Binary data and elements of BYTES share the body's storage; numbers are read out of the JSON.
-pub fn parse_request(body: &Bytes, json_length: Option<usize>) -> Result<Parsed, ProtocolError> {
+/// Binary data shares the body's storage; what is JSON is read out of it.
+pub fn parse_request(
+    model: &str,
+    body: &Bytes,
+    json_length: Option<usize>,
+    halves: Halves,
+) -> Result<Parsed, ProtocolError> {
     let (json, mut tail) = split(body, json_length)?;
-    let read = Reader::new(json).map_err(Fault::Syntax);
-    let request = read.and_then(|reader| read_request(body, reader, tail.as_mut())).map_err(|fault| match fault {
-        Fault::Syntax(syntax) => malformed(json, syntax),
-        Fault::Protocol(error) => error,
-    })?;
-    tail.map_or(Ok(()), Tail::finish)?;
-    Ok(request)
+    let asked = Asked { model, halves };
+    let read = Reader::new(json).map_err(Fault::Syntax).and_then(|reader| read_request(asked, reader, tail.as_mut()));
+    let (mut request, binary) = read.map_err(|fault| fault.told(json))?;
+    request.check()?;
+    tail.map_or(Ok(()), |tail| tail.finish(model))?;
+    request.body_bytes = body.len();
+    Ok((request, binary))
 }
 
-fn read_request(body: &Bytes, mut reader: Reader<'_>, mut tail: Option<&mut Tail>) -> Result<Parsed, Fault> {
+fn read_request(asked: Asked<'_>, mut reader: Reader<'_>, mut tail: Option<&mut Tail>) -> Result<Parsed, Fault> {
     let (mut id, mut parameters, mut inputs, mut outputs) = (None, None, None, None);
     reader.object(|reader, key| match &*key {
         "id" => once(&mut id, "id", optional(reader, |reader| Ok(reader.string()?.into_owned()))?),
         "parameters" => once(&mut parameters, "parameters", read_parameters(reader)?),
-        "inputs" => once(&mut inputs, "inputs", read_inputs(body, reader, tail.as_deref_mut())?),
+        "inputs" => once(&mut inputs, "inputs", read_inputs(asked, reader, tail.as_deref_mut())?),
         "outputs" => once(&mut outputs, "outputs", optional(reader, read_outputs)?),
         _ => Ok(reader.skip()?),
     })?;
@@ -101,27 +98,25 @@ fn read_request(body: &Bytes, mut reader: Reader<'_>, mut tail: Option<&mut Tail
     let wanted = outputs.flatten();
     let (named, classes) = wanted.as_ref().map_or((vec![], vec![]), |all| (all.binary.clone(), all.classes.clone()));
     let outputs = wanted.map(|all| all.names);
-    let request = PredictRequest { id: id.flatten(), parameters, inputs, outputs, classes, body_bytes: body.len() };
-    Ok((request, BinaryOutputs { others, named }))
+    let request = PredictRequest { id: id.flatten(), parameters, inputs, outputs, classes, body_bytes: 0 };
+    Ok((request, BinaryOutputs { others, named, halves: asked.halves }))
 }
 
 fn read_inputs(
-    body: &Bytes,
+    asked: Asked<'_>,
     reader: &mut Reader<'_>,
     mut tail: Option<&mut Tail>,
 ) -> Result<Vec<(String, Tensor)>, Fault> {
     let mut inputs = Vec::with_capacity(1);
     reader.array(|reader| {
-        inputs.push(read_input(body, reader, tail.as_deref_mut())?);
+        check_count(inputs.len(), "inputs")?;
+        inputs.push(read_input(asked, reader, tail.as_deref_mut())?);
         Ok::<_, Fault>(())
     })?;
-    match repeated(&inputs) {
-        Some(name) => Err(wrong_input(name, "is given more than once".to_owned()).into()),
-        None => Ok(inputs),
-    }
+    Ok(inputs)
 }
 
-fn read_input(body: &Bytes, reader: &mut Reader<'_>, tail: Option<&mut Tail>) -> Result<(String, Tensor), Fault> {
+fn read_input(asked: Asked<'_>, reader: &mut Reader<'_>, tail: Option<&mut Tail>) -> Result<(String, Tensor), Fault> {
     let mut input = Input::default();
     reader.object(|reader, key| match &*key {
         "name" => once(&mut input.name, "name", reader.string()?.into_owned()),
@@ -129,62 +124,75 @@ fn read_input(body: &Bytes, reader: &mut Reader<'_>, tail: Option<&mut Tail>) ->
         "shape" => once(&mut input.shape, "shape", read_shape(reader)?),
         "parameters" => once(&mut input.parameters, "parameters", read_parameters(reader)?),
         "data" => {
-            let data = optional(reader, |reader| input.read_data(body, reader))?;
+            let data = optional(reader, |reader| input.read_data(asked, reader))?;
             once(&mut input.data, "data", data)
         }
         _ => Ok(reader.skip()?),
     })?;
     let name = input.name.take().ok_or_else(|| missing("name"))?;
-    match input.into_tensor(body, tail) {
-        Ok(tensor) => Ok((name, tensor)),
-        Err(wrong) => Err(fault(&name, wrong)),
+    let tensor = input.into_tensor(asked, &name, tail)?;
+    Ok((name, tensor))
+}
+
+impl Asked<'_> {
+    /// Whether elements of the type may be JSON.
+    fn takes(self, datatype: Datatype) -> bool {
+        self.halves == Halves::Numbers || !Halves::are(datatype)
     }
 }
 
 impl<'a> Input<'a> {
     /// The data that comes next, if it is known by now whose and of what kind it is. Strings may be base64, which is known
     /// only in the end.
-    fn read_data(&self, body: &Bytes, reader: &mut Reader<'a>) -> Result<Data<'a>, Fault> {
+    fn read_data(&self, asked: Asked<'_>, reader: &mut Reader<'a>) -> Result<Data<'a>, Fault> {
         if let (Some(name), Some(Ok(datatype)), Some(Ok(shape))) = (&self.name, self.datatype(), self.shape())
             && datatype != Datatype::Bytes
+            && asked.takes(datatype)
         {
-            let tensor = data::read(body, reader, datatype, shape, Strings::Text);
-            return tensor.map(Data::Read).map_err(|wrong| fault(name, wrong));
+            let tensor = data::read(reader, datatype, shape, Strings::Text);
+            return tensor.map(Data::Read).map_err(|wrong| wrong.of(name, asked.model));
         }
         let here = *reader;
         reader.skip()?;
         Ok(Data::Unread(here.until(reader)))
     }
 
-    fn into_tensor(mut self, body: &Bytes, tail: Option<&mut Tail>) -> Result<Tensor, Wrong> {
-        let required = |field: &str| Wrong::Reason(format!("missing field `{field}`"));
-        let datatype = self.datatype().ok_or_else(|| required("datatype"))??;
+    fn into_tensor(mut self, asked: Asked<'_>, name: &str, tail: Option<&mut Tail>) -> Result<Tensor, Fault> {
+        let wrong = |reason: Reason| ProtocolError::Input { input: name.to_owned(), reason };
+        let required = |field: &str| wrong(format!("missing field `{field}`"));
+        let datatype = self.datatype().ok_or_else(|| required("datatype"))?.map_err(wrong)?;
         let shape = self.shape().ok_or_else(|| required("shape"))?;
         let parameters = self.parameters.take().unwrap_or_default();
         let parameter = |wanted: &str| parameters.iter().find(|(name, _)| name == wanted).map(|(_, value)| value);
         let base64 = matches!(parameter(CONTENT_TYPE), Some(Parameter::Text(text)) if text == BASE64);
         if base64 && datatype != Datatype::Bytes {
-            return Err(
-                format!("its {CONTENT_TYPE} is {BASE64}, which only BYTES can have, but it is {datatype}").into()
-            );
+            let reason = format!("its {CONTENT_TYPE} is {BASE64}, which only BYTES can have, but it is {datatype}");
+            return Err(wrong(reason).into());
         }
         match (self.data.flatten(), parameter(BINARY_SIZE)) {
+            (Some(_), None) if !asked.takes(datatype) => Err(ProtocolError::Mismatch(format!(
+                "receiving {datatype} data via JSON is not supported. Please use the binary data format for input {name}"
+            ))
+            .into()),
             (Some(Data::Read(tensor)), None) => Ok(tensor),
             (Some(Data::Unread(mut reader)), None) => {
                 let strings = if base64 { Strings::Base64 } else { Strings::Text };
-                data::read(body, &mut reader, datatype, shape?, strings)
+                let read = data::read(&mut reader, datatype, shape.map_err(wrong)?, strings);
+                read.map_err(|wrong| wrong.of(name, asked.model))
             }
             (None, Some(size)) => {
-                let size = binary_size(size).map_err(str::to_owned)?;
+                let size = binary_size(size).map_err(|reason| wrong(reason.to_owned()))?;
                 let tail = tail.ok_or_else(|| {
-                    "it has a binary_data_size, which needs the header Inference-Header-Content-Length: the length of the \
-                     JSON, behind which the binary data begins"
-                        .to_owned()
+                    wrong(
+                        "it has a binary_data_size, which needs the header Inference-Header-Content-Length: the length of \
+                         the JSON, behind which the binary data begins"
+                            .to_owned(),
+                    )
                 })?;
-                Ok(tail.take(size, datatype, shape?)?)
+                Ok(tail.take((asked.model, name), size, datatype, shape.map_err(wrong)?)?)
             }
-            (Some(_), Some(_)) => Err("it has both data and a binary_data_size".to_owned().into()),
-            (None, None) => Err("it has no data".to_owned().into()),
+            (Some(_), Some(_)) => Err(wrong("it has both data and a binary_data_size".to_owned()).into()),
+            (None, None) => Err(wrong("it has no data".to_owned()).into()),
         }
     }
 
@@ -204,14 +212,6 @@ impl<'a> Input<'a> {
     }
 }
 
-/// Keeps a field's value. A field that comes twice is refused: clients disagree on which one counts.
-fn once<T>(field: &mut Option<T>, name: &str, value: T) -> Result<(), Fault> {
-    match field.replace(value) {
-        None => Ok(()),
-        Some(_) => Err(ProtocolError::Malformed(format!("duplicate field `{name}`")).into()),
-    }
-}
-
 /// `null` is what some clients send for what is not there.
 fn optional<'a, T>(
     reader: &mut Reader<'a>,
@@ -224,15 +224,12 @@ fn missing(field: &str) -> ProtocolError {
     ProtocolError::Malformed(format!("missing field `{field}`"))
 }
 
-fn wrong_input(name: &str, reason: Reason) -> ProtocolError {
-    ProtocolError::Input { input: name.to_owned(), reason }
-}
-
-fn fault(name: &str, wrong: Wrong) -> Fault {
-    match wrong {
-        Wrong::Syntax(syntax) => syntax.into(),
-        Wrong::Reason(reason) => wrong_input(name, reason).into(),
+/// To be asked before one more is taken.
+fn check_count(count: usize, what: &str) -> Result<(), ProtocolError> {
+    if count < MAX_PARTS {
+        return Ok(());
     }
+    Err(ProtocolError::Malformed(format!("it has more than {MAX_PARTS} {what}; no more are possible")))
 }
 
 fn read_shape(reader: &mut Reader<'_>) -> Result<Vec<i64>, Fault> {
@@ -241,22 +238,13 @@ fn read_shape(reader: &mut Reader<'_>) -> Result<Vec<i64>, Fault> {
         reader.peek()?;
         let here = *reader;
         let dim = reader.scalar()?.parse().map_err(|_| here.error("invalid type: expected an integer of 64 bits"))?;
-        shape.push(dim);
+        // One more than there may be is enough to be refused.
+        if shape.len() <= MAX_RANK {
+            shape.push(dim);
+        }
         Ok::<_, Fault>(())
     })?;
     Ok(shape)
-}
-
-/// A name that more than one input has.
-fn repeated(inputs: &[(String, Tensor)]) -> Option<&str> {
-    /// So few are compared sooner than hashed.
-    const FEW: usize = 8;
-    let mut names = inputs.iter().map(|(name, _)| name.as_str()).enumerate();
-    if inputs.len() <= FEW {
-        return names.find(|(at, name)| inputs[..*at].iter().any(|(other, _)| other == name)).map(|(_, name)| name);
-    }
-    let mut seen = HashSet::with_capacity(inputs.len());
-    names.find(|(_, name)| !seen.insert(*name)).map(|(_, name)| name)
 }
 
 /// The JSON and what is behind it.
@@ -299,6 +287,7 @@ fn read_outputs(reader: &mut Reader<'_>) -> Result<Outputs, Fault> {
             _ => Ok(reader.skip()?),
         })?;
         let name = name.ok_or_else(|| missing("name"))?;
+        check_count(outputs.names.len(), "outputs")?;
         let mut parameters = parameters.unwrap_or_default();
         if let Some(wish) = take_switch(&mut parameters, BINARY_OUTPUT)? {
             outputs.binary.push((name.clone(), wish));
@@ -348,6 +337,7 @@ fn read_parameters(reader: &mut Reader<'_>) -> Result<Vec<(String, Parameter)>, 
             let reason = format!("parameters whose names start with '{RESERVED}' are reserved");
             return Err(ProtocolError::Parameter { name, reason }.into());
         }
+        check_count(parameters.len(), "parameters")?;
         parameters.push((name, value));
         Ok::<_, Fault>(())
     })?;
@@ -358,6 +348,7 @@ const NO_PARAMETER: &str = "must be a boolean, a number or a string";
 
 fn read_parameter(text: &str) -> Result<Parameter, &'static str> {
     match text.as_bytes().first() {
+        _ if text == MINUS_INFINITY => Err(NO_PARAMETER),
         Some(b't' | b'f') => Ok(Parameter::Bool(text == "true")),
         Some(b'"') => serde_json::from_str(text)
             .map(Parameter::Text)
@@ -369,18 +360,4 @@ fn read_parameter(text: &str) -> Result<Parameter, &'static str> {
         Some(b'-' | b'0'..=b'9') => text.parse().map(Parameter::Int).map_err(|_| "its integer does not fit 64 bits"),
         _ => Err(NO_PARAMETER),
     }
-}
-
-/// The error for a body that is no request, with a hint where the reason is a number that JSON does not have.
-fn malformed(json: &[u8], syntax: Syntax) -> ProtocolError {
-    let (before, rest) = json.split_at(syntax.at);
-    let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
-    let column = before.iter().rev().take_while(|&&byte| byte != b'\n').count() + 1;
-    let special = [&b"NaN"[..], b"Infinity", b"-Infinity"].iter().any(|name| rest.starts_with(name));
-    let hint = if special {
-        "; JSON has no NaN and no infinities: write them as the strings \"NaN\", \"Infinity\" and \"-Infinity\""
-    } else {
-        ""
-    };
-    ProtocolError::Malformed(format!("{} at line {line} column {column}{hint}", syntax.what))
 }

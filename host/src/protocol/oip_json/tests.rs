@@ -10,7 +10,7 @@ use crate::protocol::predict::{Parameter, PredictRequest};
 use crate::tensor::{Datatype, Storage, Tensor};
 
 fn parse(text: &str) -> Result<PredictRequest, ProtocolError> {
-    parse_request(&Bytes::copy_from_slice(text.as_bytes()), None).map(|(request, _)| request)
+    parse_request("m", &Bytes::copy_from_slice(text.as_bytes()), None, Halves::Numbers).map(|(request, _)| request)
 }
 
 /// The request whose only input is `x`.
@@ -142,15 +142,64 @@ fn half_precision_rounds_to_nearest_even() {
     assert_eq!(written(tensor.expect("2 bytes")).expect("writable"), "[0.5]");
 }
 
+/// As Python's `json` writes them.
 #[test]
-fn bare_nan_tokens_get_a_hint() {
-    for token in ["NaN", "Infinity", "-Infinity"] {
-        for data in [format!("[{token}]"), format!("[1.0,\n {token}, 2]")] {
-            let message = refusal("FP32", "[1]", &data);
-            assert!(message.contains("write them as the strings \"NaN\""), "{token}: {message}");
-        }
+fn floats_take_bare_nan_and_infinities_and_nothing_else_does() {
+    for shape_first in [true, false] {
+        let (shape, data) = (r#""shape":[3],"datatype":"FP64""#, r#""data":[NaN,Infinity, -Infinity]"#);
+        let (one, two) = if shape_first { (shape, data) } else { (data, shape) };
+        let tensor = parse(&format!(r#"{{"inputs":[{{"name":"x",{one},{two}}}]}}"#)).expect("valid").inputs.remove(0).1;
+        let numbers: Vec<f64> = fixed(&tensor).as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).collect();
+        assert!(numbers[0].is_nan());
+        assert_eq!(numbers[1..], [f64::INFINITY, f64::NEG_INFINITY]);
     }
-    assert!(!refusal("FP32", "[1]", "[nope]").contains("NaN"));
+    for word in ["NaN", "Infinity", "-Infinity"] {
+        let said = format!("input 'x': element 1 is {word}, but INT32 takes integers");
+        assert_eq!(refusal("INT32", "[2]", &format!("[1, {word}]")), said);
+        assert!(refusal("BOOL", "[1]", &format!("[{word}]")).contains("BOOL takes true"));
+        assert!(refusal("BYTES", "[1]", &format!("[{word}]")).contains("BYTES takes strings"));
+        let error = parse(&format!(r#"{{"inputs":[],"parameters":{{"p":{word}}}}}"#)).expect_err("refused").to_string();
+        assert_eq!(error, "parameter 'p': must be a boolean, a number or a string");
+    }
+    assert!(refusal("FP32", "[1]", "[nan]").contains("expected a value at line 1"));
+}
+
+/// The words that clients match.
+#[test]
+fn halves_are_no_json_but_for_people() {
+    let body = |field: &str, datatype: &str| {
+        Bytes::from(format!(r#"{{"inputs":[{{"name":"x",{field},"shape":[1],"datatype":"{datatype}"}}]}}"#))
+    };
+    for datatype in ["FP16", "BF16"] {
+        let body = body(r#""data":[1]"#, datatype);
+        let refused = parse_request("m", &body, None, Halves::Binary).expect_err("refused").to_string();
+        let said = "data via JSON is not supported. Please use the binary data format for input x";
+        assert_eq!(refused, format!("receiving {datatype} {said}"));
+        let (request, _) = parse_request("m", &body, None, Halves::Numbers).expect("for people");
+        let refused = write_response(
+            "m",
+            "1",
+            None,
+            &request.inputs,
+            &BinaryOutputs { halves: Halves::Binary, ..BinaryOutputs::default() },
+        );
+        let said = "data via JSON is not supported. Please use the binary data format for output x";
+        assert_eq!(refused.expect_err("refused"), ProtocolError::Unwritable(format!("sending {datatype} {said}")));
+        assert_eq!(written(request.inputs[0].1.clone()).expect("for people"), "[1.0]");
+    }
+}
+
+#[test]
+fn a_request_has_parts_within_reason() {
+    let many = |part: &str| vec![part; 4097].join(",");
+    for (body, said) in [
+        (format!(r#"{{"inputs":[],"outputs":[{}]}}"#, many(r#"{"name":"y"}"#)), "more than 4096 outputs"),
+        (format!(r#"{{"inputs":[],"parameters":{{{}}}}}"#, many(r#""p":1"#)), "more than 4096 parameters"),
+        (r#"{"inputs":[],"outputs":[{"name":"y"},{"name":"y"}]}"#.to_owned(), "output 'y' is requested more than once"),
+    ] {
+        let error = parse(&body).expect_err("refused").to_string();
+        assert!(error.contains(said), "{error}");
+    }
 }
 
 #[test]
@@ -162,8 +211,9 @@ fn shapes_must_make_sense_and_match_the_data() {
     );
     assert_eq!(
         refusal("BYTES", "[16]", r#"["a","b"]"#),
-        "input 'x': its shape [16] needs 16 elements, but its data has 2"
+        "expected 16 string elements for inference input 'x' for model 'm', got 2"
     );
+    assert_eq!(refusal("INT8", "[16]", "[1,2]"), "input 'x': its shape [16] needs 16 elements, but its data has 2");
     assert_eq!(
         refusal("INT8", "[2,2]", "[[1,2],[3]]"),
         "input 'x': its data has an array of 1 entries where dimension 1 of its shape [2, 2] is 2"
@@ -178,22 +228,28 @@ fn shapes_must_make_sense_and_match_the_data() {
         one("INT8", &shape, &format!("{}1{}", "[".repeat(levels), "]".repeat(levels)))
     };
     assert!(deep(64).is_ok());
-    assert!(deep(65).expect_err("too deep").to_string().contains("65 dimensions"));
+    assert!(deep(65).expect_err("too deep").to_string().contains("at most 64 dimensions"));
     // Deeper than any stack, so the walk must not be what finds out.
     assert!(one("INT8", "[1]", &format!("{}1{}", "[".repeat(500_000), "]".repeat(500_000))).is_err());
 }
 
 #[test]
-fn strings_share_the_body_unless_they_have_escapes() {
+fn strings_are_read_with_their_escapes() {
     let body = Bytes::from_static(
         br#"{"inputs":[{"name":"x","shape":[3],"datatype":"BYTES","data":["plain, ]","a\"\\\n\u00e4\ud83d\ude00",""]}]}"#,
     );
-    let (request, _) = parse_request(&body, None).expect("valid");
+    let (request, _) = parse_request("m", &body, None, Halves::Binary).expect("valid");
     let Storage::Variable(elements) = request.inputs[0].1.storage() else { panic!("BYTES") };
-    assert_eq!(elements.as_slice(), ["plain, ]", "a\"\\\nä😀", ""].map(Bytes::from));
-    assert!(body.as_ptr_range().contains(&elements[0].as_ptr()));
+    assert_eq!(elements.iter().collect::<Vec<_>>(), ["plain, ]", "a\"\\\nä😀", ""].map(str::as_bytes));
     assert!(refusal("BYTES", "[1]", r#"["\ud800"]"#).contains("stands for no character"));
     assert_eq!(refusal("BYTES", "[1]", "[1]"), "input 'x': element 0 is 1, but BYTES takes strings");
+}
+
+#[test]
+fn countless_strings_take_a_small_multiple_of_their_text() {
+    let text = format!("[{}]", vec![r#""""#; 100_000].join(","));
+    let tensor = one("BYTES", "[100000]", &text).expect("valid");
+    assert_eq!(tensor.raw().len(), 400_000);
 }
 
 #[test]
@@ -205,7 +261,7 @@ fn bytes_that_are_no_text_come_as_base64() {
     };
     let request = input("BYTES", r#"["iVBO\/w=="]"#).expect("valid");
     let Storage::Variable(elements) = request.inputs[0].1.storage() else { panic!("BYTES") };
-    assert_eq!(elements.as_slice(), [&[0x89, b'P', b'N', 0xff][..]]);
+    assert_eq!(elements.iter().collect::<Vec<_>>(), [&[0x89, b'P', b'N', 0xff]]);
     let said = |datatype: &str, data: &str| input(datatype, data).expect_err("must be refused").to_string();
     assert_eq!(said("BYTES", r#"["iVBO/w"]"#), r#"input 'x': element 0 is "iVBO/w", which is not base64"#);
     for text in ["Z", "Zg", "Zg=", "Zh==", "Zm9=", "=", "====", "Zg==Zg==", "Z===", "Zm 9", "Zm9v\\n", "Zm-_", "Zmé"] {

@@ -5,13 +5,13 @@ use proptest::prelude::*;
 
 use super::properties::any_tensor;
 use crate::protocol::ProtocolError;
-use crate::protocol::oip_json::{BinaryOutputs, parse_request, write_response};
+use crate::protocol::oip_json::{BinaryOutputs, Halves, parse_request, write_response};
 use crate::protocol::predict::PredictRequest;
-use crate::tensor::{Storage, Tensor};
+use crate::tensor::Tensor;
 
 /// A request of JSON with bytes behind it.
 fn parse(json: &str, tail: &[u8]) -> Result<(PredictRequest, BinaryOutputs), ProtocolError> {
-    parse_request(&Bytes::from([json.as_bytes(), tail].concat()), Some(json.len()))
+    parse_request("m", &Bytes::from([json.as_bytes(), tail].concat()), Some(json.len()), Halves::Binary)
 }
 
 /// An input of so many bytes of binary data.
@@ -35,40 +35,30 @@ fn inputs_take_their_bytes_in_order_and_json_goes_between() {
         input("e", "BOOL", "[]", 1),
     );
     let body = Bytes::from([json.as_bytes(), b"\x01\x00\x00\x01\x03\0\0\0\xffab\0\0\0\0\x01"].concat());
-    let (request, _) = parse_request(&body, Some(json.len())).expect("valid");
-    let storages: Vec<_> = request.inputs.iter().map(|(_, tensor)| tensor.storage().clone()).collect();
-    let fixed = |bytes: &'static [u8]| Storage::Fixed(Bytes::from_static(bytes));
-    assert_eq!(
-        storages,
-        [
-            fixed(&[1, 0, 0, 1]),
-            fixed(&[9]),
-            Storage::Variable(vec![Bytes::from_static(b"\xffab"), Bytes::new()]),
-            fixed(&[]),
-            fixed(&[1])
-        ]
-    );
-    let Storage::Fixed(first) = &storages[0] else { panic!("UINT16") };
-    assert_eq!(first.as_ptr(), body[json.len()..].as_ptr(), "a tensor is a slice of the body");
+    let (request, _) = parse_request("m", &body, Some(json.len()), Halves::Binary).expect("valid");
+    let raw: Vec<_> = request.inputs.iter().map(|(_, tensor)| tensor.raw().clone()).collect();
+    assert_eq!(raw, [&[1, 0, 0, 1][..], &[9], b"\x03\0\0\0\xffab\0\0\0\0", &[], &[1]]);
+    for (input, at) in [(0, 0), (2, 4)] {
+        assert_eq!(raw[input].as_ptr(), body[json.len() + at..].as_ptr(), "a tensor is a slice of the body");
+    }
 }
 
 #[test]
 fn sizes_must_agree_with_shape_datatype_and_body() {
     assert_eq!(
         refusal("FP32", "[2]", 8, &[0; 7]),
-        "input 'x': its binary_data_size is 8, but 7 bytes are left of the body"
+        "unexpected size for input 'x', expecting 1 additional bytes for model 'm'"
     );
+    assert_eq!(refusal("FP32", "[2]", 8, &[0; 11]), "unexpected additional input data for model 'm'");
     assert_eq!(
-        refusal("FP32", "[2]", 8, &[0; 11]),
-        "the body is not a valid inference request: unexpected additional input data: 3 bytes follow the binary data of \
-         its inputs"
+        refusal("FP32", "[2]", 4, &[0; 4]),
+        "input byte size mismatch for input 'x' for model 'm'. Expected 8, got 4"
     );
-    assert_eq!(refusal("FP32", "[2]", 4, &[0; 4]), "input 'x': shape [2] of FP32 needs 8 bytes, got 4");
     assert_eq!(refusal("BOOL", "[2]", 2, &[1, 2]), "input 'x': a BOOL element must be 0 or 1, got 2");
     assert_eq!(refusal("INT8", "[-1]", 1, &[0]), "input 'x': its shape [-1] has a negative dimension");
     let enormous = "[9223372036854775807,4]";
     for datatype in ["INT8", "BYTES"] {
-        assert!(refusal(datatype, enormous, 1, &[0]).contains("more elements than can be addressed"));
+        assert!(refusal(datatype, enormous, 4, &[0; 4]).contains("more elements than can be addressed"));
     }
     for size in ["-1", "1.5", "true", "\"4\""] {
         assert_eq!(refusal("INT8", "[1]", size, &[0]), "input 'x': its binary_data_size must be a number of bytes");
@@ -81,11 +71,11 @@ fn elements_of_bytes_must_fill_their_data() {
         refusal("BYTES", "[1]", 6, b"\x03\0\0\0ab"),
         "input 'x': element 0 has 3 bytes, but 2 are left of its binary data"
     );
-    assert_eq!(refusal("BYTES", "[2]", 4, &[0; 4]), "input 'x': shape [2] needs 2 elements, got 1");
-    assert_eq!(
-        refusal("BYTES", "[1]", 8, &[0; 8]),
-        "input 'x': its shape [1] needs 1 elements, but 4 bytes follow the last of them"
-    );
+    for (shape, size, got) in [("[2]", 4, 1), ("[1]", 12, 3)] {
+        let said =
+            format!("expected {} string elements for inference input 'x' for model 'm', got {got}", &shape[1..2]);
+        assert_eq!(refusal("BYTES", shape, size, &vec![0; size]), said);
+    }
     assert_eq!(refusal("BYTES", "[2]", 7, &[0; 7]), "input 'x': its binary data ends within the length of element 1");
 }
 
@@ -97,10 +87,10 @@ fn what_is_binary_data_must_be_clear() {
         |result: Result<(PredictRequest, BinaryOutputs), ProtocolError>| result.expect_err("refused").to_string();
     assert_eq!(said(parse(both, &[1])), "input 'x': it has both data and a binary_data_size");
     let json = format!(r#"{{"inputs":[{}]}}"#, input("x", "INT8", "[1]", 1));
-    let error = said(parse_request(&Bytes::from(json.clone()), None));
+    let error = said(parse_request("m", &Bytes::from(json.clone()), None, Halves::Binary));
     assert!(error.contains("needs the header Inference-Header-Content-Length"), "{error}");
     assert_eq!(
-        said(parse_request(&Bytes::from(json.clone()), Some(json.len() + 1))),
+        said(parse_request("m", &Bytes::from(json.clone()), Some(json.len() + 1), Halves::Binary)),
         format!(
             "the body is not a valid inference request: its JSON has {} bytes (Inference-Header-Content-Length), but all \
              of it has {}",
@@ -116,7 +106,7 @@ fn what_is_binary_data_must_be_clear() {
 fn an_output_is_binary_by_its_own_parameter_or_by_the_requests() {
     let wants = |outputs: &str, all: bool| {
         let json = format!(r#"{{"inputs":[],"parameters":{{"p":1,"binary_data_output":{all}}},"outputs":{outputs}}}"#);
-        let (request, binary) = parse_request(&Bytes::from(json), None).expect("valid");
+        let (request, binary) = parse_request("m", &Bytes::from(json), None, Halves::Binary).expect("valid");
         assert_eq!(request.parameters.len(), 1, "the function is not told");
         (binary.contains("a"), binary.contains("b"))
     };
@@ -129,21 +119,21 @@ fn an_output_is_binary_by_its_own_parameter_or_by_the_requests() {
 
 #[test]
 fn a_response_has_its_buffers_as_they_are() {
-    let large = Bytes::from(vec![7; 5000]);
     let numbers = Bytes::from_static(&[1, 0, 2, 0]);
     let outputs = [
         ("n".to_owned(), Tensor::fixed(crate::tensor::Datatype::Int16, vec![2], numbers.clone()).expect("4 bytes")),
-        ("t".to_owned(), Tensor::variable(vec![2], vec![Bytes::from_static(b"\xff"), large.clone()]).expect("two")),
-        ("none".to_owned(), Tensor::variable(vec![0], vec![]).expect("none")),
+        ("t".to_owned(), Tensor::variable(vec![2], [&b"\xff"[..], b"ab"]).expect("two")),
+        ("none".to_owned(), Tensor::variable(vec![0], [""; 0]).expect("none")),
     ];
-    let body =
-        write_response("m", "1", None, &outputs, &BinaryOutputs { others: true, named: vec![] }).expect("writable");
+    let body = write_response("m", "1", None, &outputs, &BinaryOutputs { others: true, ..BinaryOutputs::default() })
+        .expect("writable");
     assert_eq!(
         String::from_utf8(body.json).expect("text"),
-        r#"{"model_name":"m","model_version":"1","outputs":[{"name":"n","datatype":"INT16","shape":[2],"parameters":{"binary_data_size":4}},{"name":"t","datatype":"BYTES","shape":[2],"parameters":{"binary_data_size":5009}},{"name":"none","datatype":"BYTES","shape":[0],"parameters":{"binary_data_size":0}}]}"#
+        r#"{"model_name":"m","model_version":"1","outputs":[{"name":"n","datatype":"INT16","shape":[2],"parameters":{"binary_data_size":4}},{"name":"t","datatype":"BYTES","shape":[2],"parameters":{"binary_data_size":11}},{"name":"none","datatype":"BYTES","shape":[0],"parameters":{"binary_data_size":0}}]}"#
     );
-    assert_eq!(body.tail, [numbers.clone(), Bytes::from_static(b"\x01\0\0\0\xff\x88\x13\0\0"), large.clone()]);
-    assert_eq!((body.tail[0].as_ptr(), body.tail[2].as_ptr()), (numbers.as_ptr(), large.as_ptr()));
+    assert_eq!(body.tail, [numbers.clone(), Bytes::from_static(b"\x01\0\0\0\xff\x02\0\0\0ab")]);
+    assert_eq!(body.tail[0].as_ptr(), numbers.as_ptr());
+    assert_eq!(body.tail[1].as_ptr(), outputs[1].1.raw().as_ptr());
 }
 
 proptest! {
@@ -151,7 +141,7 @@ proptest! {
     #[test]
     fn binary_data_round_trips(tensors in prop::collection::vec(any_tensor(), 0..4)) {
         let outputs: Vec<_> = tensors.into_iter().enumerate().map(|(n, tensor)| (n.to_string(), tensor)).collect();
-        let body = write_response("m", "1", None, &outputs, &BinaryOutputs { others: true, named: vec![] }).expect("writable");
+        let body = write_response("m", "1", None, &outputs, &BinaryOutputs { others: true, ..BinaryOutputs::default() }).expect("writable");
         let json = String::from_utf8(body.json).expect("text").replace("\"outputs\"", "\"inputs\"");
         let (request, _) = parse(&json, &body.tail.concat()).expect("valid");
         prop_assert_eq!(request.inputs, outputs);
@@ -170,7 +160,7 @@ proptest! {
         let json = format!(r#"{{"inputs":[{}]}}"#, inputs.join(","));
         let _ = parse(&json, &tail);
         let body = Bytes::from([json.as_bytes(), &tail].concat());
-        let _ = parse_request(&body, Some(cut));
-        let _ = parse_request(&Bytes::from(tail), Some(cut));
+        let _ = parse_request("m", &body, Some(cut), Halves::Binary);
+        let _ = parse_request("m", &Bytes::from(tail), Some(cut), Halves::Binary);
     }
 }

@@ -5,7 +5,7 @@ use half::{bf16, f16};
 use proptest::prelude::*;
 
 use super::{one, parse, written};
-use crate::protocol::oip_json::{BinaryOutputs, parse_request, write_response};
+use crate::protocol::oip_json::{BinaryOutputs, Halves, parse_request, write_response};
 use crate::tensor::{Datatype, Storage, Tensor};
 
 fn any_datatype() -> impl Strategy<Value = Datatype> {
@@ -21,10 +21,7 @@ pub(super) fn any_tensor() -> impl Strategy<Value = Tensor> {
         let count: usize = shape.iter().product();
         match datatype.size_bytes() {
             None => prop::collection::vec(any::<String>(), count)
-                .prop_map(move |texts| {
-                    let elements = texts.into_iter().map(Bytes::from).collect();
-                    Tensor::variable(shape.clone(), elements).expect("as many as the shape says")
-                })
+                .prop_map(move |texts| Tensor::variable(shape.clone(), texts).expect("as many as the shape says"))
                 .boxed(),
             Some(size) => prop::collection::vec(any::<u8>(), count * size)
                 .prop_map(move |mut bytes| {
@@ -52,7 +49,7 @@ fn elements(tensor: &Tensor) -> Vec<Vec<u8>> {
     };
     match tensor.storage() {
         Storage::Fixed(bytes) => bytes.chunks(tensor.datatype().size_bytes().unwrap_or(1)).map(canonical).collect(),
-        Storage::Variable(elements) => elements.iter().map(|element| element.to_vec()).collect(),
+        Storage::Variable(elements) => elements.iter().map(<[u8]>::to_vec).collect(),
     }
 }
 
@@ -93,7 +90,7 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_never_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = parse_request(&Bytes::from(body), None);
+        let _ = parse_request("m", &Bytes::from(body), None, Halves::Binary);
     }
 
     #[test]

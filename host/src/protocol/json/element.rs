@@ -9,48 +9,28 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use half::{bf16, f16};
 
+use super::Wrong;
 use super::number::Decimal;
-use super::reader::{Reader, Syntax};
+use super::reader::{INFINITY, MINUS_INFINITY, NAN, Reader};
+use crate::tensor::Datatype;
 
 /// What is wrong, as a part of a sentence.
-pub(super) type Reason = String;
-
-/// Why there is no value.
-#[derive(Debug)]
-pub(super) enum Wrong {
-    /// The text is no JSON.
-    Syntax(Syntax),
-    /// It is, but not what it should be.
-    Reason(Reason),
-}
-
-impl From<Syntax> for Wrong {
-    fn from(syntax: Syntax) -> Self {
-        Self::Syntax(syntax)
-    }
-}
-
-impl From<Reason> for Wrong {
-    fn from(reason: Reason) -> Self {
-        Self::Reason(reason)
-    }
-}
+type Reason = String;
 
 /// The longest piece of a caller's text that a message repeats.
 const QUOTED_CHARS: usize = 40;
 
 /// An integer type of the protocol.
-pub(super) trait Integer: FromStr + Display + Default + TryFrom<i128> {
+pub(in crate::protocol) trait Integer: FromStr + Display + Default + TryFrom<i128> {
     const NAME: &'static str;
     const MIN: Self;
     const MAX: Self;
 }
 
 /// A floating-point type of the protocol.
-pub(super) trait Float: Sized {
+pub(in crate::protocol) trait Float: Sized {
     const NAME: &'static str;
     /// The nearest value to a number; `None` where that takes a closer look.
     fn from_number(number: Decimal) -> Option<Self>;
@@ -61,7 +41,7 @@ pub(super) trait Float: Sized {
 }
 
 /// `true`, `false`, 1 or 0 as a byte.
-pub(super) fn boolean(reader: &mut Reader<'_>) -> Result<u8, Wrong> {
+pub(in crate::protocol) fn boolean(reader: &mut Reader<'_>) -> Result<u8, Wrong> {
     match reader.scalar()? {
         "true" | "1" => Ok(1),
         "false" | "0" => Ok(0),
@@ -70,13 +50,13 @@ pub(super) fn boolean(reader: &mut Reader<'_>) -> Result<u8, Wrong> {
 }
 
 /// A whole number in the type's range.
-pub(super) fn integer<T: Integer>(reader: &mut Reader<'_>) -> Result<T, Wrong> {
+pub(in crate::protocol) fn integer<T: Integer>(reader: &mut Reader<'_>) -> Result<T, Wrong> {
     let number = Decimal::read(reader.rest());
     if let Some((number, value)) = number.and_then(|number| Some((number, T::try_from(number.integer()?).ok()?))) {
         reader.pass(number.length);
         return Ok(value);
     }
-    any_integer(reader.scalar()?).map_err(Wrong::Reason)
+    any_integer(reader.scalar()?).map_err(Wrong::from)
 }
 
 fn any_integer<T: Integer>(token: &str) -> Result<T, Reason> {
@@ -92,60 +72,91 @@ fn any_integer<T: Integer>(token: &str) -> Result<T, Reason> {
 }
 
 /// A number, or one of the strings for NaN and the infinities.
-pub(super) fn float<T: Float>(reader: &mut Reader<'_>) -> Result<T, Wrong> {
+pub(in crate::protocol) fn float<T: Float>(reader: &mut Reader<'_>) -> Result<T, Wrong> {
     let number = Decimal::read(reader.rest());
     if let Some((number, value)) = number.and_then(|number| Some((number, T::from_number(number)?))) {
         reader.pass(number.length);
         return Ok(value);
     }
-    any_float(reader.scalar()?).map_err(Wrong::Reason)
+    any_float(reader.scalar()?).map_err(Wrong::from)
 }
 
 fn any_float<T: Float>(token: &str) -> Result<T, Reason> {
+    match token.trim_matches('"') {
+        NAN => return Ok(T::from_special(f32::NAN)),
+        INFINITY => return Ok(T::from_special(f32::INFINITY)),
+        MINUS_INFINITY => return Ok(T::from_special(f32::NEG_INFINITY)),
+        _ => {}
+    }
     if is_number(token) {
         return T::from_decimal(token).ok_or_else(|| format!("is {}, beyond the range of {}", shown(token), T::NAME));
     }
-    match token {
-        r#""NaN""# => Ok(T::from_special(f32::NAN)),
-        r#""Infinity""# => Ok(T::from_special(f32::INFINITY)),
-        r#""-Infinity""# => Ok(T::from_special(f32::NEG_INFINITY)),
-        other => Err(format!(
-            "is {}, but {} takes numbers and the strings \"NaN\", \"Infinity\" and \"-Infinity\"",
-            shown(other),
-            T::NAME
-        )),
-    }
+    Err(format!(
+        "is {}, but {} takes numbers and the strings \"NaN\", \"Infinity\" and \"-Infinity\"",
+        shown(token),
+        T::NAME
+    ))
 }
 
-/// A string's bytes: a slice of `body`, which the reader reads, wherever the text is the string itself.
-pub(super) fn string(body: &Bytes, reader: &mut Reader<'_>) -> Result<Bytes, Wrong> {
-    any_string(body, reader.scalar()?).map_err(Wrong::Reason)
+/// A string's bytes: those of the text itself wherever it has no escapes.
+pub(in crate::protocol) fn string<'a>(reader: &mut Reader<'a>) -> Result<Cow<'a, [u8]>, Wrong> {
+    any_string(reader.scalar()?).map_err(Wrong::from)
 }
 
-fn any_string(body: &Bytes, token: &str) -> Result<Bytes, Reason> {
+fn any_string(token: &str) -> Result<Cow<'_, [u8]>, Reason> {
     let inner = token.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     let Some(inner) = inner else {
         return Err(format!("is {}, but BYTES takes strings", shown(token)));
     };
     if !inner.contains('\\') {
-        return Ok(body.slice_ref(inner.as_bytes()));
+        return Ok(Cow::Borrowed(inner.as_bytes()));
     }
     serde_json::from_str::<String>(token)
-        .map(Bytes::from)
+        .map(|text| Cow::Owned(text.into_bytes()))
         .map_err(|_| format!("is {}, which has an escape that stands for no character", shown(token)))
 }
 
 /// The bytes that a string of base64 stands for. A length or padding that no encoder writes is refused, so that two texts
 /// never mean one value.
-pub(super) fn base64_string(body: &Bytes, reader: &mut Reader<'_>) -> Result<Bytes, Wrong> {
+pub(in crate::protocol) fn base64_string<'a>(reader: &mut Reader<'a>) -> Result<Cow<'a, [u8]>, Wrong> {
     let token = reader.scalar()?;
-    let text = any_string(body, token)?;
-    let decoded = STANDARD.decode(&text).map(Bytes::from);
+    let decoded = STANDARD.decode(any_string(token)?).map(Cow::Owned);
     decoded.map_err(|_| format!("is {}, which is not base64", shown(token)).into())
 }
 
+/// Puts the little-endian bytes of the element that comes next behind others.
+pub(in crate::protocol) type Put = fn(&mut Reader<'_>, &mut Vec<u8>) -> Result<(), Wrong>;
+
+/// How an element of the datatype is read; `None` for BYTES.
+pub(in crate::protocol) fn put(datatype: Datatype) -> Option<Put> {
+    macro_rules! put {
+        ($read:expr) => {
+            Some(|reader, bytes| {
+                bytes.extend_from_slice(&$read(reader)?.to_le_bytes());
+                Ok(())
+            })
+        };
+    }
+    match datatype {
+        Datatype::Bool => put!(boolean),
+        Datatype::Uint8 => put!(integer::<u8>),
+        Datatype::Uint16 => put!(integer::<u16>),
+        Datatype::Uint32 => put!(integer::<u32>),
+        Datatype::Uint64 => put!(integer::<u64>),
+        Datatype::Int8 => put!(integer::<i8>),
+        Datatype::Int16 => put!(integer::<i16>),
+        Datatype::Int32 => put!(integer::<i32>),
+        Datatype::Int64 => put!(integer::<i64>),
+        Datatype::Fp16 => put!(float::<f16>),
+        Datatype::Bf16 => put!(float::<bf16>),
+        Datatype::Fp32 => put!(float::<f32>),
+        Datatype::Fp64 => put!(float::<f64>),
+        Datatype::Bytes => None,
+    }
+}
+
 fn is_number(token: &str) -> bool {
-    token.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+    token.starts_with(|c: char| c == '-' || c.is_ascii_digit()) && token != MINUS_INFINITY
 }
 
 /// `token` as a message may repeat it.

@@ -5,7 +5,7 @@
 
 /// A number of JSON: `mantissa` times ten to the `exponent`.
 #[derive(Clone, Copy)]
-pub(super) struct Decimal {
+pub(in crate::protocol) struct Decimal {
     negative: bool,
     mantissa: u64,
     exponent: i32,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use half::{bf16, f16};
 use nocti::protocol::ProtocolError;
-use nocti::protocol::oip_json::{self, BinaryOutputs};
+use nocti::protocol::oip_json::{self, BinaryOutputs, Halves};
 use nocti::tensor::{Datatype, Storage, Tensor};
 
 use crate::grpc;
@@ -34,7 +34,7 @@ pub(crate) fn every_way(tensors: &Tensors) {
 /// That all outputs are wanted as binary data.
 fn all_binary() -> BinaryOutputs {
     let request = Bytes::from_static(br#"{"parameters": {"binary_data_output": true}, "inputs": []}"#);
-    oip_json::parse_request(&request, None).expect("it is a request").1
+    oip_json::parse_request("m", &request, None, Halves::Numbers).expect("it is a request").1
 }
 
 /// An answer with these tensors, made a request: their forms are the same but for a word.
@@ -49,7 +49,7 @@ fn write(tensors: &Tensors, binary: &BinaryOutputs) -> Result<(Bytes, usize), Pr
 }
 
 fn read(body: &Bytes, json_length: Option<usize>) -> Vec<(String, Tensor)> {
-    let read = oip_json::parse_request(body, json_length);
+    let read = oip_json::parse_request("m", body, json_length, Halves::Numbers);
     read.unwrap_or_else(|error| panic!("{error}: {}", body.escape_ascii())).0.inputs
 }
 

@@ -8,10 +8,10 @@ use prost::Message;
 use crate::exchange::{Tensors, every_way, refused};
 use crate::memory::bounded;
 
-/// An element of BYTES is two bytes of message and a handle of 32; what its shape or its length claims is nothing. There may be so
-/// many inputs as take this much whatever the message is.
+/// A byte of message is an element of eight, and there is room for twice as many; what its shape or its length claims is nothing. There
+/// may be so many inputs as take this much whatever the message is.
 fn most_bytes(message_bytes: usize) -> usize {
-    64 * message_bytes + (4 << 20)
+    16 * message_bytes + (4 << 20)
 }
 
 /// The bytes are a message.
@@ -41,10 +41,7 @@ pub(crate) fn and_back(tensors: &Tensors) -> Vec<(String, Tensor)> {
 fn raw(tensor: &Tensor) -> Vec<u8> {
     match tensor.storage() {
         Storage::Fixed(bytes) => bytes.to_vec(),
-        Storage::Variable(elements) => {
-            let length = |element: &Bytes| u32::try_from(element.len()).expect("inputs are short").to_le_bytes();
-            elements.iter().flat_map(|element| [&length(element)[..], element].concat()).collect()
-        }
+        Storage::Variable(elements) => elements.packed().to_vec(),
     }
 }
 

@@ -32,7 +32,8 @@ struct Output {
 
 /// `request` is what the host read in `json`. Binary data and base64 are left out.
 pub(crate) fn compare(json: &[u8], request: &PredictRequest) {
-    let plain: Request<'_> = serde_json::from_slice(json).expect("what the host reads is JSON");
+    let json = quoted(json);
+    let plain: Request<'_> = serde_json::from_slice(&json).expect("what the host reads is JSON");
     assert_eq!(plain.id, request.id);
     let outputs = plain.outputs.map(|outputs| outputs.into_iter().map(|output| output.name).collect::<Vec<_>>());
     assert_eq!(outputs, request.outputs);
@@ -47,6 +48,30 @@ pub(crate) fn compare(json: &[u8], request: &PredictRequest) {
             assert_eq!(expected, elements(tensor), "{name}");
         }
     }
+}
+
+/// JSON has no words for what is no number; the host takes those that others write.
+fn quoted(json: &[u8]) -> Vec<u8> {
+    let (mut quoted, mut rest, mut in_string) = (Vec::with_capacity(json.len()), json, false);
+    while let [byte, behind @ ..] = rest {
+        let word = ["NaN", "Infinity", "-Infinity"].into_iter().find(|word| rest.starts_with(word.as_bytes()));
+        let taken = match (byte, word) {
+            (_, Some(word)) if !in_string => {
+                quoted.extend(format!("\"{word}\"").bytes());
+                rest = &rest[word.len()..];
+                continue;
+            }
+            (b'\\', _) if !behind.is_empty() => 2,
+            (b'"', _) => {
+                in_string = !in_string;
+                1
+            }
+            _ => 1,
+        };
+        quoted.extend(&rest[..taken]);
+        rest = &rest[taken..];
+    }
+    quoted
 }
 
 fn flatten(value: &RawValue, take: &mut impl FnMut(&str)) {

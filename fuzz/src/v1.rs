@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use crate::exchange::{every_way, refused, same};
 use crate::memory::bounded;
 
-/// A tree of JSON values takes far more than its text, and is put into words once more.
+/// As in V2, and the name of an input is kept twice, with a column of its own.
 fn most_bytes(body_bytes: usize) -> usize {
-    512 * body_bytes + (16 << 10)
+    256 * body_bytes + (16 << 10)
 }
 
 /// The first byte says what the model takes, the others are the body.

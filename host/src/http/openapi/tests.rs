@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::*;
 use crate::http::route::route;
 use crate::protocol::kserve_v1;
-use crate::protocol::oip_json;
+use crate::protocol::oip_json::{self, Halves};
 use crate::tensor::{Datatype, Signature, TensorSpec};
 
 /// The document as clients see it.
@@ -99,7 +99,7 @@ fn examples_are_requests() {
     let image = TensorSpec { name: "image".into(), datatype: Datatype::Uint8, shape: vec![-1, 8, 8] };
     let signature = Signature { inputs: vec![image], outputs: vec![] };
     let infer = Bytes::from(examples::infer().to_string());
-    let (request, _) = oip_json::parse_request(&infer, None).unwrap();
+    let (request, _) = oip_json::parse_request("digits", &infer, None, Halves::Binary).unwrap();
     let v1 = kserve_v1::parse_request("digits", &signature, examples::v1().to_string().as_bytes()).unwrap();
     assert_eq!(v1.inputs, request.inputs);
     assert_eq!(request.inputs[0].1.shape(), [1, 8, 8]);

@@ -18,7 +18,8 @@ async fn a_host_out_of_descriptors_serves_again_when_it_has_some() {
     for _ in 0..80 {
         idle.push(TcpStream::connect(address).await.unwrap());
     }
-    // The last of them waits, as does whoever comes now.
+    host.logged("cannot accept a connection").await;
+    // Some of them wait, as does whoever comes now.
     let mut late = TcpStream::connect(address).await.unwrap();
     late.write_all(b"GET /healthz HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.unwrap();
     let mut answer = String::new();
@@ -30,5 +31,4 @@ async fn a_host_out_of_descriptors_serves_again_when_it_has_some() {
     host.signal("TERM").await;
     let (code, log) = host.wait().await;
     assert_eq!(code, Some(0), "{log}");
-    assert!(log.contains("cannot accept a connection"), "{log}");
 }

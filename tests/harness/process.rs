@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+
+use super::eventually;
 
 /// `nocti serve` in a process of its own; killed when dropped.
 pub struct HostProcess {
@@ -13,7 +16,9 @@ pub struct HostProcess {
     /// Where gRPC is served: address and port.
     pub grpc_address: String,
     child: Child,
-    log: tokio::task::JoinHandle<String>,
+    log: tokio::task::JoinHandle<()>,
+    /// What it has logged.
+    seen: Arc<Mutex<String>>,
 }
 
 impl HostProcess {
@@ -48,14 +53,16 @@ impl HostProcess {
             }
         };
         // Read on, or the pipe fills and the host waits for us.
+        let seen = Arc::new(Mutex::new(seen));
+        let all = Arc::clone(&seen);
         let log = tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
+                let mut seen = all.lock().expect("nobody panics with it");
                 seen.push_str(&line);
                 seen.push('\n');
             }
-            seen
         });
-        Self { url, grpc_address, child, log }
+        Self { url, grpc_address, child, log, seen }
     }
 
     /// The process id.
@@ -74,11 +81,18 @@ impl HostProcess {
         assert!(sent.expect("kill(1) is there").success());
     }
 
+    /// Waits until it has logged something with these words.
+    pub async fn logged(&self, words: &str) {
+        eventually(words, async || self.seen.lock().expect("nobody panics with it").contains(words).then_some(()))
+            .await;
+    }
+
     /// Waits for the end, which must not take longer than half a minute; the exit code and the log.
     pub async fn wait(mut self) -> (Option<i32>, String) {
         let ended = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
         let status = ended.expect("the host ends").expect("it is our child");
-        (status.code(), self.log.await.expect("the log is read to its end"))
+        self.log.await.expect("the log is read to its end");
+        (status.code(), self.seen.lock().expect("nobody panics with it").clone())
     }
 
     /// `nocti WORDS...` as a client of this host.

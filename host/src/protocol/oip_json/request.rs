@@ -205,7 +205,7 @@ impl<'a> Input<'a> {
         let shape = self.shape.as_ref()?;
         // Before anything else is said of it: messages repeat the whole of it.
         if shape.len() > MAX_RANK {
-            return Some(Err(format!("its shape has {} dimensions; at most {MAX_RANK} are possible", shape.len())));
+            return Some(Err(format!("its shape is too long: at most {MAX_RANK} dimensions are possible")));
         }
         let dims = shape.iter().map(|&dim| usize::try_from(dim).ok());
         Some(dims.collect::<Option<_>>().ok_or_else(|| format!("its shape {shape:?} has a negative dimension")))

@@ -25,8 +25,8 @@ pub(in crate::runtime) struct Seats {
     taken: Mutex<Taken>,
     /// Bounded by the seats.
     jobs: mpsc::UnboundedSender<Job>,
-    /// Somebody has come or left.
-    changed: Notify,
+    /// The time is over sooner than who waits for its end knows.
+    sooner: Notify,
     /// The instance's own loop, which ends when nobody is there.
     serving: AtomicWaker,
     /// Whether that loop has had a turn since it was last asked.
@@ -46,7 +46,16 @@ struct Taken {
     closes: Instant,
     /// What those who have left may still do.
     until: Instant,
+    /// When who waits for the end of the time looks again.
+    looks: Instant,
     ended: bool,
+}
+
+impl Taken {
+    /// When somebody's time is over: of those who are there, or of what those left behind who were.
+    fn next(&self) -> Instant {
+        self.present.values().map(|present| present.due.at()).min().unwrap_or(self.until)
+    }
 }
 
 struct Present {
@@ -81,6 +90,7 @@ impl Seats {
             open: true,
             closes: due.at(),
             until: Instant::now(),
+            looks: due.at(),
             ended: false,
         };
         Self {
@@ -88,7 +98,7 @@ impl Seats {
             count,
             taken: Mutex::new(taken),
             jobs,
-            changed: Notify::new(),
+            sooner: Notify::new(),
             serving: AtomicWaker::new(),
             turned: AtomicBool::new(false),
             failure: SetOnce::new(),
@@ -108,8 +118,8 @@ impl Seats {
         let number = taken.next;
         taken.next += 1;
         taken.present.insert(number, Present { due, _held: None, abandoned: CancellationToken::new() });
+        self.look_again(&taken);
         drop(taken);
-        self.changed.notify_one();
         Some(Seat { seats: Arc::clone(self), number, due, finished: false })
     }
 
@@ -155,7 +165,7 @@ impl Seats {
     /// deadline has passed leave here, however slowly their clients read.
     pub(super) async fn overstayed(&self) {
         loop {
-            let changed = self.changed.notified();
+            let sooner = self.sooner.notified();
             let (gone, next) = {
                 let (mut taken, now) = (self.taken(), Instant::now());
                 let late: Vec<u64> = taken
@@ -169,7 +179,8 @@ impl Seats {
                     present.abandoned.cancel();
                     taken.closes = now;
                 }
-                (gone, taken.present.values().map(|present| present.due.at()).min().unwrap_or(taken.until))
+                taken.looks = taken.next();
+                (gone, taken.looks)
             };
             if !gone.is_empty() {
                 self.serving.wake();
@@ -179,14 +190,21 @@ impl Seats {
                 return;
             }
             tokio::select! {
-                () = changed => {}
+                () = sooner => {}
                 () = tokio::time::sleep_until(next) => {}
             }
         }
     }
 
+    /// Wakes who waits for the end of the time where that is sooner now: each waking costs the instance a turn.
+    fn look_again(&self, taken: &Taken) {
+        if taken.next() < taken.looks {
+            self.sooner.notify_one();
+        }
+    }
+
     fn leave(&self, number: u64, finished: bool) {
-        let gone = {
+        let (gone, is_last) = {
             let (mut taken, now) = (self.taken(), Instant::now());
             let Some(gone) = taken.present.remove(&number) else { return };
             let due = gone.due.at();
@@ -195,11 +213,14 @@ impl Seats {
                 gone.abandoned.cancel();
                 taken.closes = taken.closes.min(now + GRACE);
             }
-            gone
+            self.look_again(&taken);
+            (gone, taken.present.is_empty())
         };
         drop(gone);
-        self.changed.notify_one();
-        self.serving.wake();
+        // The loop ends with the last one, and drops what is abandoned.
+        if is_last || !finished {
+            self.serving.wake();
+        }
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {

@@ -47,9 +47,9 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Bytes of its tensors.
+    /// Bytes of its tensors, the lengths of strings included.
     pub fn size_bytes(&self) -> usize {
-        self.outputs.iter().map(|(_, tensor)| tensor.size_bytes()).sum()
+        self.outputs.iter().map(|(_, tensor)| tensor.raw().len()).sum()
     }
 }
 

@@ -107,7 +107,7 @@ pub(super) struct Written {
 impl Writer for Written {
     fn text_bytes(&self, answer: &Answer) -> usize {
         let text = answer.outputs.iter().filter(|(name, _)| !self.binary.contains(name));
-        text.map(|(_, tensor)| tensor.size_bytes()).sum()
+        text.map(|(_, tensor)| tensor.raw().len()).sum()
     }
 
     fn write(self, answer: &Answer) -> Result<Response<Body>, ProtocolError> {

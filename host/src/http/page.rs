@@ -1,12 +1,11 @@
 //! Web pages that call: which may read answers, and which may change what is deployed.
 //!
 //! A browser sends what a page asks for, whoever's page it is, and only keeps the answer from it (CORS). That is too late for what
-//! a request has changed, so those that change something are refused where they come from a page that is neither named in
-//! `http.cors_origins` nor this host's own. A client that is no browser says no origin.
+//! a request has changed, so those that change something are refused where they come from a page that is not named in
+//! `http.cors_origins`. That goes for this host's own origin too: functions, which nobody has to trust, serve their pages from it,
+//! and whoever owns a name may make it lead here (DNS rebinding). A client that is no browser says no origin.
 
-use std::net::IpAddr;
-
-use http::header::{HOST, ORIGIN};
+use http::header::ORIGIN;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::respond::HttpError;
@@ -22,34 +21,15 @@ pub(super) fn is_named(origins: &[String], origin: &HeaderValue) -> bool {
 pub(super) fn may_change(origins: &[String], headers: &HeaderMap) -> Result<(), HttpError> {
     let mut said = headers.get_all(ORIGIN).iter().peekable();
     let allowed = match said.peek() {
-        Some(_) => said.all(|origin| is_named(origins, origin) || is_own(origin, headers)),
+        Some(_) => said.all(|origin| is_named(origins, origin)),
         // Browsers say the origin with whatever changes something; this is for one that would not.
-        None => headers.get(&SEC_FETCH_SITE).is_none_or(|site| site == "same-origin" || site == "none"),
+        None => headers.get(&SEC_FETCH_SITE).is_none_or(|site| site == "none"),
     };
     if allowed {
         return Ok(());
     }
     let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()).unwrap_or("another origin");
     Err(HttpError::ForeignPage(origin.chars().take(100).collect()))
-}
-
-/// Whether it is a page of this host. Only where the browser was given an address, or `localhost`: the owner of any other name
-/// may make it lead here, and their page then has this host's origin (DNS rebinding).
-fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
-    let text = |value: &HeaderValue| value.to_str().ok().map(str::to_ascii_lowercase);
-    let (Some(origin), Some(host)) = (text(origin), headers.get(HOST).and_then(text)) else { return false };
-    let at = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-    at == Some(host.as_str()) && is_fixed(&host)
-}
-
-/// Whether nobody decides what it leads to: an address or `localhost`, with a port or without.
-fn is_fixed(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    name == "localhost" || address.parse::<IpAddr>().is_ok()
 }
 
 #[cfg(test)]
@@ -66,14 +46,9 @@ mod tests {
     }
 
     #[test]
-    fn clients_and_own_and_named_pages_may() {
+    fn clients_and_named_pages_may() {
         for headers in [
             &[("host", "nocti.example")][..],
-            &[("host", "localhost:8000"), ("origin", "http://localhost:8000"), ("sec-fetch-site", "same-origin")],
-            &[("host", "127.0.0.1:8000"), ("origin", "http://127.0.0.1:8000")],
-            &[("host", "[::1]:8000"), ("origin", "http://[::1]:8000")],
-            &[("host", "[::1]"), ("origin", "https://[::1]")],
-            &[("host", "10.0.0.7"), ("origin", "http://10.0.0.7")],
             &[("host", "x"), ("sec-fetch-site", "none")],
             &[("host", "x"), ("origin", "https://one.example"), ("sec-fetch-site", "cross-site")],
         ] {
@@ -89,13 +64,15 @@ mod tests {
             &[("host", "localhost:8000"), ("origin", "http://localhost:3000")],
             &[("host", "localhost:8000"), ("origin", "null")],
             &[("host", "localhost:8000"), ("origin", "")],
-            // Its owner made it lead here.
+            // A function's page, and one whose owner made its name lead here.
+            &[("host", "localhost:8000"), ("origin", "http://localhost:8000"), ("sec-fetch-site", "same-origin")],
             &[("host", "evil.example:8000"), ("origin", "http://evil.example:8000")],
             &[("host", "1.evil.example"), ("origin", "http://1.evil.example"), ("sec-fetch-site", "same-origin")],
             &[("host", "localhost:8000"), ("origin", "http://localhost:8000"), ("origin", "http://evil.example")],
             &[("origin", "http://localhost:8000")],
             &[("host", "localhost:8000"), ("sec-fetch-site", "cross-site")],
             &[("host", "localhost:8000"), ("sec-fetch-site", "same-site")],
+            &[("host", "localhost:8000"), ("sec-fetch-site", "same-origin")],
         ] {
             assert!(!may(&["https://one.example"], headers), "{headers:?}");
         }

@@ -40,6 +40,12 @@ pub(super) async fn call(
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, HttpError> {
     let version = host.catalog.resolve(&target.function, target.version.as_deref());
+    // Weights are drawn by once: the version that is looked at is the one that is asked.
+    let drawn = version
+        .as_ref()
+        .ok()
+        .map(|version| Target { function: target.function.clone(), version: Some(version.name.to_string()) });
+    let target = drawn.as_ref().unwrap_or(target);
     let takes_tensors = version.is_ok_and(|version| version.record.kind != FunctionKind::Http);
     if takes_tensors && path == "/" && request.method() == Method::POST {
         return plain::ask(host, target, request).await;
@@ -48,7 +54,9 @@ pub(super) async fn call(
     let (begun, call) = body::refused(&mut request, begun).await?;
     let without_body = request.method() == Method::HEAD;
     match answer(host, begun, request).await {
-        Ok(response) => {
+        Ok(mut response) => {
+            // A page of one function is not to answer for those of others.
+            response.headers_mut().remove("service-worker-allowed");
             let whole = respond::of_status(response.status());
             let length = if without_body { Some(0) } else { length(&response) };
             Ok(response.map(|body| Counted::new(body, length, call, whole).boxed_unsync()))

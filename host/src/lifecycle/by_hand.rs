@@ -14,8 +14,8 @@ impl Lifecycle {
         let slot = self.slot(version);
         // Not before it is there: who goes away meanwhile, or fails, has asked for nothing. Until then this caller has it, so that
         // it does not go to rest.
-        let _live = self.wake(version, Cause::Load).await?;
-        slot.set_by_hand(ByHand::Loaded);
+        let live = self.wake(version, Cause::Load).await?;
+        slot.loaded(&live);
         Ok(())
     }
 
@@ -27,8 +27,7 @@ impl Lifecycle {
         if let Some(loading) = loading {
             let _ = loading.await;
         }
-        slot.set_by_hand(ByHand::Unloaded);
-        slot.put_away();
+        slot.unload();
         tracing::info!(function = %version.label(), "unloaded by hand");
     }
 

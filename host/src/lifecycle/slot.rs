@@ -147,8 +147,19 @@ impl Slot {
         *self.by_hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set_by_hand(&self, by_hand: ByHand) {
-        *self.by_hand.lock().unwrap_or_else(PoisonError::into_inner) = by_hand;
+    /// It was loaded by hand, unless that has been unloaded meanwhile.
+    pub(super) fn loaded(&self, live: &Arc<Live>) {
+        let mut by_hand = self.by_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.live.load().as_ref().is_some_and(|there| Arc::ptr_eq(there, live)) {
+            *by_hand = ByHand::Loaded;
+        }
+    }
+
+    /// It goes by hand.
+    pub(super) fn unload(&self) {
+        let mut by_hand = self.by_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        *by_hand = ByHand::Unloaded;
+        self.put_away();
     }
 
     /// Something woke it: that it was unloaded by hand is history.
@@ -160,7 +171,7 @@ impl Slot {
     }
 
     /// All of it goes at once, but for what is in use.
-    pub(super) fn put_away(&self) {
+    fn put_away(&self) {
         self.live.store(None);
         *self.component.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }

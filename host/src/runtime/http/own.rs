@@ -109,7 +109,11 @@ where
         return Err(instance.trap(error));
     }
     // A guest that kept it has not answered, and the caller must not wait for the instance's next request.
-    let _ = instance.store.data_mut().table.delete(Resource::<HostResponseOutparam>::new_own(outparam));
+    // Its place may be another thing's by now.
+    let table = &mut instance.store.data_mut().table;
+    if table.get(&Resource::<HostResponseOutparam>::new_borrow(outparam)).is_ok() {
+        let _ = table.delete(Resource::<HostResponseOutparam>::new_own(outparam));
+    }
     lease.finish();
     Ok(())
 }

@@ -44,6 +44,8 @@ pub struct Begun {
 pub struct Answer {
     pub version: Arc<Version>,
     pub outputs: Vec<(String, Tensor)>,
+    /// A request is in its function until its answer is written: large ones take memory and time.
+    _permit: Permit,
 }
 
 impl Answer {
@@ -120,7 +122,7 @@ pub async fn ask(
     question: Question,
     mut request: PredictRequest,
 ) -> Result<Answer, InvokeError> {
-    let Inside { version, due, live, permit: _permit } = begun.enter(host).await?;
+    let Inside { version, due, live, permit } = begun.enter(host).await?;
     let name = version.function.as_str();
     let (wanted, classes) = (request.outputs.clone(), std::mem::take(&mut request.classes));
     let outputs = match (&live.kind, question) {
@@ -149,24 +151,18 @@ pub async fn ask(
         (Kind::ModelOnly(_), Question::Explain) => return Err(InvokeError::NotExplainable(name.into())),
         (Kind::Http(_), _) => return Err(wrong_kind(&version)),
     };
-    let mut outputs = check::select_outputs(name, outputs, wanted.as_deref())?;
-    if !classes.is_empty() {
-        outputs = classified(Arc::clone(&version), outputs, classes).await?;
-    }
-    Ok(Answer { version, outputs })
+    let outputs = check::select_outputs(name, outputs, wanted.as_deref())?;
+    let answer = Answer { version, outputs, _permit: permit };
+    if classes.is_empty() { Ok(answer) } else { classified(answer, classes).await }
 }
 
 /// Looking at all elements of large outputs takes the processor for a while: not on the executor.
-async fn classified(
-    version: Arc<Version>,
-    mut outputs: Vec<(String, Tensor)>,
-    classes: Vec<(String, usize)>,
-) -> Result<Vec<(String, Tensor)>, InvokeError> {
+async fn classified(mut answer: Answer, classes: Vec<(String, usize)>) -> Result<Answer, InvokeError> {
     const LARGE_BYTES: usize = 64 << 10;
-    let bytes: usize = outputs.iter().map(|(_, tensor)| tensor.size_bytes()).sum();
+    let bytes = answer.size_bytes();
     let work = move || {
-        let signature = version.record.signature.clone().unwrap_or_default();
-        classify::classify_outputs(&signature, &mut outputs, &classes).map(|()| outputs)
+        let signature = answer.version.record.signature.clone().unwrap_or_default();
+        classify::classify_outputs(&signature, &mut answer.outputs, &classes).map(|()| answer)
     };
     if bytes < LARGE_BYTES {
         return Ok(work()?);

@@ -11,7 +11,7 @@ use crate::memory::bounded;
 /// A byte of message is an element of eight, and there is room for twice as many; what its shape or its length claims is nothing. There
 /// may be so many inputs as take this much whatever the message is.
 fn most_bytes(message_bytes: usize) -> usize {
-    16 * message_bytes + (4 << 20)
+    16 * message_bytes + (2 << 20)
 }
 
 /// The bytes are a message.
@@ -62,4 +62,15 @@ struct Input {
     datatype: String,
     #[prost(int64, repeated, tag = "3")]
     shape: Vec<i64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_in_each_of_many_inputs_takes_no_more_than_it_may() {
+        // Of all short messages these take the most: an input of two bytes, and a parameter of two bytes in it.
+        grpc(&[0x2a, 2, 0x22, 0].repeat(2048));
+    }
 }

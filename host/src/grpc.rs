@@ -11,6 +11,7 @@ mod request;
 mod respond;
 mod server;
 mod service;
+mod small;
 mod stream;
 mod timeout;
 mod undecoded;

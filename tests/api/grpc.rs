@@ -273,6 +273,11 @@ async fn parameters_reach_a_function_and_those_of_other_servers_are_understood()
     refused(client.model_infer(huge).await, Code::InvalidArgument, &["parameter 'priority'", "64 bits"]);
     let region = with(&[("shared_memory_region", text("r"))]);
     refused(client.model_infer(region).await, Code::InvalidArgument, &["shared_memory_region", "not supported"]);
+    // In memory they take far more than on their way.
+    let parameters = (0..100_000).map(|n| (n.to_string(), InferParameter::default())).collect();
+    let inputs = vec![InferInputTensor { parameters, ..input("x", "INT64", &[1]) }];
+    let countless = client.model_infer(request("misbehave", inputs, vec![])).await;
+    refused(countless, Code::InvalidArgument, &["100002 inputs, outputs, raw contents and parameters", "4096"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use hyper::client::conn::http2::handshake;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use nocti::registry::nocti_toml::Project;
 use nocti_tests::grpc::GrpcClient;
-use nocti_tests::grpc::inference::ModelInferRequest;
+use nocti_tests::grpc::inference::{ModelInferRequest, ModelReadyRequest};
 use nocti_tests::{TestHost, eventually, fixture_model, write};
 use prost::Message;
 use serde_json::json;
@@ -137,6 +137,13 @@ async fn a_message_may_be_as_large_as_a_body() {
     packed.model_infer(floats(1_000_000)).await.expect("it is small enough");
     let status = packed.model_infer(floats(60_000_000)).await.expect_err("it is too large");
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    // What is no inference is a few words.
+    let ready = |bytes: usize| ModelReadyRequest { name: "x".repeat(bytes), ..Default::default() };
+    assert!(!client.model_ready(ready(60_000)).await.expect("it is short enough").into_inner().ready);
+    for mut client in [client, packed] {
+        let status = client.model_ready(ready(70_000)).await.expect_err("it is too long");
+        assert!(status.message().contains("65536 bytes"), "{status}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

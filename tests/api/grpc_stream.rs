@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use futures::channel::mpsc;
 use nocti_tests::grpc::inference::infer_parameter::ParameterChoice;
-use nocti_tests::grpc::inference::{InferParameter, ModelInferRequest};
+use nocti_tests::grpc::inference::{InferParameter, ModelInferRequest, ServerLiveRequest};
 use nocti_tests::{TestHost, bundle_with, eventually, fixture_guest};
 use serde_json::json;
 use tonic::{Code, Request};
@@ -115,4 +115,27 @@ async fn what_a_stream_asked_for_ends_with_it() {
         metrics.lines().any(|line| line == "nocti_held_requests 0").then_some(())
     };
     eventually("its places are free", held).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_has_asked_for_all_gets_all_of_it_from_a_host_that_stops() {
+    let host = TestHost::start_with(|config| config.drain_timeout = Duration::from_secs(600)).await;
+    host.deploy_model("slow", "slow.onnx").await.expect(201);
+    let iterations = 100_000_u64.to_le_bytes().to_vec();
+    let slow = request("slow", vec![input("iterations", "INT64", &[1])], vec![iterations]);
+    // As many as are worked on at once: whether there are more is not looked at before one of them is answered.
+    let requests = futures::stream::iter(vec![slow; 8]);
+    let mut client = host.grpc().await;
+    let stream = client.model_stream_infer(requests).await.expect("it is served").into_inner();
+    until(&host, "running", 1).await;
+    until(&host, "queued", 7).await;
+    // After the stream's end, on the same connection: that is in the host by now.
+    client.server_live(ServerLiveRequest {}).await.expect("it lives");
+    host.begin_stop();
+    let answers: Vec<_> = stream.collect().await;
+    assert_eq!(answers.len(), 8);
+    for answer in answers {
+        assert_eq!(answer.expect("the stream ends well").error_message, "");
+    }
+    assert!(host.stop().await.0, "nothing was cut off");
 }

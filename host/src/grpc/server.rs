@@ -24,6 +24,7 @@ use super::messages::grpc_inference_service_server::GrpcInferenceServiceServer;
 use super::reflection;
 use super::respond::{self, GrpcError};
 use super::service::Service;
+use super::small;
 use crate::host::Host;
 use crate::listener::Listener;
 use crate::trace::Context;
@@ -55,21 +56,34 @@ pub async fn serve(host: Arc<Host>, listener: Listener, stop: CancellationToken)
 }
 
 fn services(host: &Arc<Host>, stop: &CancellationToken) -> Services {
-    let limit_bytes = usize::try_from(host.config.body_bytes).unwrap_or(usize::MAX);
-    let inference = Inference::new(Service { host: Arc::clone(host), stop: stop.clone() })
-        .accept_compressed(CompressionEncoding::Gzip)
-        .accept_compressed(CompressionEncoding::Deflate)
-        .max_decoding_message_size(limit_bytes);
-    let health = HealthServer::new(HostHealth { host: Arc::clone(host), stop: stop.clone() });
+    let health = HealthServer::new(HostHealth { host: Arc::clone(host), stop: stop.clone() })
+        .max_decoding_message_size(small::MAX_BYTES);
     let mut services = Services::from([
-        (Inference::NAME, call_of(inference, identity)),
-        (HealthServer::<HostHealth>::NAME, call_of(health, identity)),
+        (Inference::NAME, inference(host, stop)),
+        (HealthServer::<HostHealth>::NAME, call_of(health, small::body)),
     ]);
     match reflection::services(stop) {
         Ok(reflection) => services.extend(reflection),
         Err(error) => tracing::error!(%error, "gRPC reflection is not served"),
     }
     services
+}
+
+/// Inferences bound how long their messages may take themselves.
+fn inference(host: &Arc<Host>, stop: &CancellationToken) -> Call {
+    let service = |limit_bytes| {
+        Inference::new(Service { host: Arc::clone(host), stop: stop.clone() })
+            .accept_compressed(CompressionEncoding::Gzip)
+            .accept_compressed(CompressionEncoding::Deflate)
+            .max_decoding_message_size(limit_bytes)
+    };
+    let limit_bytes = usize::try_from(host.config.body_bytes).unwrap_or(usize::MAX);
+    let inferences = call_of(service(limit_bytes), identity);
+    let questions = call_of(service(small::MAX_BYTES), small::body);
+    Box::new(move |request| match request.uri().path().rsplit('/').next() {
+        Some("ModelInfer" | "ModelStreamInfer") => inferences(request),
+        _ => questions(request),
+    })
 }
 
 /// A generated service as a function. `body` makes what it reads of what comes.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures::future::FutureExt;
 use futures::stream::{self, Stream, StreamExt};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -44,17 +45,39 @@ pub(super) fn answers(
     terms: Terms,
     open: admit::Stream,
 ) -> impl Stream<Item = Result<ModelStreamInferResponse, Status>> {
-    let (stop, stopped, terms) = (terms.stop.clone(), terms.stop.clone(), Arc::new(terms));
+    let terms = Arc::new(terms);
     let end = stream::once(async move {
         // It had its place until now, or until the client went.
         drop(open);
-        stopped.is_cancelled().then(|| Err(Status::unavailable("the host is stopping")))
+        None
     });
-    requests
-        .take_until(stop.cancelled_owned())
+    asked(Arc::clone(&host), requests, Arc::clone(&terms))
         .map(move |message| answer(Arc::clone(&host), message, Arc::clone(&terms)))
         .buffered(AT_ONCE)
         .chain(end.filter_map(std::future::ready))
+}
+
+/// The requests, and at last why there are no more, unless the client has sent all it wanted.
+fn asked(
+    host: Arc<Host>,
+    requests: Streaming<Undecoded>,
+    terms: Arc<Terms>,
+) -> impl Stream<Item = Result<Undecoded, Status>> {
+    stream::unfold(Some(requests), move |requests| {
+        let (host, terms) = (Arc::clone(&host), Arc::clone(&terms));
+        async move {
+            let (mut requests, began) = (requests?, Instant::now());
+            match terms.stop.run_until_cancelled(requests.next()).await {
+                Some(Some(Ok(message))) => Some((Ok(message), Some(requests))),
+                // Nothing can be read after it.
+                Some(Some(Err(status))) => Some((Err(ended(broken(&host, &status), &terms, began)), None)),
+                Some(None) => None,
+                // The client's last request was among those that were begun.
+                None if matches!(requests.next().now_or_never(), Some(None)) => None,
+                None => Some((Err(Status::unavailable("the host is stopping")), None)),
+            }
+        }
+    })
 }
 
 /// A task of its own: a client that reads slowly must not hold up what it asked for, which has a place in its function. It ends
@@ -64,30 +87,38 @@ fn answer(
     message: Result<Undecoded, Status>,
     terms: Arc<Terms>,
 ) -> impl Future<Output = Result<ModelStreamInferResponse, Status>> {
+    let (started, for_task) = (Instant::now(), Arc::clone(&terms));
     let task = AbortOnDropHandle::new(tokio::spawn(async move {
-        let message = match message {
-            Ok(message) => message,
-            // Nothing can be read after it.
-            Err(status) => return Err(respond::status(broken(&host, &status))),
-        };
-        let started = Instant::now();
+        let (message, terms) = (message?, for_task);
         let answered = match host.admit.arrive() {
             Ok(place) => infer::infer(&host, message, place, started, terms.due).await,
             Err(full) => Err((full.into(), String::new())),
         };
-        let (error, id) = match answered {
-            Ok(response) => return Ok(good(response)),
-            Err(failed) => failed,
-        };
-        respond::log(&error, &terms.context, "ModelStreamInfer", started.elapsed().as_micros() as f64 / 1000.0);
-        if terms.strict { Err(respond::status(error)) } else { Ok(bad(&error, id)) }
+        match answered {
+            Ok(response) => Ok(good(response)),
+            Err((error, _)) if terms.strict => Err(ended(error, &terms, started)),
+            Err((error, id)) => {
+                log(&error, &terms, started);
+                Ok(bad(&error, id))
+            }
+        }
     }));
     async move {
         let interrupted = |error: tokio::task::JoinError| {
-            Err(respond::status(GrpcError::Internal(format!("an inference was interrupted: {error}"))))
+            Err(ended(GrpcError::Internal(format!("an inference was interrupted: {error}")), &terms, started))
         };
         task.await.unwrap_or_else(interrupted)
     }
+}
+
+/// The status that an error ends the stream with. The wrapper of every call has seen it begin, and sees nothing of this.
+fn ended(error: GrpcError, terms: &Terms, began: Instant) -> Status {
+    log(&error, terms, began);
+    respond::status(error)
+}
+
+fn log(error: &GrpcError, terms: &Terms, began: Instant) {
+    respond::log(error, &terms.context, "ModelStreamInfer", began.elapsed().as_micros() as f64 / 1000.0);
 }
 
 fn good(mut response: ModelInferResponse) -> ModelStreamInferResponse {

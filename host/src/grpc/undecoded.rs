@@ -2,7 +2,7 @@
 //! message and decoding it are two steps. The second takes a while for large typed contents, and is not for a tokio thread.
 
 use bytes::{Buf, BufMut, Bytes};
-use prost::encoding::{DecodeContext, WireType, decode_key, skip_field};
+use prost::encoding::{self, DecodeContext, WireType, decode_key, skip_field};
 use prost::{DecodeError, Message};
 
 use super::messages::ModelInferRequest;
@@ -42,13 +42,40 @@ impl Undecoded {
     }
 }
 
-/// How many fields there are.
+/// How much there is in a message that takes memory whatever its length is: its fields, and the parameters of its tensors.
 fn parts(mut message: Bytes) -> Result<usize, DecodeError> {
+    const INPUTS: u32 = 5;
+    const OUTPUTS: u32 = 6;
+    let mut count = 0;
+    while message.has_remaining() {
+        let (tag, wire_type) = decode_key(&mut message)?;
+        count += 1;
+        count += match (tag, wire_type) {
+            (INPUTS, WireType::LengthDelimited) => fields(4, within(&mut message)?)?,
+            (OUTPUTS, WireType::LengthDelimited) => fields(2, within(&mut message)?)?,
+            _ => {
+                skip_field(wire_type, tag, &mut message, DecodeContext::default())?;
+                0
+            }
+        };
+    }
+    Ok(count)
+}
+
+/// A message inside another one.
+fn within(message: &mut Bytes) -> Result<Bytes, DecodeError> {
+    let mut inner = Bytes::new();
+    encoding::bytes::merge(WireType::LengthDelimited, &mut inner, message, DecodeContext::default())?;
+    Ok(inner)
+}
+
+/// How many fields of a message have the tag.
+fn fields(wanted: u32, mut message: Bytes) -> Result<usize, DecodeError> {
     let mut count = 0;
     while message.has_remaining() {
         let (tag, wire_type) = decode_key(&mut message)?;
         skip_field(wire_type, tag, &mut message, DecodeContext::default())?;
-        count += 1;
+        count += usize::from(tag == wanted);
     }
     Ok(count)
 }

@@ -91,6 +91,14 @@ fn a_message_of_countless_parts_is_refused_before_it_is_decoded() {
     let bytes: Vec<u8> = [0x2a, 0].repeat(5000);
     let error = Undecoded::decode(&bytes[..]).unwrap().decode_request().expect_err("too many").to_string();
     assert!(error.contains("5000 inputs, outputs, raw contents and parameters"), "{error}");
+    // Those within a tensor count as well: the name is the tensor's, the rest are parameters.
+    let parameters = |tag: u8| [&[0x0a, 1, b'X'][..], &[tag, 0].repeat(5000)].concat();
+    for (tensors, parameters) in [(5, parameters(0x22)), (6, parameters(0x12))] {
+        let mut bytes = Vec::new();
+        prost::encoding::bytes::encode(tensors, &parameters, &mut bytes);
+        let error = Undecoded::decode(&bytes[..]).unwrap().decode_request().expect_err("too many").to_string();
+        assert!(error.contains("5001 inputs, outputs, raw contents and parameters"), "{error}");
+    }
 }
 
 proptest! {

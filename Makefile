@@ -6,7 +6,7 @@ examples := examples/wasm-models
 fixtures := tests/fixtures/guests
 minilm := $(examples)/sentences/model
 gpu_libraries = "$${NOCTI_HOME:-$${XDG_CACHE_HOME:-$$HOME/.cache}/nocti}"/onnxruntime-gpu/*/libonnxruntime.so
-# ONNX Runtime reports its use to its maker otherwise.
+# ONNX Runtime keeps a journal of its use for its maker otherwise.
 export ORT_DISABLE_TELEMETRY := 1
 python = "$${NOCTI_HOME:-$${XDG_CACHE_HOME:-$$HOME/.cache}/nocti}/python/bin/python"
 

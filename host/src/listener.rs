@@ -24,7 +24,8 @@ use crate::host::Host;
 use crate::progress::Progress;
 
 /// How long a client may take to begin, and in HTTP/1.1 for each request's head, which it may also leave a connection without for so
-/// long; how long its connection may take nothing of an answer. In HTTP/2 one that says nothing for so long is asked whether it is there, and has as long to answer.
+/// long; how long its connection may take nothing of an answer. In HTTP/2 one that says nothing for so long is asked whether it is
+/// there, and has as long to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// HTTP/2: requests of one connection at once.

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Since version 1.32 ONNX Runtime keeps a journal of what it is used for and sends it to its maker, and does so before anybody
-    // can tell it not to by its interface.
+    // Since version 1.32 ONNX Runtime keeps a journal of what it is used for, to be sent to its maker, and begins with that before
+    // anybody can tell it not to by its interface.
     #[expect(
         unsafe_code,
         clippy::disallowed_methods,

@@ -242,15 +242,15 @@ async fn a_wrong_method_is_told_the_right_one() {
     let cases = [
         (Method::GET, INFER, "POST"),
         (Method::PUT, INFER, "POST"),
-        (Method::POST, "/v2", "GET"),
-        (Method::POST, "/v2/health/live", "GET"),
-        (Method::POST, "/v2/models/simple", "GET"),
-        (Method::DELETE, "/v2/models/simple/ready", "GET"),
-        (Method::DELETE, "/api/functions", "GET, POST"),
-        (Method::POST, "/api/functions/simple", "GET, DELETE"),
+        (Method::POST, "/v2", "GET, HEAD"),
+        (Method::POST, "/v2/health/live", "GET, HEAD"),
+        (Method::POST, "/v2/models/simple", "GET, HEAD"),
+        (Method::DELETE, "/v2/models/simple/ready", "GET, HEAD"),
+        (Method::DELETE, "/api/functions", "GET, HEAD, POST"),
+        (Method::POST, "/api/functions/simple", "GET, HEAD, DELETE"),
         (Method::GET, "/api/functions/simple/versions/1.0.0", "DELETE"),
-        (Method::POST, "/api/status", "GET"),
-        (Method::POST, "/healthz", "GET"),
+        (Method::POST, "/api/status", "GET, HEAD"),
+        (Method::POST, "/healthz", "GET, HEAD"),
     ];
     for (method, path, allowed) in cases {
         let answer = host.send(host.request(method.clone(), path)).await;

@@ -19,7 +19,7 @@ pub(crate) mod parameters;
 pub(crate) mod refusals;
 pub(crate) mod tags;
 
-/// Lists, for every route there is, the handlers that describe it. One that is left out does not compile.
+/// Lists, for every route there is, the handlers that describe it. One that is left out does not compile in tests.
 macro_rules! described {
     ($($route:ident: $($($part:ident)::+),+;)+) => {
         #[derive(OpenApi)]

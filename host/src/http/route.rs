@@ -136,12 +136,12 @@ pub fn route(method: &Method, path: &str) -> Result<Route, RouteError> {
         ["api", "functions"] => match *method {
             Method::GET | Method::HEAD => Ok(Route::ListFunctions),
             Method::POST => Ok(Route::Deploy),
-            _ => Err(RouteError::MethodNotAllowed("GET, POST")),
+            _ => Err(RouteError::MethodNotAllowed("GET, HEAD, POST")),
         },
         ["api", "functions", name] => match *method {
             Method::GET | Method::HEAD => Ok(Route::ShowFunction((*name).into())),
             Method::DELETE => Ok(Route::DeleteFunction((*name).into())),
-            _ => Err(RouteError::MethodNotAllowed("GET, DELETE")),
+            _ => Err(RouteError::MethodNotAllowed("GET, HEAD, DELETE")),
         },
         ["api", "functions", name, "versions", version] => match *method {
             Method::DELETE => Ok(Route::DeleteVersion((*name).into(), (*version).into())),
@@ -190,7 +190,7 @@ fn function(rest: &str) -> Result<Route, RouteError> {
 fn get(method: &Method, route: Route) -> Result<Route, RouteError> {
     match *method {
         Method::GET | Method::HEAD => Ok(route),
-        _ => Err(RouteError::MethodNotAllowed("GET")),
+        _ => Err(RouteError::MethodNotAllowed("GET, HEAD")),
     }
 }
 
@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn wrong_methods_are_told_from_wrong_paths() {
         assert_eq!(route(&Method::GET, "/v2/models/m/infer"), Err(RouteError::MethodNotAllowed("POST")));
-        assert_eq!(route(&Method::PATCH, "/api/functions"), Err(RouteError::MethodNotAllowed("GET, POST")));
+        assert_eq!(route(&Method::PATCH, "/api/functions"), Err(RouteError::MethodNotAllowed("GET, HEAD, POST")));
         for path in
             ["/v3", "/v1/models/m:classify", "/v2/repository", "/v2/models/m/versions/1/x", "/functions/", "/%ff"]
         {

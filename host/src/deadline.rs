@@ -3,10 +3,12 @@
 //! A leaf. A deadline is a point in time; whatever is awaited past it is dropped, and dropping is how work is
 //! cancelled throughout the host (a queued job leaves its queue, a running model is terminated, an instance retires).
 
-use std::task::Poll;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep};
 
 /// The point in time by which a request must be answered, queueing included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,7 +36,12 @@ pub struct DeadlinePassed {
 impl Deadline {
     /// `span` from now, which is as long as the function may take.
     pub fn after(span: Duration) -> Self {
-        Self { at: Instant::now() + span, span, set_by: SetBy::Function }
+        Self::of(Instant::now(), span)
+    }
+
+    /// The same from a moment that is known already.
+    pub fn of(began: Instant, span: Duration) -> Self {
+        Self { at: began + span, span, set_by: SetBy::Function }
     }
 
     /// `span` from now, which is as long as the client waits.
@@ -62,14 +69,38 @@ impl Deadline {
         DeadlinePassed { span: self.span, set_by: self.set_by }
     }
 
-    /// Awaits `work` until the deadline, then drops it.
-    pub async fn bound<F: Future>(self, work: F) -> Result<F::Output, DeadlinePassed> {
-        let mut work = std::pin::pin!(work);
+    /// Awaits `work` until the deadline; it is dropped with what this gives.
+    pub fn bound<F: Future>(self, work: F) -> Bound<F> {
+        Bound { work, due: self, timer: None }
+    }
+}
+
+pin_project! {
+    /// What [`Deadline::bound`] awaits. Not an async function: that would have a second place for the work, and a request is
+    /// inside several of these.
+    pub struct Bound<F> {
+        #[pin]
+        work: F,
+        due: Deadline,
+        #[pin]
+        timer: Option<Sleep>,
+    }
+}
+
+impl<F: Future> Future for Bound<F> {
+    type Output = Result<F::Output, DeadlinePassed>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
         // Most of what is awaited is ready at once, and then a timer is most of what it would cost.
-        if let Poll::Ready(output) = futures::poll!(work.as_mut()) {
-            return Ok(output);
+        if let Poll::Ready(output) = this.work.poll(context) {
+            return Poll::Ready(Ok(output));
         }
-        tokio::time::timeout_at(self.at, work).await.map_err(|_| self.passed())
+        if this.timer.is_none() {
+            this.timer.set(Some(tokio::time::sleep_until(this.due.at)));
+        }
+        let passed = this.timer.as_pin_mut().is_some_and(|timer| timer.poll(context).is_ready());
+        if passed { Poll::Ready(Err(this.due.passed())) } else { Poll::Pending }
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
+use tokio::time::Instant;
 use wasmtime_wasi_http::Error as HttpError;
 
 use crate::admit::{AdmitError, Held, Permit};
@@ -97,11 +98,12 @@ pub fn begin(host: &Host, target: &Target, asked: Asked) -> Result<(Begun, Call)
     // Alias and traffic weights become an immutable version; it sets the time.
     let version = host.catalog.resolve(&target.function, target.version.as_deref())?;
     let limits = &version.manifest.limits;
-    let due = Deadline::after(limits.timeout);
+    let began = Instant::now();
+    let due = Deadline::of(began, limits.timeout);
     let gate = host
         .admit
         .gate(version.digest, limits.concurrency, || Calls::new(version.function.as_str(), version.name.as_str()));
-    let call = gate.calls.begin(asked);
+    let call = gate.calls.begin(asked, began);
     if (asked == Asked::Http) != (version.record.kind == FunctionKind::Http) {
         call.end(Outcome::Invalid);
         return Err(wrong_kind(&version));
@@ -211,7 +213,8 @@ impl Begun {
             return Ok(Inside { version, due, live, permit });
         }
         let put_away = PutAway { host, version: &version };
-        let live = due.bound(host.lifecycle.wake(&version, Cause::Request)).await?;
+        // Boxed, as it is rare: a request has its place in memory for all that it may come to.
+        let live = due.bound(Box::pin(host.lifecycle.wake(&version, Cause::Request))).await?;
         drop(put_away);
         let live = live.map_err(|source| InvokeError::Wake { function: version.function.to_string(), source })?;
         Ok(Inside { version, due, live, permit })

@@ -48,7 +48,8 @@ pub(super) async fn call(
     let target = drawn.as_ref().unwrap_or(target);
     let takes_tensors = version.is_ok_and(|version| version.record.kind != FunctionKind::Http);
     if takes_tensors && path == "/" && request.method() == Method::POST {
-        return plain::ask(host, target, request).await;
+        // Boxed, so that other requests need no room for it.
+        return Box::pin(plain::ask(host, target, request)).await;
     }
     let begun = begin(host, target, path, &mut request);
     let (begun, call) = body::refused(&mut request, begun).await?;

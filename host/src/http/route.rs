@@ -199,6 +199,9 @@ fn post(method: &Method, route: Route) -> Result<Route, RouteError> {
 }
 
 fn decode(segment: &str) -> Option<Cow<'_, str>> {
+    if !segment.contains('%') {
+        return Some(Cow::Borrowed(segment));
+    }
     percent_decode_str(segment).decode_utf8().ok()
 }
 

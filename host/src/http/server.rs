@@ -4,8 +4,6 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
 
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
@@ -23,29 +21,17 @@ use crate::host::Host;
 use crate::listener::Listener;
 use crate::trace::Context;
 
-/// Requests that this process has begun to serve.
-static BEGUN: AtomicU64 = AtomicU64::new(1);
-
 /// Serves until `stop`, then drains. True when all requests in flight could finish.
 pub async fn serve(host: Arc<Host>, listener: Listener, stop: CancellationToken) -> bool {
     let connection = || {
-        let (host, last) = (Arc::clone(&host), AtomicU64::new(0));
-        service_fn(move |request| {
-            // Others were served since this connection's last request.
-            let this = BEGUN.fetch_add(1, Ordering::Relaxed);
-            let crowded = this.saturating_sub(last.swap(this, Ordering::Relaxed)) > 1;
-            serve_request(Arc::clone(&host), request, crowded)
-        })
+        let host = Arc::clone(&host);
+        service_fn(move |request| serve_request(Arc::clone(&host), request))
     };
     listener.serve(&host, stop, connection).await
 }
 
 /// The outer half of every request: everything that is the same for all of them.
-async fn serve_request(
-    host: Arc<Host>,
-    mut request: Request<Incoming>,
-    crowded: bool,
-) -> Result<Response<Body>, Infallible> {
+async fn serve_request(host: Arc<Host>, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let started = Instant::now();
     let context = Context::of(request.headers());
     let caller = cors::caller(&host.config.cors_origins, request.headers());
@@ -54,11 +40,12 @@ async fn serve_request(
     if uri.path().starts_with("/functions/") {
         context.hand_on(request.headers_mut());
     }
-    let result = answer(&host, request, caller.as_ref(), crowded).await;
-    let ms = started.elapsed().as_micros() as f64 / 1000.0;
+    let result = answer(&host, request, caller.as_ref()).await;
+    // Only where it is logged.
+    let ms = || started.elapsed().as_micros() as f64 / 1000.0;
     let mut response = match result {
         Ok(response) => {
-            tracing::debug!(id = %context, %method, path = uri.path(), status = response.status().as_u16(), ms, "request");
+            tracing::debug!(id = %context, %method, path = uri.path(), status = response.status().as_u16(), ms = ms(), "request");
             response
         }
         Err(error) => {
@@ -67,9 +54,9 @@ async fn serve_request(
             let status = response.status();
             let cause = respond::chain(&error);
             if respond::is_ours(&error) {
-                tracing::warn!(id = %context, %method, path = uri.path(), status = status.as_u16(), ms, error = cause, "request failed");
+                tracing::warn!(id = %context, %method, path = uri.path(), status = status.as_u16(), ms = ms(), error = cause, "request failed");
             } else {
-                tracing::debug!(id = %context, %method, path = uri.path(), status = status.as_u16(), ms, error = cause, "request refused");
+                tracing::debug!(id = %context, %method, path = uri.path(), status = status.as_u16(), ms = ms(), error = cause, "request refused");
             }
             response
         }
@@ -85,28 +72,11 @@ async fn serve_request(
     Ok(response)
 }
 
-/// Lets the tasks run that are ready on this thread. Sending an answer wakes its client, which is most of what sending costs;
-/// a client that finds several answers has been woken once for all of them. So those that are ready together go out
-/// together.
-async fn behind_others() {
-    let mut yielded = false;
-    std::future::poll_fn(|context| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        // Not tokio's `yield_now`, which would ask the system for new events first.
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
 /// The inner half: route, answer, `?`.
 async fn answer(
     host: &Arc<Host>,
     mut request: Request<Incoming>,
     caller: Option<&Caller>,
-    crowded: bool,
 ) -> Result<Response<Body>, HttpError> {
     let settled = authority::settle(&mut request, host.address);
     body::refused(&mut request, settled).await?;
@@ -118,7 +88,6 @@ async fn answer(
     // A function that speaks HTTP compresses for itself.
     let compresses = !matches!(route, Route::Function { .. });
     let wanted = encoding::wanted(request.headers());
-    let calls = matches!(route, Route::Infer(_) | Route::Explain(_) | Route::Function { .. });
     let response = match route {
         Route::Infer(target) => infer::infer(host, &target, request).await,
         Route::Explain(target) => infer::explain(host, &target, request).await,
@@ -150,11 +119,7 @@ async fn answer(
         Route::Docs => Ok(docs::page()),
         Route::Metrics => Ok(metrics::metrics(host)),
     };
-    let response = if compresses { encoding::encoded(response?, wanted).await } else { response? };
-    if crowded && calls {
-        behind_others().await;
-    }
-    Ok(response)
+    Ok(if compresses { encoding::encoded(response?, wanted).await } else { response? })
 }
 
 /// What the request means, if its client may ask for that.

@@ -48,7 +48,7 @@ where
 {
     let begun = invoke::begin(host, target, question.into()).map_err(HttpError::from);
     let (begun, call) = body::refused(&mut request, begun).await?;
-    let answering = async {
+    let answer = async {
         let head =
             encoding::of_request(request.headers()).and_then(|encoding| Ok((encoding, (form.json_length)(&request)?)));
         let (encoding, json_length) = body::refused(&mut request, head).await?;
@@ -60,8 +60,8 @@ where
         let answer = invoke::ask(host, begun, question, request).await?;
         let is_large = writer.text_bytes(&answer) >= LARGE_JSON_BYTES;
         Ok(elsewhere(is_large, move || writer.write(&answer)).await??)
-    };
-    let answer = answering.await;
+    }
+    .await;
     call.end(answer.as_ref().map_or_else(respond::outcome, |_| Outcome::Ok));
     answer
 }

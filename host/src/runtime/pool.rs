@@ -162,7 +162,8 @@ impl Pool {
 
     async fn start(&self) -> Result<Instance, RuntimeError> {
         // A guest's start code may go on for ever, and not only where a request waits for it.
-        Deadline::after(self.policy.start_limit).bound(Instance::start(&self.pre, &self.grants)).await?
+        let start = Box::pin(Instance::start(&self.pre, &self.grants));
+        Deadline::after(self.policy.start_limit).bound(start).await?
     }
 
     /// Idle instances that are kept at most.

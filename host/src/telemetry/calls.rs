@@ -45,8 +45,9 @@ pub struct Calls {
     pub function: String,
     pub version: String,
     counts: [[Times; Outcome::ALL.len()]; Asked::ALL.len()],
-    /// Milliseconds since 1970 at which the latest one came; 0: there was none.
-    last_ms: AtomicU64,
+    made: Instant,
+    /// Nanoseconds from then until the latest one came; 0: there was none.
+    last_ns: AtomicU64,
     /// From the head's arrival to the answer, or to the end of a raw response's body.
     seconds: Histogram,
 }
@@ -65,14 +66,15 @@ impl Calls {
     pub fn new(function: &str, version: &str) -> Self {
         let (function, version) = (function.to_owned(), version.to_owned());
         let seconds = Histogram::new(SECONDS);
-        Self { function, version, counts: Default::default(), last_ms: AtomicU64::new(0), seconds }
+        let (made, last_ns) = (Instant::now(), AtomicU64::new(0));
+        Self { function, version, counts: Default::default(), made, last_ns, seconds }
     }
 
-    /// A request comes in.
-    pub fn begin(self: &Arc<Self>, asked: Asked) -> Call {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.last_ms.store(u64::try_from(now.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        Call { calls: Arc::clone(self), asked, began: Instant::now(), outcome: Outcome::Cancelled }
+    /// A request came in.
+    pub fn begin(self: &Arc<Self>, asked: Asked, began: Instant) -> Call {
+        let since = u64::try_from(began.saturating_duration_since(self.made).as_nanos()).unwrap_or(u64::MAX);
+        self.last_ns.store(since.max(1), Ordering::Relaxed);
+        Call { calls: Arc::clone(self), asked, began, outcome: Outcome::Cancelled }
     }
 
     /// How many requests of a kind had an outcome.
@@ -92,7 +94,13 @@ impl Calls {
 
     /// When the latest request came, in milliseconds since 1970; 0: there was none.
     pub fn last_ms(&self) -> u64 {
-        self.last_ms.load(Ordering::Relaxed)
+        let last = Duration::from_nanos(self.last_ns.load(Ordering::Relaxed));
+        if last.is_zero() {
+            return 0;
+        }
+        let ago = self.made.elapsed().saturating_sub(last);
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since_1970.saturating_sub(ago).as_millis()).unwrap_or(u64::MAX)
     }
 
     fn record(&self, asked: Asked, outcome: Outcome, took: Duration) {

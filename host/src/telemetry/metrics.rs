@@ -257,8 +257,8 @@ mod tests {
             cold_starts: vec![("session", 2)],
         };
         let calls = Arc::new(Calls::new("f", "1.0.0"));
-        calls.begin(Asked::Predict).end(Outcome::Ok);
-        drop(calls.begin(Asked::Predict));
+        calls.begin(Asked::Predict, Instant::now()).end(Outcome::Ok);
+        drop(calls.begin(Asked::Predict, Instant::now()));
         let observed = Observed {
             sessions: vec![session(), session()],
             functions: vec![version(0), version(1)],

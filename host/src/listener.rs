@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::BufMut;
+use bytes::{BufMut, Bytes};
+use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::rt::bounds::Http2ServerConnExec;
 use hyper::server::conn::{http1, http2};
-use hyper::service::HttpService;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::service::Service;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -21,12 +21,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::host::Host;
-use crate::progress::Progress;
+use crate::progress::{InPieces, Progress, Streams};
 
 /// How long a client may take to begin, and in HTTP/1.1 for each request's head, which it may also leave a connection without for so
 /// long; how long its connection may take nothing of an answer. In HTTP/2 one that says nothing for so long is asked whether it is
 /// there, and has as long to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// HTTP/2: how long a client may take nothing of one answer, whatever it takes of others. Longer, since many clients make room only when
+/// half of what they have is empty: who reads slowly may say nothing for a while.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(120);
 
 /// HTTP/2: requests of one connection at once.
 const MAX_STREAMS: u32 = 200;
@@ -88,10 +92,9 @@ impl Listener {
     /// makes what answers the requests of one connection.
     pub async fn serve<S, B>(self, host: &Host, stop: CancellationToken, service: impl Fn() -> S) -> bool
     where
-        S: HttpService<Incoming, ResBody = B, Error: Into<BoxError>> + Send + 'static,
+        S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>> + Send + 'static,
         S::Future: Send + 'static,
-        B: Body<Data: Send, Error: Into<BoxError>> + Send + 'static,
-        TokioExecutor: Http2ServerConnExec<S::Future, B>,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
     {
         let graceful = GracefulShutdown::new();
         let places = Arc::new(Semaphore::new(host.config.connections.min(Semaphore::MAX_PERMITS)));
@@ -160,10 +163,9 @@ async fn converse<S, B>(
     service: S,
 ) -> Result<(), hyper::Error>
 where
-    S: HttpService<Incoming, ResBody = B, Error: Into<BoxError>>,
-    S::Future: 'static,
-    B: Body<Error: Into<BoxError>> + 'static,
-    TokioExecutor: Http2ServerConnExec<S::Future, B>,
+    S: Service<Request<Incoming>, Response = Response<B>, Error: Into<BoxError>>,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
     let (stream, first) = begun;
     // Answers are small and complete: waiting to fill a packet only delays them.
@@ -174,14 +176,14 @@ where
     let stream = tokio::io::join(io::Cursor::new(first).chain(reader), writer);
     let stream = TokioIo::new(Progress::new(stream, PATIENCE));
     if is_http2 {
-        let connection = http2::Builder::new(TokioExecutor::new())
+        let connection = http2::Builder::new(Streams { patience: ANSWER_PATIENCE })
             .timer(TokioTimer::new())
             .keep_alive_interval(PATIENCE)
             .keep_alive_timeout(PATIENCE)
             .max_concurrent_streams(MAX_STREAMS)
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .serve_connection(stream, service);
+            .serve_connection(stream, InPieces(service));
         watcher.watch(connection).await
     } else {
         let connection = http1::Builder::new()

@@ -3,6 +3,10 @@
 //! A client that stops reading would else keep its connection, and whatever makes the answer, for as long as it likes: bytes that the
 //! system has taken for it are acknowledged by a machine, not by a reader.
 
+mod streams;
+
+pub use streams::{InPieces, Streams};
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};

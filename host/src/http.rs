@@ -4,7 +4,6 @@ mod authority;
 pub mod body;
 mod cors;
 mod docs;
-mod elsewhere;
 mod encoding;
 mod health;
 pub mod infer;

@@ -12,6 +12,7 @@ use wasmtime_wasi_http::Error as HttpError;
 
 use crate::admit::{AdmitError, Held, Permit};
 use crate::deadline::{Deadline, DeadlinePassed};
+use crate::elsewhere::{BrokenOff, elsewhere};
 use crate::host::Host;
 use crate::lifecycle::{Cause, Kind, Live, WakeError};
 use crate::nn::NnError;
@@ -82,8 +83,8 @@ pub enum InvokeError {
     Model(#[from] NnError),
     #[error("function '{function}': {source}")]
     Guest { function: String, source: RuntimeError },
-    #[error("work on an answer broke off")]
-    Broken(#[source] tokio::task::JoinError),
+    #[error(transparent)]
+    Broken(#[from] BrokenOff),
     #[error("function '{0}' is an http function: call it at /functions/{0}/ (`nocti invoke {0} --http /`)")]
     NotPredictable(String),
     #[error("function '{0}' does not explain its answers: it exports no nocti:function/explainer")]
@@ -158,7 +159,7 @@ pub async fn ask(
     if classes.is_empty() { Ok(answer) } else { classified(answer, classes).await }
 }
 
-/// Looking at all elements of large outputs takes the processor for a while: not on the executor.
+/// Looking at all elements of large outputs takes a while.
 async fn classified(mut answer: Answer, classes: Vec<(String, usize)>) -> Result<Answer, InvokeError> {
     const LARGE_BYTES: usize = 64 << 10;
     let bytes = answer.size_bytes();
@@ -166,10 +167,7 @@ async fn classified(mut answer: Answer, classes: Vec<(String, usize)>) -> Result
         let signature = answer.version.record.signature.clone().unwrap_or_default();
         classify::classify_outputs(&signature, &mut answer.outputs, &classes).map(|()| answer)
     };
-    if bytes < LARGE_BYTES {
-        return Ok(work()?);
-    }
-    Ok(tokio::task::spawn_blocking(work).await.map_err(InvokeError::Broken)??)
+    Ok(elsewhere(bytes >= LARGE_BYTES, work).await??)
 }
 
 /// A raw HTTP request to a function that speaks it. The function is left when the response's body has ended.

@@ -27,6 +27,7 @@ pub mod nn;
 pub mod cache;
 pub mod deadline;
 pub mod destination;
+pub mod elsewhere;
 pub mod progress;
 pub mod stamp;
 pub mod telemetry;

@@ -91,6 +91,21 @@ async fn answers_are_compressed_where_that_is_asked_for() {
         };
         assert!(text == plain.body, "{accept}");
     }
+    // However the tensors came and go; and what is no inference.
+    let rows = json!({"instances": (0..1000).map(|n| json!([n])).collect::<Vec<_>>()}).to_string();
+    for (method, path, body) in [
+        (Method::POST, "/functions/same", body.clone()),
+        (Method::POST, "/v1/models/same:predict", rows),
+        (Method::GET, "/api/openapi.json", String::new()),
+    ] {
+        let request = host.request(method, path).header("accept-encoding", "gzip").body(body);
+        let answer = host.send(request).await;
+        assert_eq!((answer.status, answer.headers["content-encoding"].to_str().unwrap()), (200, "gzip"), "{path}");
+        assert_eq!(answer.headers.get_all("vary").iter().collect::<Vec<_>>(), ["accept-encoding"], "{path}");
+        let mut text = Vec::new();
+        GzDecoder::new(&answer.body[..]).read_to_end(&mut text).unwrap();
+        serde_json::from_slice::<Value>(&text).expect("JSON");
+    }
     // A short one would only grow.
     let request = host.request(Method::GET, "/v2/models/same/ready").header("accept-encoding", "gzip");
     assert!(!host.send(request).await.headers.contains_key("content-encoding"));

@@ -11,9 +11,9 @@ use super::undecoded::Undecoded;
 use super::{answer, request};
 use crate::admit::Arrived;
 use crate::deadline::Deadline;
+use crate::elsewhere::elsewhere;
 use crate::host::Host;
 use crate::invoke::{self, Begun, InvokeError, Target};
-use crate::protocol::ProtocolError;
 use crate::protocol::predict::PredictRequest;
 use crate::runtime::typed::Question;
 use crate::telemetry::{Asked, Outcome};
@@ -87,29 +87,15 @@ async fn ask(
     Ok(answer::write(&answer, id))
 }
 
-/// Large messages take the processor for a while: not on the executor. The place goes with the message, which stays in memory when
-/// the caller goes away meanwhile.
+/// Large messages take a while. The place goes with the message, which stays in memory when the caller goes away meanwhile.
 async fn decode(place: Arrived, message: Undecoded) -> Result<(Arrived, ModelInferRequest), GrpcError> {
-    if !message.is_large() {
-        return Ok((place, message.decode_request()?));
-    }
-    elsewhere(move || Ok((place, message.decode_request()?))).await
+    let (place, request) = elsewhere(message.is_large(), move || (place, message.decode_request())).await?;
+    Ok((place, request?))
 }
 
 /// The same for large tensors, with the leave to be in the function.
 async fn read(begun: Begun, message: ModelInferRequest, length: usize) -> Result<(Begun, PredictRequest), GrpcError> {
     const LARGE_BYTES: usize = 1 << 20;
-    if length < LARGE_BYTES {
-        return Ok((begun, request::read(message, length)?));
-    }
-    elsewhere(move || Ok((begun, request::read(message, length)?))).await
-}
-
-async fn elsewhere<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ProtocolError> + Send + 'static,
-) -> Result<T, GrpcError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => Ok(outcome?),
-        Err(error) => Err(GrpcError::Internal(format!("reading a request: {error}"))),
-    }
+    let (begun, request) = elsewhere(length >= LARGE_BYTES, move || (begun, request::read(message, length))).await?;
+    Ok((begun, request?))
 }

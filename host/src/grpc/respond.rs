@@ -8,6 +8,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 
 use crate::admit::AdmitError;
+use crate::elsewhere::BrokenOff;
 use crate::fault::{self, Fault, Kind};
 use crate::invoke::InvokeError;
 use crate::oip::RepositoryError;
@@ -39,6 +40,12 @@ pub(super) enum GrpcError {
 
 impl From<AdmitError> for GrpcError {
     fn from(error: AdmitError) -> Self {
+        Self::Invoke(error.into())
+    }
+}
+
+impl From<BrokenOff> for GrpcError {
+    fn from(error: BrokenOff) -> Self {
         Self::Invoke(error.into())
     }
 }

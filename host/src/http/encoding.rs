@@ -8,14 +8,15 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
 use flate2::write::{GzEncoder, ZlibEncoder};
+use futures::FutureExt;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, VARY};
 use http::{HeaderMap, HeaderValue, Response};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use tokio_util::task::AbortOnDropHandle;
 
 use super::body::{self, Body, BodyError};
 use super::respond::HttpError;
+use crate::elsewhere::elsewhere;
 
 /// How a body is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,12 +66,9 @@ pub(super) async fn decoded<L: Send + 'static>(
     aligned_at: usize,
 ) -> Result<(L, Bytes), HttpError> {
     let Some(encoding) = encoding else { return Ok((leave, body)) };
-    let decoding = tokio::task::spawn_blocking(move || (decode(&body, encoding, limit_bytes, aligned_at), body, leave));
-    // Nobody waits for one that has not begun when its caller goes.
-    match AbortOnDropHandle::new(decoding).await {
-        Ok((decoded, _, leave)) => Ok((leave, decoded?)),
-        Err(error) => Err(HttpError::Internal(format!("decompressing a body: {error}"))),
-    }
+    let decoding = elsewhere(true, move || (leave, decode(&body, encoding, limit_bytes, aligned_at)));
+    let (leave, decoded) = decoding.await?;
+    Ok((leave, decoded?))
 }
 
 fn decode(body: &[u8], encoding: Encoding, limit_bytes: u64, aligned_at: usize) -> Result<Bytes, BodyError> {
@@ -119,10 +117,24 @@ pub(super) fn wanted(headers: &HeaderMap) -> Option<Encoding> {
     best.filter(|(weight, _)| *weight >= identity).map(|(_, encoding)| encoding)
 }
 
-/// The answer, compressed if that is wanted and it is not too small to gain by it. Whoever keeps answers is told that another
-/// caller may get this one in another form.
-pub(super) async fn encoded(mut response: Response<Body>, wanted: Option<Encoding>) -> Response<Body> {
-    const SMALL_BYTES: u64 = 1024;
+/// Answers below that gain nothing by it.
+const SMALL_BYTES: u64 = 1024;
+
+/// Whether compressing an answer of so many bytes, or of more once they are text, takes a while.
+pub(super) fn takes_long(wanted: Option<Encoding>, bytes: usize) -> bool {
+    wanted.is_some() && bytes as u64 >= SMALL_BYTES
+}
+
+/// The answer as [`encode`] has it, for answers that have no place to keep meanwhile.
+pub(super) async fn encoded(response: Response<Body>, wanted: Option<Encoding>) -> Result<Response<Body>, HttpError> {
+    let bytes = response.body().size_hint().lower();
+    let is_large = takes_long(wanted, usize::try_from(bytes).unwrap_or(usize::MAX));
+    Ok(elsewhere(is_large, move || encode(response, wanted)).await?)
+}
+
+/// The answer, which is there already, compressed if that is wanted and it is not too small to gain by it. Whoever keeps answers is told
+/// that another caller may get this one in another form.
+pub(super) fn encode(mut response: Response<Body>, wanted: Option<Encoding>) -> Response<Body> {
     if response.body().size_hint().exact().is_none_or(|bytes| bytes < SMALL_BYTES)
         || response.headers().contains_key(CONTENT_ENCODING)
     {
@@ -131,17 +143,17 @@ pub(super) async fn encoded(mut response: Response<Body>, wanted: Option<Encodin
     response.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
     let Some(encoding) = wanted else { return response };
     let (mut head, body) = response.into_parts();
-    let Ok(collected) = body.collect().await else { return Response::from_parts(head, body::full(Bytes::new())) };
+    let Some(Ok(collected)) = body.collect().now_or_never() else {
+        return Response::from_parts(head, body::full(Bytes::new()));
+    };
     let plain = collected.to_bytes();
-    let kept = plain.clone();
-    let encoded = tokio::task::spawn_blocking(move || encode(&plain, encoding)).await;
-    let Ok(Ok(encoded)) = encoded else { return Response::from_parts(head, body::full(kept)) };
+    let Ok(compressed) = compress(&plain, encoding) else { return Response::from_parts(head, body::full(plain)) };
     head.headers.remove(CONTENT_LENGTH);
     head.headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
-    Response::from_parts(head, body::full(encoded))
+    Response::from_parts(head, body::full(compressed))
 }
 
-fn encode(plain: &[u8], encoding: Encoding) -> std::io::Result<Vec<u8>> {
+fn compress(plain: &[u8], encoding: Encoding) -> std::io::Result<Vec<u8>> {
     // Answers are made once and read once: what a better level saves on the way it costs here.
     let (room, level) = (Vec::with_capacity(plain.len() / 2), Compression::fast());
     match encoding {
@@ -183,11 +195,11 @@ mod tests {
 
     #[test]
     fn the_members_of_a_gzip_file_are_read_and_nothing_behind_them() {
-        let member = |text: &[u8]| encode(text, Encoding::Gzip).unwrap();
+        let member = |text: &[u8]| compress(text, Encoding::Gzip).unwrap();
         let both = [member(b"one, "), member(b"two")].concat();
         assert_eq!(decode(&both, Encoding::Gzip, 100, 0).unwrap(), "one, two");
         for (encoding, end) in
-            [(Encoding::Gzip, &both[..]), (Encoding::Deflate, &encode(b"x", Encoding::Deflate).unwrap())]
+            [(Encoding::Gzip, &both[..]), (Encoding::Deflate, &compress(b"x", Encoding::Deflate).unwrap())]
         {
             let more = [end, b"garbage that is longer than a header"].concat();
             let refused = decode(&more, encoding, 100, 0);
@@ -197,37 +209,16 @@ mod tests {
 
     #[test]
     fn what_is_corrupt_is_called_so() {
-        let whole = encode(b"something", Encoding::Gzip).unwrap();
+        let whole = compress(b"something", Encoding::Gzip).unwrap();
         for body in [b"no gzip at all, whatever it says".as_slice(), &whole[..whole.len() - 4]] {
             let error = decode(body, Encoding::Gzip, 100, 0).unwrap_err().to_string();
             assert!(error.contains("content-encoding, gzip, says"), "{error}");
         }
     }
 
-    /// Who sends and goes away must not be able to fill the memory with bodies that no limit counts.
-    #[test]
-    fn the_leave_stays_with_the_body_when_the_caller_goes() {
-        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
-        let (go_on, wait) = std::sync::mpsc::channel::<()>();
-        let leave = std::sync::Arc::new(());
-        runtime.block_on(async {
-            let busy = tokio::task::spawn_blocking(move || wait.recv());
-            let body = Bytes::from(encode(b"something", Encoding::Gzip).unwrap());
-            let mut decoding = Box::pin(decoded(std::sync::Arc::clone(&leave), body, Some(Encoding::Gzip), 100, 0));
-            assert!(futures::poll!(&mut decoding).is_pending());
-            drop(decoding);
-            assert_eq!(std::sync::Arc::strong_count(&leave), 2, "it is still in the queue");
-            go_on.send(()).unwrap();
-            busy.await.unwrap().unwrap();
-            // Behind it on the only thread.
-            tokio::task::spawn_blocking(|| ()).await.unwrap();
-        });
-        assert_eq!(std::sync::Arc::strong_count(&leave), 1);
-    }
-
     #[test]
     fn a_small_body_that_grows_beyond_the_limit_is_refused() {
-        let bomb = encode(&vec![0; 10 << 20], Encoding::Gzip).unwrap();
+        let bomb = compress(&vec![0; 10 << 20], Encoding::Gzip).unwrap();
         assert!(bomb.len() < 100_000);
         let refused = decode(&bomb, Encoding::Gzip, 1 << 20, 0);
         assert!(matches!(refused, Err(BodyError::TooLarge { limit_bytes: 1_048_576 })));
@@ -237,7 +228,7 @@ mod tests {
         #[test]
         fn what_was_compressed_comes_back(plain in prop::collection::vec(any::<u8>(), 0..2000), aligned_at in 0_usize..100) {
             for encoding in [Encoding::Gzip, Encoding::Deflate] {
-                let encoded = encode(&plain, encoding).unwrap();
+                let encoded = compress(&plain, encoding).unwrap();
                 let decoded = decode(&encoded, encoding, 1 << 20, aligned_at).unwrap();
                 prop_assert_eq!(&decoded[..], &plain[..]);
             }

@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use super::body::{self, Body, BodyError};
 use super::route::RouteError;
 use crate::deploy::DeployError;
+use crate::elsewhere::BrokenOff;
 use crate::fault::{self, Fault, Kind};
 use crate::invoke::InvokeError;
 use crate::oip::RepositoryError;
@@ -46,6 +47,12 @@ pub enum HttpError {
     BadRequest(String),
     #[error("internal error")]
     Internal(String),
+}
+
+impl From<BrokenOff> for HttpError {
+    fn from(error: BrokenOff) -> Self {
+        Self::Invoke(error.into())
+    }
 }
 
 /// The body of every error.

@@ -85,9 +85,12 @@ async fn answer(
     }
     let route = found(host, &request);
     let route = body::refused(&mut request, route).await?;
-    // A function that speaks HTTP compresses for itself.
-    let compresses = !matches!(route, Route::Function { .. });
-    let wanted = encoding::wanted(request.headers());
+    // Tensors are compressed where they are written; a function that speaks HTTP does it for itself.
+    let is_done = matches!(
+        route,
+        Route::Infer(_) | Route::Explain(_) | Route::Function { .. } | Route::V1Predict(_) | Route::V1Explain(_)
+    );
+    let wanted = if is_done { None } else { encoding::wanted(request.headers()) };
     let response = match route {
         Route::Infer(target) => infer::infer(host, &target, request).await,
         Route::Explain(target) => infer::explain(host, &target, request).await,
@@ -119,7 +122,7 @@ async fn answer(
         Route::Docs => Ok(docs::page()),
         Route::Metrics => Ok(metrics::metrics(host)),
     };
-    Ok(if compresses { encoding::encoded(response?, wanted).await } else { response? })
+    if is_done { response } else { encoding::encoded(response?, wanted).await }
 }
 
 /// What the request means, if its client may ask for that.

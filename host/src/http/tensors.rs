@@ -5,9 +5,9 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 use super::body::{self, Body};
-use super::elsewhere::{LARGE_JSON_BYTES, elsewhere};
 use super::encoding;
 use super::respond::{self, HttpError};
+use crate::elsewhere::elsewhere;
 use crate::host::Host;
 use crate::invoke::{self, Answer, Begun, InvokeError, Target};
 use crate::protocol::ProtocolError;
@@ -15,6 +15,9 @@ use crate::protocol::predict::PredictRequest;
 use crate::runtime::typed::Question;
 use crate::telemetry::Outcome;
 use crate::tensor::Signature;
+
+/// JSON that takes a while, both ways: so much of it as text, or of elements that become text.
+const LARGE_JSON_BYTES: usize = 256 << 10;
 
 /// How tensors are put into bodies.
 pub(super) struct Form<R> {
@@ -48,6 +51,7 @@ where
 {
     let begun = invoke::begin(host, target, question.into()).map_err(HttpError::from);
     let (begun, call) = body::refused(&mut request, begun).await?;
+    let wanted = encoding::wanted(request.headers());
     let answer = async {
         let head =
             encoding::of_request(request.headers()).and_then(|encoding| Ok((encoding, (form.json_length)(&request)?)));
@@ -58,8 +62,10 @@ where
         let (begun, body) = encoding::decoded(begun, body, encoding, limit_bytes, aligned_at).await?;
         let (begun, (request, writer)) = read(begun, form.read, body, json_length).await?;
         let answer = invoke::ask(host, begun, question, request).await?;
-        let is_large = writer.text_bytes(&answer) >= LARGE_JSON_BYTES;
-        Ok(elsewhere(is_large, move || writer.write(&answer)).await??)
+        let is_large =
+            writer.text_bytes(&answer) >= LARGE_JSON_BYTES || encoding::takes_long(wanted, answer.size_bytes());
+        // With the answer, whose place in the function is free when it is written and compressed.
+        elsewhere(is_large, move || Ok(encoding::encode(writer.write(&answer)?, wanted))).await?
     }
     .await;
     call.end(answer.as_ref().map_or_else(respond::outcome, |_| Outcome::Ok));

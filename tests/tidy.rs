@@ -15,6 +15,7 @@ const BANNED_NAMES: &[&str] = &["mod.rs", "util.rs", "utils.rs", "helpers.rs", "
 const EDGES: &[(&str, &[&str])] = &[
     ("tensor", &[]),
     ("deadline", &[]),
+    ("compression", &[]),
     ("destination", &[]),
     ("elsewhere", &[]),
     ("telemetry", &[]),
@@ -58,6 +59,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "admit",
             "api",
+            "compression",
             "deploy",
             "elsewhere",
             "fault",
@@ -77,6 +79,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "grpc",
         &[
             "admit",
+            "compression",
             "deadline",
             "elsewhere",
             "fault",

@@ -6,6 +6,7 @@ mod contents;
 mod extensions;
 mod health;
 mod infer;
+mod packed;
 mod reflection;
 mod request;
 mod respond;

@@ -25,6 +25,7 @@ pub mod runtime;
 pub mod nn;
 
 pub mod cache;
+pub mod compression;
 pub mod deadline;
 pub mod destination;
 pub mod elsewhere;

@@ -34,17 +34,21 @@ fn iterations(count: u64) -> ModelInferRequest {
 /// Calls as a client that says how long it waits and then waits for ever, so that the answer is the host's: the code and the
 /// message.
 async fn patient_call(host: &TestHost, request: &ModelInferRequest, timeout: Duration) -> (Option<i32>, String) {
+    raw_call(host, ("grpc-timeout", &format!("{}S", timeout.as_secs())), 0, &request.encode_to_vec()).await
+}
+
+/// A call of one message, whatever its flag and its bytes are: the code and the message, if it is refused.
+async fn raw_call(host: &TestHost, extra: (&str, &str), flag: u8, message: &[u8]) -> (Option<i32>, String) {
     let address = host.grpc_url.trim_start_matches("http://");
     let stream = TokioIo::new(TcpStream::connect(address).await.expect("the host listens"));
     let (mut sender, connection) = handshake(TokioExecutor::new(), stream).await.expect("it speaks HTTP/2");
     let connection = tokio::spawn(connection);
-    let message = request.encode_to_vec();
     let length = u32::try_from(message.len()).expect("it is short").to_be_bytes();
-    let body = [&[0][..], &length, &message].concat();
+    let body = [&[flag][..], &length, message].concat();
     let request = http::Request::post(format!("{}/inference.GRPCInferenceService/ModelInfer", host.grpc_url))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
-        .header("grpc-timeout", format!("{}S", timeout.as_secs()))
+        .header(extra.0, extra.1)
         .body(reqwest::Body::from(body))
         .expect("a request");
     let answer = sender.send_request(request).await.expect("an answer");
@@ -144,6 +148,38 @@ async fn a_message_may_be_as_large_as_a_body() {
         let status = client.model_ready(ready(70_000)).await.expect_err("it is too long");
         assert!(status.message().contains("65536 bytes"), "{status}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_message_is_packed_or_not() {
+    let host = host().await;
+    let message = simple("simple").encode_to_vec();
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut encoder, &message).expect("memory takes all");
+    let deflated = encoder.finish().expect("memory takes all");
+    for (flag, bytes) in [(0, &message), (1, &deflated)] {
+        assert_eq!(raw_call(&host, ("grpc-encoding", "deflate"), flag, bytes).await.0, None, "it is answered");
+    }
+    let invalid = Some(Code::InvalidArgument as i32);
+    let cut = &deflated[..deflated.len() - 1];
+    for (encoding, flag, bytes, code, words) in [
+        ("deflate", 1, &message[..], invalid, "not what its grpc-encoding, deflate, says"),
+        ("gzip", 1, &deflated, invalid, "not what its grpc-encoding, gzip, says"),
+        ("deflate", 1, cut, invalid, "not what its grpc-encoding, deflate, says"),
+        ("deflate", 0, &deflated, invalid, "not a valid inference request"),
+        ("deflate", 2, &message, invalid, "1 for one that is packed"),
+        ("zstd", 1, &message, Some(Code::Unimplemented as i32), "zstd"),
+    ] {
+        let (got, message) = raw_call(&host, ("grpc-encoding", encoding), flag, bytes).await;
+        assert_eq!(got, code, "{message}");
+        assert!(message.contains(words), "{message}");
+    }
+    // Many on one stream, in order.
+    let mut client = host.grpc().await.send_compressed(CompressionEncoding::Gzip);
+    let requests = (0..20).map(|n: i32| ModelInferRequest { id: n.to_string(), ..simple("simple") });
+    let answers = client.model_stream_infer(futures::stream::iter(requests)).await.expect("it is served").into_inner();
+    let ids = answers.map(|answer| answer.expect("the stream goes on").infer_response.expect("an answer").id);
+    assert_eq!(ids.collect::<Vec<_>>().await, (0..20).map(|n| n.to_string()).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 
 use super::messages::{ModelInferRequest, ModelInferResponse};
+use super::packed::Packing;
 use super::respond::{self, GrpcError};
 use super::undecoded::Undecoded;
 use super::{answer, request};
@@ -24,10 +25,11 @@ const UPLOAD: Duration = Duration::from_secs(60);
 /// `ModelInfer`. `due` is until when the client waits.
 pub(super) async fn call(
     host: &Host,
-    mut messages: Streaming<Undecoded>,
+    request: Request<Streaming<Undecoded>>,
     due: Option<Deadline>,
 ) -> Result<ModelInferResponse, GrpcError> {
-    let began = Instant::now();
+    let (began, packing) = (Instant::now(), Packing::of(&request));
+    let mut messages = request.into_inner();
     // Before anything of the message takes memory.
     let place = host.admit.arrive()?;
     let upload = Deadline::asked(UPLOAD).sooner(due);
@@ -37,7 +39,7 @@ pub(super) async fn call(
     })?;
     let message = message.map_err(|status| broken(host, &status))?;
     let message = message.ok_or_else(|| GrpcError::Broken("there is none".into()))?;
-    infer(host, message, place, began, due).await.map_err(|(error, _)| error)
+    infer(host, message.packed_by(packing), place, began, due).await.map_err(|(error, _)| error)
 }
 
 /// Infers; an error comes with the id of its request, as far as that could be read. The place is given up for one in the function.
@@ -48,8 +50,8 @@ pub(super) async fn infer(
     began: Instant,
     due: Option<Deadline>,
 ) -> Result<ModelInferResponse, (GrpcError, String)> {
-    let length = message.len();
-    let (place, message) = decode(place, message).await.map_err(|error| (error, String::new()))?;
+    let decoded = decode(place, message, host.config.body_bytes).await;
+    let (place, length, message) = decoded.map_err(|error| (error, String::new()))?;
     let id = message.id.clone();
     let target = target(&message.model_name, &message.model_version);
     drop(place);
@@ -88,9 +90,16 @@ async fn ask(
 }
 
 /// Large messages take a while. The place goes with the message, which stays in memory when the caller goes away meanwhile.
-async fn decode(place: Arrived, message: Undecoded) -> Result<(Arrived, ModelInferRequest), GrpcError> {
-    let (place, request) = elsewhere(message.is_large(), move || (place, message.decode_request())).await?;
-    Ok((place, request?))
+async fn decode(
+    place: Arrived,
+    message: Undecoded,
+    limit_bytes: u64,
+) -> Result<(Arrived, usize, ModelInferRequest), GrpcError> {
+    let decoding = elsewhere(message.is_large(), move || {
+        let message = message.unpacked(limit_bytes)?;
+        Ok((place, message.len(), message.decode_request()?))
+    });
+    decoding.await?
 }
 
 /// The same for large tensors, with the leave to be in the function.

@@ -1,6 +1,7 @@
 //! Server reflection, which tells clients without our `.proto` files what there is to call.
 
 use futures::StreamExt;
+use http::Request;
 use http_body_util::{BodyStream, StreamBody};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +22,8 @@ pub(super) fn services(stop: &CancellationToken) -> Result<[(&'static str, Call)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let until = |stop: CancellationToken| {
-        move |body: Incoming| StreamBody::new(BodyStream::new(body).take_until(stop.clone().cancelled_owned()))
+        let body = move |body| StreamBody::new(BodyStream::new(body).take_until(stop.clone().cancelled_owned()));
+        move |request: Request<Incoming>| request.map(&body)
     };
     Ok([
         ("grpc.reflection.v1.ServerReflection", call_of(builder().build_v1()?, until(stop.clone()))),

@@ -34,6 +34,8 @@ pub(super) enum GrpcError {
     Stalled(Duration),
     #[error("the message ended early or broke off: {0}")]
     Broken(String),
+    #[error("the message is not what its grpc-encoding, {encoding}, says: {reason}")]
+    Corrupt { encoding: &'static str, reason: String },
     #[error("internal error")]
     Internal(String),
 }
@@ -85,7 +87,8 @@ pub(super) fn log(error: &GrpcError, context: &Context, path: &str, ms: f64) {
         | GrpcError::Catalog(_)
         | GrpcError::TooLarge { .. }
         | GrpcError::Stalled(_)
-        | GrpcError::Broken(_) => error.to_string(),
+        | GrpcError::Broken(_)
+        | GrpcError::Corrupt { .. } => error.to_string(),
     };
     let (cause, fault) = (fault::with_causes(text, error), of(error));
     let code = code(fault.kind);
@@ -104,7 +107,7 @@ fn of(error: &GrpcError) -> Fault {
         GrpcError::Catalog(error) => fault::of_catalog(error),
         GrpcError::TooLarge { .. } => fault::TOO_LARGE,
         GrpcError::Stalled(_) => fault::STALLED,
-        GrpcError::Broken(_) => fault::INVALID,
+        GrpcError::Broken(_) | GrpcError::Corrupt { .. } => fault::INVALID,
         GrpcError::Internal(_) => fault::INTERNAL,
     }
 }

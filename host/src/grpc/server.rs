@@ -3,7 +3,7 @@
 //! A client that goes away resets its stream; hyper then drops the call's future, which cancels the work.
 
 use std::collections::HashMap;
-use std::convert::{Infallible, identity};
+use std::convert::Infallible;
 use std::error::Error;
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ use tonic_health::pb::health_server::HealthServer;
 
 use super::health::HostHealth;
 use super::messages::grpc_inference_service_server::GrpcInferenceServiceServer;
+use super::packed;
 use super::reflection;
 use super::respond::{self, GrpcError};
 use super::service::Service;
@@ -60,7 +61,7 @@ fn services(host: &Arc<Host>, stop: &CancellationToken) -> Services {
         .max_decoding_message_size(small::MAX_BYTES);
     let mut services = Services::from([
         (Inference::NAME, inference(host, stop)),
-        (HealthServer::<HostHealth>::NAME, call_of(health, small::body)),
+        (HealthServer::<HostHealth>::NAME, call_of(health, small::request)),
     ]);
     match reflection::services(stop) {
         Ok(reflection) => services.extend(reflection),
@@ -78,24 +79,27 @@ fn inference(host: &Arc<Host>, stop: &CancellationToken) -> Call {
             .max_decoding_message_size(limit_bytes)
     };
     let limit_bytes = usize::try_from(host.config.body_bytes).unwrap_or(usize::MAX);
-    let inferences = call_of(service(limit_bytes), identity);
-    let questions = call_of(service(small::MAX_BYTES), small::body);
+    let inferences = call_of(service(limit_bytes), packed::marked);
+    let questions = call_of(service(small::MAX_BYTES), small::request);
     Box::new(move |request| match request.uri().path().rsplit('/').next() {
         Some("ModelInfer" | "ModelStreamInfer") => inferences(request),
         _ => questions(request),
     })
 }
 
-/// A generated service as a function. `body` makes what it reads of what comes.
-pub(super) fn call_of<S, B>(service: S, body: impl Fn(Incoming) -> B + Send + Sync + 'static) -> Call
+/// A generated service as a function. `request` makes what it gets of what comes.
+pub(super) fn call_of<S, B>(
+    service: S,
+    request: impl Fn(Request<Incoming>) -> Request<B> + Send + Sync + 'static,
+) -> Call
 where
     S: tonic::codegen::Service<Request<B>, Response = Response<Body>, Error = Infallible>,
     S: Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
 {
-    Box::new(move |request| {
+    Box::new(move |came| {
         // They are always ready, and cloned for each call in tonic's own router as well.
-        let answer = service.clone().call(request.map(&body));
+        let answer = service.clone().call(request(came));
         answer.map(|answer| answer.unwrap_or_else(|never| match never {})).boxed()
     })
 }

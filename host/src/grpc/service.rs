@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::messages::grpc_inference_service_server::GrpcInferenceService;
 use super::messages::*;
+use super::packed::Packing;
 use super::respond::{self, GrpcError};
 use super::undecoded::Undecoded;
 use super::{extensions, infer, stream, timeout};
@@ -33,7 +34,7 @@ type Answer<T> = Result<Response<T>, Status>;
 impl GrpcInferenceService for Service {
     async fn model_infer(&self, request: Request<Streaming<Undecoded>>) -> Answer<ModelInferResponse> {
         let due = due(&request);
-        answer(infer::call(&self.host, request.into_inner(), due).await)
+        answer(infer::call(&self.host, request, due).await)
     }
 
     type ModelStreamInferStream = BoxStream<'static, Result<ModelStreamInferResponse, Status>>;
@@ -45,6 +46,7 @@ impl GrpcInferenceService for Service {
             strict: request.metadata().get("triton_grpc_error").is_some_and(|value| value == "true"),
             stop: self.stop.clone(),
             context: Context::of(request.metadata().as_ref()),
+            packing: Packing::of(&request),
         };
         Ok(Response::new(Box::pin(stream::answers(Arc::clone(&self.host), request.into_inner(), terms, open))))
     }

@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use futures::stream;
+use http::Request;
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Incoming;
 use tonic::codegen::StdError;
 
 use super::respond::{self, GrpcError};
@@ -18,8 +20,14 @@ pub(super) const MAX_BYTES: usize = 64 << 10;
 /// How long a client may take to send it.
 const WITHIN: Duration = Duration::from_secs(30);
 
-/// The body that a message comes in, which breaks off when it has taken too long.
-pub(super) fn body<B>(body: B) -> impl Body<Data = B::Data, Error = StdError> + Send + 'static
+/// A request whose message breaks off when it has taken too long.
+pub(super) fn request(
+    request: Request<Incoming>,
+) -> Request<impl Body<Data = Bytes, Error = StdError> + Send + 'static> {
+    request.map(body)
+}
+
+fn body<B>(body: B) -> impl Body<Data = B::Data, Error = StdError> + Send + 'static
 where
     B: Body<Data: Buf + Send, Error: Into<StdError>> + Send + Unpin + 'static,
 {

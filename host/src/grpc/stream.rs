@@ -13,6 +13,7 @@ use tonic::{Status, Streaming};
 use super::infer::{self, broken};
 use super::messages::infer_parameter::ParameterChoice;
 use super::messages::{InferParameter, ModelInferResponse, ModelStreamInferResponse};
+use super::packed::Packing;
 use super::respond::{self, GrpcError};
 use super::undecoded::Undecoded;
 use crate::admit;
@@ -36,6 +37,7 @@ pub(super) struct Terms {
     pub(super) stop: CancellationToken,
     /// Where it belongs, for the log.
     pub(super) context: Context,
+    pub(super) packing: Option<Packing>,
 }
 
 /// The answers to a stream of requests.
@@ -68,7 +70,7 @@ fn asked(
         async move {
             let (mut requests, began) = (requests?, Instant::now());
             match terms.stop.run_until_cancelled(requests.next()).await {
-                Some(Some(Ok(message))) => Some((Ok(message), Some(requests))),
+                Some(Some(Ok(message))) => Some((Ok(message.packed_by(terms.packing)), Some(requests))),
                 // Nothing can be read after it.
                 Some(Some(Err(status))) => Some((Err(ended(broken(&host, &status), &terms, began)), None)),
                 Some(None) => None,

@@ -6,39 +6,59 @@ use prost::encoding::{self, DecodeContext, WireType, decode_key, skip_field};
 use prost::{DecodeError, Message};
 
 use super::messages::ModelInferRequest;
+use super::packed::Packing;
+use super::respond::GrpcError;
 use crate::protocol::ProtocolError;
 use crate::protocol::predict::MAX_PARTS;
 
 /// The bytes of a request; decoding them copies no tensor.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Undecoded(Bytes);
+pub(super) struct Undecoded {
+    bytes: Bytes,
+    /// They are marked, and to be unpacked by it first.
+    packing: Option<Packing>,
+}
 
 impl From<Bytes> for Undecoded {
     fn from(message: Bytes) -> Self {
-        Self(message)
+        Self { bytes: message, packing: None }
     }
 }
 
 impl Undecoded {
+    /// As a message of a call whose messages are packed so.
+    pub(super) fn packed_by(self, packing: Option<Packing>) -> Self {
+        Self { packing, ..self }
+    }
+
     /// Whether decoding it may take long.
     pub(super) fn is_large(&self) -> bool {
         const LARGE_BYTES: usize = 1 << 20;
-        self.0.len() >= LARGE_BYTES
+        // Who knows how much comes of one that is packed?
+        self.bytes.len() >= LARGE_BYTES || self.packing.is_some() && Packing::is_packed(&self.bytes)
+    }
+
+    /// What it was before it was packed, which must keep within `limit_bytes`.
+    pub(super) fn unpacked(self, limit_bytes: u64) -> Result<Self, GrpcError> {
+        match self.packing {
+            Some(packing) => Ok(packing.unpack(self.bytes, limit_bytes)?.into()),
+            None => Ok(self),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.bytes.len()
     }
 
     pub(super) fn decode_request(self) -> Result<ModelInferRequest, ProtocolError> {
         let malformed = |error: DecodeError| ProtocolError::Malformed(error.to_string());
-        let parts = parts(self.0.clone()).map_err(malformed)?;
+        let parts = parts(self.bytes.clone()).map_err(malformed)?;
         if parts > MAX_PARTS {
             return Err(ProtocolError::Malformed(format!(
                 "it has {parts} inputs, outputs, raw contents and parameters; at most {MAX_PARTS} are possible"
             )));
         }
-        ModelInferRequest::decode(self.0).map_err(malformed)
+        ModelInferRequest::decode(self.bytes).map_err(malformed)
     }
 }
 
@@ -83,11 +103,11 @@ fn fields(wanted: u32, mut message: Bytes) -> Result<usize, DecodeError> {
 impl Message for Undecoded {
     fn decode(mut message: impl Buf) -> Result<Self, DecodeError> {
         let length = message.remaining();
-        Ok(Self(message.copy_to_bytes(length)))
+        Ok(message.copy_to_bytes(length).into())
     }
 
     fn encode_raw(&self, buffer: &mut impl BufMut) {
-        buffer.put_slice(&self.0);
+        buffer.put_slice(&self.bytes);
     }
 
     fn merge_field(
@@ -102,10 +122,10 @@ impl Message for Undecoded {
     }
 
     fn encoded_len(&self) -> usize {
-        self.0.len()
+        self.bytes.len()
     }
 
     fn clear(&mut self) {
-        self.0.clear();
+        self.bytes.clear();
     }
 }

@@ -1,13 +1,7 @@
 //! Compressed bodies: those of requests, and those of answers where the caller asks for it.
-//!
-//! RFC 9110, section 8.4: `gzip` (RFC 1952) and `deflate`, which is the zlib format (RFC 1950).
-
-use std::io::{Read, Write};
+//! (RFC 9110, section 8.4)
 
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
-use flate2::write::{GzEncoder, ZlibEncoder};
 use futures::FutureExt;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, VARY};
 use http::{HeaderMap, HeaderValue, Response};
@@ -16,31 +10,8 @@ use http_body_util::BodyExt;
 
 use super::body::{self, Body, BodyError};
 use super::respond::HttpError;
+use crate::compression::{Encoding, InflateError};
 use crate::elsewhere::elsewhere;
-
-/// How a body is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Encoding {
-    Gzip,
-    Deflate,
-}
-
-impl Encoding {
-    fn of(name: &str) -> Option<Self> {
-        match name {
-            "gzip" | "x-gzip" => Some(Self::Gzip),
-            "deflate" => Some(Self::Deflate),
-            _ => None,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip",
-            Self::Deflate => "deflate",
-        }
-    }
-}
 
 /// How a request's body is compressed, if it is.
 pub(super) fn of_request(headers: &HeaderMap) -> Result<Option<Encoding>, HttpError> {
@@ -72,30 +43,12 @@ pub(super) async fn decoded<L: Send + 'static>(
 }
 
 fn decode(body: &[u8], encoding: Encoding, limit_bytes: u64, aligned_at: usize) -> Result<Bytes, BodyError> {
-    let corrupt = |reason| BodyError::Corrupt { encoding: encoding.name(), reason };
-    let mut rest = body;
-    let mut decoder: Box<dyn Read + '_> = match encoding {
-        // A file of several members is what they are together.
-        Encoding::Gzip => Box::new(MultiGzDecoder::new(&mut rest)),
-        Encoding::Deflate => Box::new(ZlibDecoder::new(&mut rest)),
-    };
     let mut received = body::Received::new(0, aligned_at);
-    let mut chunk = vec![0; 64 << 10];
-    loop {
-        let count = decoder.read(&mut chunk).map_err(corrupt)?;
-        if count == 0 {
-            break;
-        }
-        if (received.len() + count) as u64 > limit_bytes {
-            return Err(BodyError::TooLarge { limit_bytes });
-        }
-        received.put(&chunk[..count]);
+    match encoding.inflate(body, limit_bytes, |piece| received.put(piece)) {
+        Ok(()) => Ok(received.finish()),
+        Err(InflateError::TooLarge { limit_bytes }) => Err(BodyError::TooLarge { limit_bytes }),
+        Err(InflateError::Corrupt(reason)) => Err(BodyError::Corrupt { encoding: encoding.name(), reason }),
     }
-    drop(decoder);
-    if !rest.is_empty() {
-        return Err(corrupt(std::io::Error::other("something follows its end")));
-    }
-    Ok(received.finish())
 }
 
 /// What a caller wants answers to be compressed by, if anything. Of what it likes as much the first counts, and what is sent as it
@@ -147,33 +100,14 @@ pub(super) fn encode(mut response: Response<Body>, wanted: Option<Encoding>) -> 
         return Response::from_parts(head, body::full(Bytes::new()));
     };
     let plain = collected.to_bytes();
-    let Ok(compressed) = compress(&plain, encoding) else { return Response::from_parts(head, body::full(plain)) };
+    let Ok(compressed) = encoding.compress(&plain) else { return Response::from_parts(head, body::full(plain)) };
     head.headers.remove(CONTENT_LENGTH);
     head.headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
     Response::from_parts(head, body::full(compressed))
 }
 
-fn compress(plain: &[u8], encoding: Encoding) -> std::io::Result<Vec<u8>> {
-    // Answers are made once and read once: what a better level saves on the way it costs here.
-    let (room, level) = (Vec::with_capacity(plain.len() / 2), Compression::fast());
-    match encoding {
-        Encoding::Gzip => {
-            let mut encoder = GzEncoder::new(room, level);
-            encoder.write_all(plain)?;
-            encoder.finish()
-        }
-        Encoding::Deflate => {
-            let mut encoder = ZlibEncoder::new(room, level);
-            encoder.write_all(plain)?;
-            encoder.finish()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn accepts(value: &str) -> Option<Encoding> {
@@ -194,51 +128,11 @@ mod tests {
     }
 
     #[test]
-    fn the_members_of_a_gzip_file_are_read_and_nothing_behind_them() {
-        let member = |text: &[u8]| compress(text, Encoding::Gzip).unwrap();
-        let both = [member(b"one, "), member(b"two")].concat();
-        assert_eq!(decode(&both, Encoding::Gzip, 100, 0).unwrap(), "one, two");
-        for (encoding, end) in
-            [(Encoding::Gzip, &both[..]), (Encoding::Deflate, &compress(b"x", Encoding::Deflate).unwrap())]
-        {
-            let more = [end, b"garbage that is longer than a header"].concat();
-            let refused = decode(&more, encoding, 100, 0);
-            assert!(matches!(refused, Err(BodyError::Corrupt { .. })), "{encoding:?}");
-        }
-    }
-
-    #[test]
     fn what_is_corrupt_is_called_so() {
-        let whole = compress(b"something", Encoding::Gzip).unwrap();
+        let whole = Encoding::Gzip.compress(b"something").unwrap();
         for body in [b"no gzip at all, whatever it says".as_slice(), &whole[..whole.len() - 4]] {
             let error = decode(body, Encoding::Gzip, 100, 0).unwrap_err().to_string();
             assert!(error.contains("content-encoding, gzip, says"), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_small_body_that_grows_beyond_the_limit_is_refused() {
-        let bomb = compress(&vec![0; 10 << 20], Encoding::Gzip).unwrap();
-        assert!(bomb.len() < 100_000);
-        let refused = decode(&bomb, Encoding::Gzip, 1 << 20, 0);
-        assert!(matches!(refused, Err(BodyError::TooLarge { limit_bytes: 1_048_576 })));
-    }
-
-    proptest! {
-        #[test]
-        fn what_was_compressed_comes_back(plain in prop::collection::vec(any::<u8>(), 0..2000), aligned_at in 0_usize..100) {
-            for encoding in [Encoding::Gzip, Encoding::Deflate] {
-                let encoded = compress(&plain, encoding).unwrap();
-                let decoded = decode(&encoded, encoding, 1 << 20, aligned_at).unwrap();
-                prop_assert_eq!(&decoded[..], &plain[..]);
-            }
-        }
-
-        #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
-            for encoding in [Encoding::Gzip, Encoding::Deflate] {
-                let _ = decode(&bytes, encoding, 1 << 20, 0);
-            }
         }
     }
 }

@@ -271,8 +271,11 @@ async fn parameters_reach_a_function_and_those_of_other_servers_are_understood()
     let mut client = host.grpc().await;
     let huge = with(&[("priority", parameter(ParameterChoice::Uint64Param(u64::MAX)))]);
     refused(client.model_infer(huge).await, Code::InvalidArgument, &["parameter 'priority'", "64 bits"]);
-    let region = with(&[("shared_memory_region", text("r"))]);
-    refused(client.model_infer(region).await, Code::InvalidArgument, &["shared_memory_region", "not supported"]);
+    for name in ["shared_memory_region", "shared_memory_offset", "shared_memory_byte_size"] {
+        let outside = with(&[(name, text("r"))]);
+        let words = [name, "is not supported", "turn shared memory off in the client"];
+        refused(client.model_infer(outside).await, Code::InvalidArgument, &words);
+    }
     // In memory they take far more than on their way.
     let parameters = (0..100_000).map(|n| (n.to_string(), InferParameter::default())).collect();
     let inputs = vec![InferInputTensor { parameters, ..input("x", "INT64", &[1]) }];

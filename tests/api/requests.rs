@@ -126,8 +126,11 @@ async fn data_that_does_not_fill_its_shape_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn tensors_outside_the_body_are_refused_rather_than_ignored() {
     let host = host().await;
-    let request = json!({"parameters": {"shared_memory_region": "r"}, "inputs": [good("INPUT0"), good("INPUT1")]});
-    host.infer("simple", &request).await.expect_error(400, "invalid_request", &["is not supported", "JSON"]);
+    for name in ["shared_memory_region", "shared_memory_offset", "shared_memory_byte_size"] {
+        let words = [name, "is not supported", "turn shared memory off in the client"];
+        let request = json!({"parameters": {name: 1}, "inputs": [good("INPUT0"), good("INPUT1")]});
+        host.infer("simple", &request).await.expect_error(400, "invalid_request", &words);
+    }
     let request = json!({"parameters": {"list": [1]}, "inputs": [good("INPUT0"), good("INPUT1")]});
     host.infer("simple", &request).await.expect_error(400, "invalid_request", &["parameter 'list'", "boolean"]);
 }

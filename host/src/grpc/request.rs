@@ -13,10 +13,6 @@ use crate::protocol::predict::{Parameter, PredictRequest};
 use crate::protocol::{ProtocolError, classify};
 use crate::tensor::{Datatype, MAX_RANK, Tensor, TensorError};
 
-/// Parameters that ask for tensors outside the message, or for others than the model's. They are refused rather than ignored,
-/// because a client that sets them looks for its answer where it asked for it.
-const NOT_IN_THE_MESSAGE: [&str; 3] = ["shared_memory_region", "shared_memory_offset", "shared_memory_byte_size"];
-
 /// Parameters with this beginning speak to the server and not to the function.
 const OF_THE_PROTOCOL: &str = "triton_";
 
@@ -101,12 +97,7 @@ fn read_outputs(outputs: Vec<InferRequestedOutputTensor>) -> Result<Wanted, Prot
 
 fn read_parameters(parameters: BTreeMap<String, InferParameter>) -> Result<Vec<(String, Parameter)>, ProtocolError> {
     let read = |(name, parameter): (String, InferParameter)| {
-        if NOT_IN_THE_MESSAGE.contains(&name.as_str()) {
-            return Err(ProtocolError::Unsupported(format!(
-                "parameter '{name}' is not supported: this server takes and gives tensors in the message only; turn shared \
-                 memory off in the client"
-            )));
-        }
+        Parameter::check_name(&name)?;
         match read_parameter(parameter) {
             Ok(parameter) => Ok((name, parameter)),
             Err(reason) => Err(ProtocolError::Parameter { name, reason: reason.to_owned() }),

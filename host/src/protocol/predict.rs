@@ -41,6 +41,23 @@ pub enum Parameter {
     Text(String),
 }
 
+/// Parameters that ask for tensors outside the request.
+const ELSEWHERE: [&str; 3] = ["shared_memory_region", "shared_memory_offset", "shared_memory_byte_size"];
+
+impl Parameter {
+    /// Refuses the name of one that asks for tensors outside the request, which is not to be ignored: a client that sets it looks for its
+    /// answer where it asked for it.
+    pub fn check_name(name: &str) -> Result<(), ProtocolError> {
+        if !ELSEWHERE.contains(&name) {
+            return Ok(());
+        }
+        Err(ProtocolError::Unsupported(format!(
+            "parameter '{name}' is not supported: this server takes and gives tensors in requests and answers only; turn shared \
+             memory off in the client"
+        )))
+    }
+}
+
 /// The most strings of one request. They are small here, but ONNX Runtime and guests take a hundred bytes for each.
 const MAX_STRINGS: usize = 1 << 20;
 

@@ -11,9 +11,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use half::{bf16, f16};
 
-use super::Wrong;
 use super::number::Decimal;
 use super::reader::{INFINITY, MINUS_INFINITY, NAN, Reader};
+use super::{Wrong, element};
 use crate::tensor::Datatype;
 
 /// What is wrong, as a part of a sentence.
@@ -127,6 +127,30 @@ pub(in crate::protocol) fn base64_string<'a>(reader: &mut Reader<'a>) -> Result<
 /// Puts the little-endian bytes of the element that comes next behind others.
 pub(in crate::protocol) type Put = fn(&mut Reader<'_>, &mut Vec<u8>) -> Result<(), Wrong>;
 
+/// THE table of readers: expands to `$fixed!` of the one for elements of the datatype, or to `$strings` for BYTES. A macro, so that
+/// whoever reads many of them has one loop for each.
+macro_rules! read_by {
+    ($datatype:expr, $fixed:ident, $strings:expr) => {
+        match $datatype {
+            Datatype::Bool => $fixed!(element::boolean),
+            Datatype::Uint8 => $fixed!(element::integer::<u8>),
+            Datatype::Uint16 => $fixed!(element::integer::<u16>),
+            Datatype::Uint32 => $fixed!(element::integer::<u32>),
+            Datatype::Uint64 => $fixed!(element::integer::<u64>),
+            Datatype::Int8 => $fixed!(element::integer::<i8>),
+            Datatype::Int16 => $fixed!(element::integer::<i16>),
+            Datatype::Int32 => $fixed!(element::integer::<i32>),
+            Datatype::Int64 => $fixed!(element::integer::<i64>),
+            Datatype::Fp16 => $fixed!(element::float::<half::f16>),
+            Datatype::Bf16 => $fixed!(element::float::<half::bf16>),
+            Datatype::Fp32 => $fixed!(element::float::<f32>),
+            Datatype::Fp64 => $fixed!(element::float::<f64>),
+            Datatype::Bytes => $strings,
+        }
+    };
+}
+pub(in crate::protocol) use read_by;
+
 /// How an element of the datatype is read; `None` for BYTES.
 pub(in crate::protocol) fn put(datatype: Datatype) -> Option<Put> {
     macro_rules! put {
@@ -137,22 +161,7 @@ pub(in crate::protocol) fn put(datatype: Datatype) -> Option<Put> {
             })
         };
     }
-    match datatype {
-        Datatype::Bool => put!(boolean),
-        Datatype::Uint8 => put!(integer::<u8>),
-        Datatype::Uint16 => put!(integer::<u16>),
-        Datatype::Uint32 => put!(integer::<u32>),
-        Datatype::Uint64 => put!(integer::<u64>),
-        Datatype::Int8 => put!(integer::<i8>),
-        Datatype::Int16 => put!(integer::<i16>),
-        Datatype::Int32 => put!(integer::<i32>),
-        Datatype::Int64 => put!(integer::<i64>),
-        Datatype::Fp16 => put!(float::<f16>),
-        Datatype::Bf16 => put!(float::<bf16>),
-        Datatype::Fp32 => put!(float::<f32>),
-        Datatype::Fp64 => put!(float::<f64>),
-        Datatype::Bytes => None,
-    }
+    read_by!(datatype, put, None)
 }
 
 fn is_number(token: &str) -> bool {

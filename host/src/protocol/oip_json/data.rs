@@ -4,7 +4,6 @@
 //! Nothing is allocated per element, except for strings with escapes.
 
 use bytes::Bytes;
-use half::{bf16, f16};
 
 use crate::protocol::contents::Misfit;
 use crate::protocol::json::reader::{Reader, Syntax};
@@ -43,31 +42,16 @@ pub(super) fn read(
             Tensor::fixed(datatype, shape, Bytes::from(bytes))
         }};
     }
-    let tensor = match datatype {
-        Datatype::Bool => fixed!(element::boolean),
-        Datatype::Uint8 => fixed!(element::integer::<u8>),
-        Datatype::Uint16 => fixed!(element::integer::<u16>),
-        Datatype::Uint32 => fixed!(element::integer::<u32>),
-        Datatype::Uint64 => fixed!(element::integer::<u64>),
-        Datatype::Int8 => fixed!(element::integer::<i8>),
-        Datatype::Int16 => fixed!(element::integer::<i16>),
-        Datatype::Int32 => fixed!(element::integer::<i32>),
-        Datatype::Int64 => fixed!(element::integer::<i64>),
-        Datatype::Fp16 => fixed!(element::float::<f16>),
-        Datatype::Bf16 => fixed!(element::float::<bf16>),
-        Datatype::Fp32 => fixed!(element::float::<f32>),
-        Datatype::Fp64 => fixed!(element::float::<f64>),
-        Datatype::Bytes => {
-            // Each is two quotes and a comma in the text, and four bytes in the tensor.
-            let mut elements = Packer::with_room(room, reader.rest().len().saturating_sub(3 * room));
-            let read = match strings {
-                Strings::Text => element::string,
-                Strings::Base64 => element::base64_string,
-            };
-            walk.run(reader, |reader| Ok(elements.push(&read(reader)?).map_err(Misfit::from)?))?;
-            Tensor::strings(shape, elements.finish())
-        }
-    };
+    let tensor = element::read_by!(datatype, fixed, {
+        // Each is two quotes and a comma in the text, and four bytes in the tensor.
+        let mut elements = Packer::with_room(room, reader.rest().len().saturating_sub(3 * room));
+        let read = match strings {
+            Strings::Text => element::string,
+            Strings::Base64 => element::base64_string,
+        };
+        walk.run(reader, |reader| Ok(elements.push(&read(reader)?).map_err(Misfit::from)?))?;
+        Tensor::strings(shape, elements.finish())
+    });
     Ok(tensor.map_err(Misfit::from)?)
 }
 

@@ -17,9 +17,6 @@ use crate::protocol::predict::{MAX_PARTS, Parameter, PredictRequest};
 use crate::protocol::{ProtocolError, classify};
 use crate::tensor::{Datatype, MAX_RANK, Tensor};
 
-/// Parameters that ask for tensors outside the body. They are refused rather than ignored, because a client that sets
-/// them looks for its answer where it asked for it.
-const NOT_IN_THE_BODY: [&str; 3] = ["shared_memory_region", "shared_memory_offset", "shared_memory_byte_size"];
 /// What other servers keep for themselves.
 const RESERVED: &str = "triton_";
 /// The bytes of an input that lies behind the JSON.
@@ -326,13 +323,7 @@ fn read_parameters(reader: &mut Reader<'_>) -> Result<Vec<(String, Parameter)>, 
         };
         let value =
             value.map_err(|reason| ProtocolError::Parameter { name: name.clone(), reason: reason.to_owned() })?;
-        if NOT_IN_THE_BODY.contains(&name.as_str()) {
-            return Err(ProtocolError::Unsupported(format!(
-                "parameter '{name}' is not supported: this server takes and gives tensors in the body only, as JSON or \
-                 binary data; turn shared memory off in the client"
-            ))
-            .into());
-        }
+        Parameter::check_name(&name)?;
         if name.starts_with(RESERVED) {
             let reason = format!("parameters whose names start with '{RESERVED}' are reserved");
             return Err(ProtocolError::Parameter { name, reason }.into());

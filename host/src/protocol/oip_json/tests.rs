@@ -285,7 +285,7 @@ fn tensors_outside_the_body_are_refused() {
     ] {
         let error = parse(request).expect_err("must be refused");
         assert!(matches!(error, ProtocolError::Unsupported(_)), "{request}: {error}");
-        assert!(error.to_string().contains("in the body only"));
+        assert!(error.to_string().contains("turn shared memory off in the client"));
     }
 }
 

@@ -88,6 +88,22 @@ async fn configuration_and_statistics_are_those_of_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn statistics_of_a_version_are_of_its_model() {
+    let host = host().await;
+    let mut client = host.grpc().await;
+    for (name, version, code, words) in [
+        ("", "1.0.0", Code::InvalidArgument, "version '1.0.0' of no model is asked for: name the model as well"),
+        ("nothing", "", Code::NotFound, "unknown model: 'nothing'"),
+        ("simple", "2.0.0", Code::NotFound, "2.0.0"),
+    ] {
+        let asked = ModelStatisticsRequest { name: name.into(), version: version.into() };
+        let status = client.model_statistics(asked).await.expect_err("there are none");
+        assert_eq!(status.code(), code, "{status}");
+        assert!(status.message().contains(words), "{status}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn models_are_loaded_and_unloaded_by_hand() {
     let host = host().await;
     let mut client = host.grpc().await;

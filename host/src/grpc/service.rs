@@ -18,6 +18,7 @@ use crate::fault::{self, Kind};
 use crate::host::Host;
 use crate::invoke::InvokeError;
 use crate::oip;
+use crate::protocol::ProtocolError;
 use crate::protocol::oip_metadata::{EXTENSIONS, SERVER_NAME};
 use crate::trace::Context;
 
@@ -93,8 +94,15 @@ impl GrpcInferenceService for Service {
 
     async fn model_statistics(&self, request: Request<ModelStatisticsRequest>) -> Answer<ModelStatisticsResponse> {
         let ModelStatisticsRequest { name, version } = request.into_inner();
-        let given = |text: String| Some(text).filter(|text| !text.is_empty());
-        let statistics = oip::statistics(&self.host, given(name).as_deref(), given(version).as_deref());
+        // A path of REST's cannot say it.
+        if name.is_empty() && !version.is_empty() {
+            let reason = format!(
+                "version '{version}' of no model is asked for: name the model as well, or leave both out for all models"
+            );
+            return answer(Err(ProtocolError::Mismatch(reason).into()));
+        }
+        let one = Some(infer::target(&name, &version)).filter(|_| !name.is_empty());
+        let statistics = oip::statistics(&self.host, one.as_ref());
         let stats = statistics.map(|all| all.model_stats.into_iter().map(extensions::statistics).collect());
         answer(stats.map(|model_stats| ModelStatisticsResponse { model_stats }).map_err(GrpcError::from))
     }

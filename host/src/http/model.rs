@@ -87,7 +87,7 @@ pub(super) fn config(host: &Host, target: &Target) -> Result<Response<Body>, Htt
     responses((status = 200, description = "An entry for each version", body = Statistics)),
 )]
 pub(super) fn all_statistics(host: &Host) -> Result<Response<Body>, HttpError> {
-    Ok(respond::json(StatusCode::OK, &oip::statistics(host, None, None)?))
+    Ok(respond::json(StatusCode::OK, &oip::statistics(host, None)?))
 }
 
 /// `GET /v2/models/M/stats`
@@ -101,5 +101,5 @@ pub(super) fn all_statistics(host: &Host) -> Result<Response<Body>, HttpError> {
     responses((status = 200, description = "An entry for each version", body = Statistics), Lookup),
 )]
 pub(super) fn statistics(host: &Host, target: &Target) -> Result<Response<Body>, HttpError> {
-    Ok(respond::json(StatusCode::OK, &oip::statistics(host, Some(&target.function), target.version.as_deref())?))
+    Ok(respond::json(StatusCode::OK, &oip::statistics(host, Some(target))?))
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::host::Host;
+use crate::invoke::Target;
 use crate::nn::device::Target as DeviceTarget;
 use crate::protocol::oip_statistics::{
     BatchStatistics, Duration, InferenceStatistics, MemoryUsage, ModelStatistics, Statistics,
@@ -14,11 +15,13 @@ use crate::telemetry::Calls;
 use crate::telemetry::usage::Timed;
 
 /// Of one version, of all versions of a function, or of everything, asked for or not.
-pub fn statistics(host: &Host, function: Option<&str>, version: Option<&str>) -> Result<Statistics, CatalogError> {
-    let versions: Vec<Arc<Version>> = match (function, version) {
-        (Some(function), Some(version)) => vec![host.catalog.resolve(function, Some(version))?],
-        (Some(function), None) => host.catalog.function(function)?.versions.values().cloned().collect(),
-        (None, _) => host.catalog.functions().iter().flat_map(|function| function.versions.values().cloned()).collect(),
+pub fn statistics(host: &Host, of: Option<&Target>) -> Result<Statistics, CatalogError> {
+    let versions: Vec<Arc<Version>> = match of {
+        Some(Target { function, version: Some(version) }) => vec![host.catalog.resolve(function, Some(version))?],
+        Some(Target { function, version: None }) => {
+            host.catalog.function(function)?.versions.values().cloned().collect()
+        }
+        None => host.catalog.functions().iter().flat_map(|function| function.versions.values().cloned()).collect(),
     };
     let calls = host.admit.calls();
     let calls: HashMap<_, _> =

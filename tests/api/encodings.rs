@@ -1,13 +1,15 @@
 //! Compressed requests and answers.
 
 use std::io::{Read, Write};
+use std::sync::mpsc;
 
 use flate2::Compression;
 use flate2::read::{GzDecoder, ZlibDecoder};
 use flate2::write::{GzEncoder, ZlibEncoder};
-use nocti_tests::TestHost;
+use nocti_tests::{TestHost, eventually, fixture_guest};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
 use super::tensor;
 
@@ -109,6 +111,60 @@ async fn answers_are_compressed_where_that_is_asked_for() {
     // A short one would only grow.
     let request = host.request(Method::GET, "/v2/models/same/ready").header("accept-encoding", "gzip");
     assert!(!host.send(request).await.headers.contains_key("content-encoding"));
+}
+
+/// What a runtime has for work that takes a while, and one that has so little.
+const THREADS: usize = 4;
+
+pub(super) fn few_threads() -> Runtime {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.max_blocking_threads(THREADS).enable_all().build().expect("a runtime")
+}
+
+/// While it is there, nothing that takes a while can begin.
+pub(super) struct AllBusy(#[expect(dead_code, reason = "threads wait for its end")] Vec<mpsc::Sender<()>>);
+
+impl AllBusy {
+    pub(super) async fn begin() -> Self {
+        let mut all = Vec::new();
+        for _ in 0..THREADS {
+            let (begins, begun) = tokio::sync::oneshot::channel();
+            let (ends, ended) = mpsc::channel();
+            tokio::task::spawn_blocking(move || begins.send(()).map(|()| ended.recv()));
+            begun.await.expect("a thread is free");
+            all.push(ends);
+        }
+        Self(all)
+    }
+}
+
+/// Waits for a line of the metrics.
+pub(super) async fn metric(host: &TestHost, line: &str) {
+    eventually(line, async || host.get("/metrics").await.text().lines().any(|found| found == line).then_some(())).await;
+}
+
+/// Else the answers of callers who ask for compressed ones could be there in any number.
+#[test]
+fn an_answer_has_its_place_until_it_is_compressed() {
+    few_threads().block_on(async {
+        let host = TestHost::start().await;
+        host.deploy(&fixture_guest("misbehave")).await.expect(201);
+        let body = json!({"inputs": [tensor("x", "INT64", &[300], numbers(300))], "parameters": {"mode": "echo"}});
+        host.infer("misbehave", &body).await.expect(200);
+        let busy = AllBusy::begin().await;
+        let request = host.request(Method::POST, "/v2/models/misbehave/infer").header("accept-encoding", "gzip");
+        let asking = tokio::spawn(request.body(body.to_string()).send());
+        metric(&host, "nocti_guest_seconds_count 2").await;
+        for _ in 0..10 {
+            let metrics = host.get("/metrics").await.text();
+            assert!(metrics.contains("\nnocti_held_requests 1\n"), "its place is taken");
+        }
+        assert!(!asking.is_finished());
+        drop(busy);
+        let answer = asking.await.expect("no panic").expect("an answer");
+        assert_eq!(answer.headers()["content-encoding"], "gzip");
+        metric(&host, "nocti_held_requests 0").await;
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,6 @@
 //! What is the same for every gRPC call: deadlines, cancellation, bounds, compression, and the end of the host.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -7,8 +8,9 @@ use hyper::client::conn::http2::handshake;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use nocti::registry::nocti_toml::Project;
 use nocti_tests::grpc::GrpcClient;
-use nocti_tests::grpc::inference::{ModelInferRequest, ModelReadyRequest};
-use nocti_tests::{TestHost, eventually, fixture_model, write};
+use nocti_tests::grpc::inference::infer_parameter::ParameterChoice;
+use nocti_tests::grpc::inference::{InferParameter, ModelInferRequest, ModelReadyRequest};
+use nocti_tests::{TestHost, eventually, fixture_guest, fixture_model, write};
 use prost::Message;
 use serde_json::json;
 use tokio::net::TcpStream;
@@ -17,6 +19,7 @@ use tonic::codegen::{Service, http};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Request};
 
+use super::encodings::{AllBusy, few_threads, metric};
 use super::grpc::{host, input, request, simple, typed};
 use super::{ENDLESS, until};
 
@@ -180,6 +183,31 @@ async fn each_message_is_packed_or_not() {
     let answers = client.model_stream_infer(futures::stream::iter(requests)).await.expect("it is served").into_inner();
     let ids = answers.map(|answer| answer.expect("the stream goes on").infer_response.expect("an answer").id);
     assert_eq!(ids.collect::<Vec<_>>().await, (0..20).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+/// A few kilobytes may become as much as a message may be, which holds nobody up.
+#[test]
+fn packed_messages_wait_for_a_thread_that_may_take_its_time() {
+    few_threads().block_on(async {
+        let host = TestHost::start().await;
+        host.deploy(&fixture_guest("misbehave")).await.expect(201);
+        let mode = InferParameter { parameter_choice: Some(ParameterChoice::StringParam("count".into())) };
+        let parameters = HashMap::from([("mode".to_owned(), mode)]);
+        let count = ModelInferRequest { parameters, ..request("misbehave", vec![], vec![]) };
+        let mut plain = host.grpc().await;
+        let mut packed = host.grpc().await.send_compressed(CompressionEncoding::Gzip);
+        plain.model_infer(count.clone()).await.expect("it answers");
+
+        let busy = AllBusy::begin().await;
+        let asked = count.clone();
+        let waiting = tokio::spawn(async move { packed.model_infer(asked).await });
+        metric(&host, "nocti_held_requests 1").await;
+        plain.model_infer(count).await.expect("it answers");
+        assert!(!waiting.is_finished());
+        drop(busy);
+        waiting.await.expect("no panic").expect("it answers");
+        metric(&host, "nocti_held_requests 0").await;
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]

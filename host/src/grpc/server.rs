@@ -118,12 +118,13 @@ async fn serve_call(services: Arc<Services>, mut request: Request<Incoming>) -> 
         (Some(call), None) => call(request).await,
         (None, None) => Status::unimplemented("there is no such service").into_http(),
     };
-    let ms = started.elapsed().as_micros() as f64 / 1000.0;
+    // Only where it is logged.
+    let ms = || started.elapsed().as_micros() as f64 / 1000.0;
     // The chain of causes is for the operator alone.
     let status = response.extensions().get::<Status>();
     match status.and_then(Error::source).and_then(|source| source.downcast_ref::<GrpcError>()) {
-        Some(error) => respond::log(error, &context, &path, ms),
-        None => tracing::debug!(id = %context, path, ms, "call"),
+        Some(error) => respond::log(error, &context, &path, ms()),
+        None => tracing::debug!(id = %context, path, ms = ms(), "call"),
     }
     context.mark(response.headers_mut());
     Ok(response)

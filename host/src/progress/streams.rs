@@ -6,7 +6,7 @@
 //! each other, and a timer runs only where there is something to wait for.
 
 use std::cell::Cell;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use hyper::rt::Executor;
 use hyper::service::Service;
+use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep};
 
 /// The most of a body that goes to the connection at once, which is a frame of HTTP/2 as clients take them.
@@ -45,30 +46,39 @@ where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, stream: F) {
-        tokio::spawn(watched(stream, self.patience));
+        tokio::spawn(Watched { stream, patience: self.patience, waits: None });
     }
 }
 
-/// What is dropped before its end is reset, and what the connection has of it is let go.
-async fn watched(stream: impl Future, patience: Duration) {
-    let mut stream = pin!(stream);
-    let mut waits: Option<Pin<Box<Sleep>>> = None;
-    std::future::poll_fn(|context| {
+pin_project! {
+    /// A task that sends an answer. What is dropped before its end is reset, and what the connection has of it is let go.
+    struct Watched<F> {
+        #[pin]
+        stream: F,
+        patience: Duration,
+        waits: Option<Pin<Box<Sleep>>>,
+    }
+}
+
+impl<F: Future> Future for Watched<F> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
         SAID.set(Said::Nothing);
-        if stream.as_mut().poll(context).is_ready() {
+        if this.stream.poll(context).is_ready() {
             return Poll::Ready(());
         }
-        match (SAID.get(), &mut waits) {
-            (Said::Piece, Some(waits)) => waits.as_mut().reset(Instant::now() + patience),
-            (Said::Piece, None) => waits = Some(Box::pin(sleep(patience))),
-            (Said::Later, _) => waits = None,
+        match (SAID.get(), &mut *this.waits) {
+            (Said::Piece, Some(waits)) => waits.as_mut().reset(Instant::now() + *this.patience),
+            (Said::Piece, waits) => *waits = Some(Box::pin(sleep(*this.patience))),
+            (Said::Later, waits) => *waits = None,
             (Said::Nothing, _) => {}
         }
-        ready!(waits.as_mut().map_or(Poll::Pending, |waits| waits.as_mut().poll(context)));
+        ready!(this.waits.as_mut().map_or(Poll::Pending, |waits| waits.as_mut().poll(context)));
         tracing::debug!("an answer was given up: its client takes nothing of it");
         Poll::Ready(())
-    })
-    .await;
+    }
 }
 
 /// A service whose answers go out in pieces.

@@ -96,15 +96,12 @@ async fn who_reads_slowly_and_who_writes_slowly_is_waited_for() {
     let mut body = Pieces::of(StreamBody::new(Box::pin(late)));
     let sent = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let done = Arc::clone(&sent);
-    watched(
-        async move {
-            while let Some(frame) = body.frame().await {
-                assert!(frame.expect("a piece").into_data().expect("data").len() <= PIECE_BYTES);
-            }
-            done.store(true, std::sync::atomic::Ordering::Relaxed);
-        },
-        PATIENCE,
-    )
-    .await;
+    let stream = async move {
+        while let Some(frame) = body.frame().await {
+            assert!(frame.expect("a piece").into_data().expect("data").len() <= PIECE_BYTES);
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    };
+    Watched { stream, patience: PATIENCE, waits: None }.await;
     assert!(sent.load(std::sync::atomic::Ordering::Relaxed));
 }

@@ -34,7 +34,17 @@ pub(super) fn settle<B>(request: &mut Request<B>, local: SocketAddr) -> Result<(
 
 /// Host and port, and no user: a browser's address bar has them, but no request.
 fn is_host(text: &[u8]) -> bool {
-    !text.contains(&b'@') && Authority::try_from(text).is_ok()
+    let is_plain = |part: &[u8]| part.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'));
+    // Nearly all are a name or an address of digits, and a port: nothing in them needs to be taken apart.
+    match text.iter().rposition(|byte| *byte == b':') {
+        Some(colon) if is_port(&text[colon + 1..]) && is_plain(&text[..colon]) => true,
+        None if is_plain(text) => true,
+        _ => !text.contains(&b'@') && Authority::try_from(text).is_ok(),
+    }
+}
+
+fn is_port(text: &[u8]) -> bool {
+    matches!(text.len(), 1..=4) && text.iter().all(u8::is_ascii_digit)
 }
 
 #[cfg(test)]

@@ -117,7 +117,7 @@ impl Writer for Written {
             return Ok(respond::json_bytes(StatusCode::OK, body.json));
         }
         let json_length = HeaderValue::from(body.json.len());
-        let mut response = respond::octets(std::iter::once(Bytes::from(body.json)).chain(body.tail));
+        let mut response = respond::octets(body.json, body.tail);
         response.headers_mut().insert(JSON_LENGTH.clone(), json_length);
         Ok(response)
     }

@@ -21,6 +21,7 @@ use crate::oip::RepositoryError;
 use crate::protocol::ProtocolError;
 use crate::registry::catalog::CatalogError;
 use crate::telemetry::Outcome;
+use crate::tensor::moved;
 
 /// Everything a request can fail with.
 #[derive(Debug, thiserror::Error)]
@@ -110,9 +111,18 @@ pub fn json_bytes(status: StatusCode, json: impl Into<Bytes>) -> Response<Body> 
     response
 }
 
-/// A response of bytes, in the buffers that hold them.
-pub fn octets(buffers: impl IntoIterator<Item = Bytes>) -> Response<Body> {
-    let mut response = Response::new(body::of_buffers(buffers));
+/// A response of bytes, in the buffers that hold them. Little is sooner copied behind the first than sent from where it lies.
+pub fn octets(mut first: Vec<u8>, rest: Vec<Bytes>) -> Response<Body> {
+    const LITTLE_BYTES: usize = 1024;
+    let bytes: usize = rest.iter().map(Bytes::len).sum();
+    let body = if bytes > LITTLE_BYTES {
+        body::of_buffers(std::iter::once(first.into()).chain(rest))
+    } else {
+        moved(bytes);
+        rest.iter().for_each(|buffer| first.extend_from_slice(buffer));
+        body::full(first)
+    };
+    let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     response
 }

@@ -96,6 +96,12 @@ const MAX_SEGMENTS: usize = 6;
 
 /// Finds the route of a request.
 pub fn route(method: &Method, path: &str) -> Result<Route, RouteError> {
+    // By far the most, and found without taking the path apart.
+    if let Some(model) = path.strip_prefix("/v2/models/").and_then(|rest| rest.strip_suffix("/infer"))
+        && !model.contains(['/', '%'])
+    {
+        return post(method, Route::Infer(Target { function: model.into(), version: None }));
+    }
     if let Some(rest) = path.strip_prefix("/functions/") {
         return function(rest);
     }

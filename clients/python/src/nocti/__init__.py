@@ -1,0 +1,34 @@
+"""Client of a Nocti host: deploy functions, and ask them with NumPy arrays.
+
+    import numpy as np
+    import nocti
+
+    with nocti.Client("http://127.0.0.1:8000") as client:
+        outputs = client.predict("digits", {"image": np.zeros((1, 8, 8), np.uint8)})
+        print(outputs["label"])
+
+`Client` waits for its answers, `AsyncClient` is awaited; they can do the same. What fails is a `NoctiError`.
+"""
+
+from .answers import Deployed, Function, Metadata, Status, Summary, TensorSpec, Version
+from .async_client import AsyncClient
+from .client import Client
+from .errors import NoctiError
+from .inference import Outputs
+from .tensors import Datatype, Tensor
+
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "Datatype",
+    "Deployed",
+    "Function",
+    "Metadata",
+    "NoctiError",
+    "Outputs",
+    "Status",
+    "Summary",
+    "Tensor",
+    "TensorSpec",
+    "Version",
+]

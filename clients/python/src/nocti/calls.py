@@ -1,0 +1,144 @@
+"""What each method of a client asks of the host, and what becomes of the answer. Sends nothing itself."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from . import inference
+from .answers import Deployed, Function, Metadata, Status, Summaries
+from .errors import not_nocti, refusal
+
+T = TypeVar("T")
+Bundle = str | os.PathLike[str] | bytes
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request, which can be sent again, and how its response is read."""
+
+    method: str
+    path: str
+    read: Callable[[httpx.Response], T]
+    params: Mapping[str, str] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | Path = b""
+    """A file is read as it is sent."""
+
+    def again_after_s(self, response: httpx.Response) -> float | None:
+        """How long to wait before it is sent again; None if that is of no use."""
+        after = response.headers.get("retry-after", "")
+        return float(after) if response.status_code in (429, 503) and after.isdecimal() else None
+
+
+def deploy(bundle: Bundle, alias: str | None) -> Call[Deployed]:
+    """`POST /api/functions`"""
+    content = bundle if isinstance(bundle, bytes) else Path(bundle)
+    size = len(content) if isinstance(content, bytes) else content.stat().st_size
+    headers = {"content-type": "application/wasm", "content-length": str(size)}
+    params = {"no_traffic": "true"} if alias is None else {"alias": alias}
+    return Call("POST", "/api/functions", _json, params, headers, content)
+
+
+def list_() -> Call[Summaries]:
+    """`GET /api/functions`"""
+    return Call("GET", "/api/functions", lambda response: _json(response)["functions"])
+
+
+def show(function: str) -> Call[Function]:
+    """`GET /api/functions/NAME`"""
+    return Call("GET", f"/api/functions/{quote(function, '')}", _json)
+
+
+def delete(function: str, version: str | None) -> Call[None]:
+    """`DELETE /api/functions/NAME[/versions/V]`"""
+    return Call("DELETE", _target("/api/functions", function, version), _nothing)
+
+
+def status() -> Call[Status]:
+    """`GET /api/status`"""
+    return Call("GET", "/api/status", _json)
+
+
+def metadata(function: str, version: str | None) -> Call[Metadata]:
+    """`GET /v2/models/M`"""
+    return Call("GET", _target("/v2/models", function, version), _json)
+
+
+def ready(function: str | None, version: str | None) -> Call[bool]:
+    """`GET /v2/health/ready`, `GET /v2/models/M/ready`"""
+    path = "/v2/health" if function is None else _target("/v2/models", function, version)
+    return Call("GET", f"{path}/ready", _is_ready)
+
+
+def ask(
+    verb: str,
+    function: str,
+    inputs: inference.Inputs,
+    version: str | None,
+    outputs: Iterable[str] | None,
+    parameters: inference.Parameters | None,
+    request_id: str | None,
+) -> Call[inference.Outputs]:
+    """`POST /v2/models/M/VERB`"""
+    headers, body = inference.question(inputs, outputs, parameters, request_id)
+    path = f"{_target('/v2/models', function, version)}/{verb}"
+    return Call("POST", path, lambda response: inference.answer(_accepted(response)), None, headers, body)
+
+
+def raw(
+    function: str,
+    path: str,
+    method: str,
+    version: str | None,
+    params: Mapping[str, str] | None,
+    headers: Mapping[str, str] | None,
+    content: bytes,
+) -> Call[httpx.Response]:
+    """`/functions/NAME[@VERSION]/...`"""
+    name, version = _parted(function, version)
+    target = quote(name, "") if version is None else f"{quote(name, '')}@{quote(version, '')}"
+    path = f"/functions/{target}/{path.removeprefix('/')}"
+    return Call(method, path, lambda response: response, params, headers or {}, content)
+
+
+def _parted(function: str, version: str | None) -> tuple[str, str | None]:
+    name, at, named = function.partition("@")
+    if at and version is not None:
+        raise ValueError(f"'{function}' names a version already, and so does version='{version}'")
+    if at:
+        version = named
+    if not name or version == "":
+        raise ValueError(f"'{function}' is not the name of a function: NAME or NAME@VERSION is needed")
+    return name, version
+
+
+def _target(root: str, function: str, version: str | None) -> str:
+    name, version = _parted(function, version)
+    path = f"{root}/{quote(name, '')}"
+    return path if version is None else f"{path}/versions/{quote(version, '')}"
+
+
+def _accepted(response: httpx.Response) -> httpx.Response:
+    if not response.is_success:
+        raise refusal(response)
+    return response
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return _accepted(response).json()
+    except ValueError as error:
+        raise not_nocti(response, "no JSON came back") from error
+
+
+def _nothing(response: httpx.Response) -> None:
+    _accepted(response)
+
+
+def _is_ready(response: httpx.Response) -> bool:
+    return response.status_code != 503 and _accepted(response).is_success

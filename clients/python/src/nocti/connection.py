@@ -1,0 +1,50 @@
+"""How both clients reach a host: its address, and what they tell httpx."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+
+_CHUNK_BYTES = 1 << 20
+
+# Those that were opened stay open, however many were needed at once.
+LIMITS = httpx.Limits(max_connections=100)
+
+
+def address(server: str | None) -> str:
+    """Where the host is: as given, or as the environment says, or on this machine."""
+    server = server or os.environ.get("NOCTI_SERVER") or "http://127.0.0.1:8000"
+    try:
+        url = httpx.URL(server)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"server '{server}': {error}") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(f"server '{server}': an address of the form http://HOST:PORT is needed")
+    return server.rstrip("/")
+
+
+def takes_proxies(server: str) -> bool:
+    """Whether the environment's proxies can reach the host: one set for the outside world cannot reach this machine's own."""
+    return httpx.URL(server).host not in ("localhost", "127.0.0.1", "::1")
+
+
+def patience(timeout: float | None) -> httpx.Timeout:
+    """So many seconds for each step of an exchange, but any time for a connection of the client's to become free."""
+    return httpx.Timeout(timeout, pool=None)
+
+
+def chunks(file: Path) -> Iterator[bytes]:
+    """A file's content, piece by piece."""
+    with file.open("rb") as content:
+        while chunk := content.read(_CHUNK_BYTES):
+            yield chunk
+
+
+async def async_chunks(file: Path) -> AsyncIterator[bytes]:
+    """The same, read on another thread."""
+    content = await asyncio.to_thread(file.open, "rb")
+    with content:
+        while chunk := await asyncio.to_thread(content.read, _CHUNK_BYTES):
+            yield chunk

@@ -1,0 +1,78 @@
+"""A question to a function and its answer: the Open Inference Protocol v2 with its binary tensor extension.
+
+A body is JSON, and behind it the elements of the tensors in the order in which the JSON names them; a header says where the JSON
+ends.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import httpx
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import not_nocti
+from .tensors import Tensor, decode, encode
+
+Inputs = Mapping[str, ArrayLike | Tensor]
+Parameters = Mapping[str, bool | int | float | str]
+
+_JSON_LENGTH = "inference-header-content-length"
+
+
+class Outputs(dict[str, NDArray[Any]]):
+    """What a function answers: an array for each output, by its name.
+
+    The arrays are views of the answer, and so read-only: `.copy()` gives one to write to. The elements of BYTES are `bytes`
+    objects; BF16 is uint16, of which `(y.astype("u4") << 16).view("f4")` makes numbers.
+    """
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]], answer: Mapping[str, Any]) -> None:
+        """The arrays, and what else an answer says."""
+        super().__init__(arrays)
+        self.function: str = answer["model_name"]
+        self.version: str = answer["model_version"]
+        """The version that answered."""
+        self.request_id: str | None = answer.get("id")
+        """As the request gave it."""
+        self.datatypes: dict[str, str] = {output["name"]: output["datatype"] for output in answer["outputs"]}
+        """By the outputs' names, as the protocol calls them."""
+
+
+def question(
+    inputs: Inputs, outputs: Iterable[str] | None, parameters: Parameters | None, request_id: str | None
+) -> tuple[dict[str, str], bytes]:
+    """The headers and the body that ask."""
+    named, tail = [], []
+    for name, value in inputs.items():
+        datatype, shape, data = encode(name, value)
+        size = {"binary_data_size": len(data)}
+        named.append({"name": name, "datatype": datatype, "shape": shape, "parameters": size})
+        tail.append(data)
+    asked: dict[str, Any] = {"inputs": named, "parameters": {**(parameters or {}), "binary_data_output": True}}
+    if outputs is not None:
+        asked["outputs"] = [{"name": name} for name in outputs]
+    # Compression costs more time than it saves, and an answer's elements would have to be copied.
+    headers = {"content-type": "application/octet-stream", "accept-encoding": "identity"}
+    if request_id is not None:
+        asked["id"] = request_id
+        if request_id.isascii() and request_id.isprintable():
+            headers["x-request-id"] = request_id
+    head = json.dumps(asked, allow_nan=False, separators=(",", ":")).encode()
+    headers[_JSON_LENGTH] = str(len(head))
+    return headers, b"".join((head, *tail))
+
+
+def answer(response: httpx.Response) -> Outputs:
+    """The outputs in a response that is a success."""
+    body = memoryview(response.content)
+    try:
+        at = int(response.headers.get(_JSON_LENGTH, len(body)))
+        said = json.loads(bytes(body[:at]))
+        arrays = {}
+        for output in said["outputs"]:
+            start, at = at, at + output["parameters"]["binary_data_size"]
+            arrays[output["name"]] = decode(output["datatype"], output["shape"], body[start:at])
+        return Outputs(arrays, said)
+    except (ValueError, KeyError, TypeError) as error:
+        raise not_nocti(response, f"no tensors came back: {error!r}") from error

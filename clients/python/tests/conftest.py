@@ -1,0 +1,107 @@
+"""A host for the tests, and what is deployed on it.
+
+The host is the one at NOCTI_SERVER, or one that is started for this run over a store of its own. NOCTI is the program that
+starts it and makes bundles, by default the repository's own.
+"""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import nocti
+
+REPOSITORY = Path(__file__).parents[3]
+PROGRAM = os.environ.get("NOCTI") or str(REPOSITORY / "target/debug/nocti")
+MODELS = REPOSITORY / "tests/fixtures/models"
+COMPONENTS = REPOSITORY / "examples/wasm-models/target/wasm32-wasip2/release"
+
+# The datatypes, each with the model of `tests/fixtures/models` that gives back what it gets.
+TYPES = {
+    "BOOL": "bool",
+    "UINT8": "uint8",
+    "UINT16": "uint16",
+    "UINT32": "uint32",
+    "UINT64": "uint64",
+    "INT8": "int8",
+    "INT16": "int16",
+    "INT32": "int32",
+    "INT64": "int64",
+    "FP16": "float16",
+    "BF16": "bfloat16",
+    "FP32": "float",
+    "FP64": "double",
+    "BYTES": "string",
+}
+
+Bundler = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundler:
+    """Makes a bundle as users do, with `nocti build`."""
+
+    def make(name: str, *, version: str = "1.0.0", model: Path | None = None, component: Path | None = None, more: str = "") -> Path:
+        folder = tmp_path_factory.mktemp(name)
+        lines = [f'name = "{name}"', f'version = "{version}"']
+        for heading, file in (("[component]", component), (f'[[model]]\nname = "{name}"', model)):
+            if file is not None:
+                # In the folder, where a bundle's files have to be.
+                (folder / file.name).symlink_to(file)
+                lines.append(f'{heading}\npath = "{file.name}"')
+        (folder / "nocti.toml").write_text("\n".join([*lines, more]))
+        file = folder / "bundle.wasm"
+        subprocess.run([PROGRAM, "build", folder, "-o", file], check=True, capture_output=True)
+        return file
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The host's address."""
+    if given := os.environ.get("NOCTI_SERVER"):
+        yield given
+        return
+    store = tmp_path_factory.mktemp("store")
+    command = [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "--store", str(store)]
+    log = (store / "log").open("w+")
+    with log, subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as host:
+        assert host.stderr is not None
+        seen = ""
+        for line in host.stderr:
+            seen += line
+            if "listening on " in line:
+                break
+        else:
+            pytest.fail(f"the host ended before it served:\n{seen}")
+        # Read on, or the pipe fills and the host waits for us.
+        reader = subprocess.Popen(["cat"], stdin=host.stderr, stdout=log)
+        yield line.split("listening on ")[1].strip()
+        host.terminate()
+        reader.wait()
+
+
+@pytest.fixture(scope="session")
+def functions(server: str, bundle: Bundler) -> None:
+    """Everything that tests ask."""
+    examples = REPOSITORY / "examples/wasm-models"
+    with nocti.Client(server) as client:
+        client.deploy(bundle("simple", model=MODELS / "addsub.onnx"))
+        client.deploy(bundle("slow", model=MODELS / "slow.onnx", more='[limits]\ntimeout = "1s"'))
+        client.deploy(bundle("hello-http", component=COMPONENTS / "hello_http.wasm"))
+        # It has no signature, so that it takes any inputs.
+        client.deploy(bundle("free", component=COMPONENTS / "misbehave.wasm"))
+        digits = examples / "digits"
+        client.deploy(bundle("digits", component=COMPONENTS / "digits.wasm", model=digits / "model/digits.onnx"))
+        for name in TYPES.values():
+            client.deploy(bundle(f"identity-{name}", model=MODELS / f"identity_{name}.onnx"))
+
+
+@pytest.fixture
+def client(server: str, functions: None) -> Iterator[nocti.Client]:
+    """A client of the host, where the functions are."""
+    with nocti.Client(server) as client:
+        yield client

@@ -1,0 +1,84 @@
+"""The client that is awaited."""
+
+import asyncio
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import MODELS, Bundler
+
+import nocti
+
+
+def test_it_can_do_what_the_other_can() -> None:
+    def calls(client: type) -> dict[str, str]:
+        found = inspect.getmembers(client, inspect.isfunction)
+        return {name: str(inspect.signature(call)) for name, call in found if not name.startswith("_")}
+
+    assert calls(nocti.AsyncClient) == calls(nocti.Client)
+
+
+def test_many_at_once(client: nocti.Client) -> None:
+    async def ask() -> None:
+        async with nocti.AsyncClient(client.server) as many:
+
+            async def one(number: int) -> None:
+                sent = np.full((1, 16), number, np.int32)
+                outputs = await many.predict("simple", {"INPUT0": sent, "INPUT1": sent}, request_id=str(number))
+                assert (outputs["OUTPUT0"] == 2 * number).all() and outputs.request_id == str(number)
+
+            # Fewer than the function takes at once, and more than there are connections; in a row, so that these are used again.
+            for _ in range(3):
+                await asyncio.gather(*(one(number) for number in range(60)))
+
+    asyncio.run(ask())
+
+
+def test_everything_else(client: nocti.Client, bundle: Bundler, tmp_path: Path) -> None:
+    async def ask() -> None:
+        async with nocti.AsyncClient(client.server, retries=1) as awaited:
+            file = bundle("awaited", model=MODELS / "scalar.onnx")
+            deployed = await awaited.deploy(file)
+            assert (await awaited.deploy(file.read_bytes()))["digest"] == deployed["digest"]
+            assert "awaited" in [found["name"] for found in await awaited.list()]
+            assert (await awaited.show("awaited"))["revision"] == deployed["revision"]
+            assert (await awaited.metadata("awaited"))["outputs"][0]["name"] == "sum"
+            assert await awaited.ready() and await awaited.ready("awaited")
+            assert "awaited" in [found["function"] for found in (await awaited.status())["functions"]]
+            await awaited.delete("awaited")
+            assert (await awaited.explain("free", {}, parameters={"mode": "x"}))["why"].item() == b"mode x"
+            assert (await awaited.call("hello-http", "/echo", method="POST", content=b"x")).content == b"x"
+            for call, code in (
+                (awaited.predict("nothing", {}), "not_found"),
+                (awaited.predict("free", {}, parameters={"mode": "error-unavailable"}), "unavailable"),
+                (awaited.predict("free", {}, parameters={"mode": "sleep", "ms": 20_000}, timeout=0.1), "timeout"),
+            ):
+                with pytest.raises(nocti.NoctiError) as failed:
+                    await call
+                assert failed.value.code == code
+            with pytest.raises(FileNotFoundError):
+                await awaited.deploy(tmp_path / "nothing.wasm")
+
+    asyncio.run(ask())
+
+
+def test_who_is_cancelled_leaves_nothing_behind(client: nocti.Client) -> None:
+    async def ask() -> None:
+        async with nocti.AsyncClient(client.server) as awaited:
+            asked = asyncio.create_task(awaited.predict("free", {}, parameters={"mode": "sleep", "ms": 20_000}))
+
+            async def busy(count: int) -> None:
+                async with asyncio.timeout(30):
+                    while True:
+                        (found,) = (one for one in (await awaited.status())["functions"] if one["function"] == "free")
+                        if found["instances"]["busy"] == count:
+                            return
+
+            await busy(1)
+            asked.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asked
+            await busy(0)
+
+    asyncio.run(ask())

@@ -24,6 +24,7 @@ mod log;
 #[cfg(target_os = "linux")]
 mod memory;
 mod projects;
+mod python;
 mod signals;
 mod snapshot;
 mod start;

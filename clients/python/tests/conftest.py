@@ -6,6 +6,7 @@ starts it and makes bundles, by default the repository's own.
 
 import os
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -43,7 +44,9 @@ Bundler = Callable[..., Path]
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundler:
     """Makes a bundle as users do, with `nocti build`."""
 
-    def make(name: str, *, version: str = "1.0.0", model: Path | None = None, component: Path | None = None, more: str = "") -> Path:
+    def make(
+        name: str, *, version: str = "1.0.0", model: Path | None = None, component: Path | None = None, more: str = ""
+    ) -> Path:
         folder = tmp_path_factory.mktemp(name)
         lines = [f'name = "{name}"', f'version = "{version}"']
         for heading, file in (("[component]", component), (f'[[model]]\nname = "{name}"', model)):
@@ -67,8 +70,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return
     store = tmp_path_factory.mktemp("store")
     command = [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "--store", str(store)]
-    log = (store / "log").open("w+")
-    with log, subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as host:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as host:
         assert host.stderr is not None
         seen = ""
         for line in host.stderr:
@@ -78,10 +80,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         else:
             pytest.fail(f"the host ended before it served:\n{seen}")
         # Read on, or the pipe fills and the host waits for us.
-        reader = subprocess.Popen(["cat"], stdin=host.stderr, stdout=log)
+        reader = threading.Thread(target=host.stderr.read)
+        reader.start()
         yield line.split("listening on ")[1].strip()
         host.terminate()
-        reader.wait()
+        reader.join()
 
 
 @pytest.fixture(scope="session")

@@ -69,16 +69,15 @@ def test_who_is_cancelled_leaves_nothing_behind(client: nocti.Client) -> None:
             asked = asyncio.create_task(awaited.predict("free", {}, parameters={"mode": "sleep", "ms": 20_000}))
 
             async def busy(count: int) -> None:
-                async with asyncio.timeout(30):
-                    while True:
-                        (found,) = (one for one in (await awaited.status())["functions"] if one["function"] == "free")
-                        if found["instances"]["busy"] == count:
-                            return
+                while True:
+                    (found,) = (one for one in (await awaited.status())["functions"] if one["function"] == "free")
+                    if found["instances"]["busy"] == count:
+                        return
 
-            await busy(1)
+            await asyncio.wait_for(busy(1), 30)
             asked.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await asked
-            await busy(0)
+            await asyncio.wait_for(busy(0), 30)
 
     asyncio.run(ask())

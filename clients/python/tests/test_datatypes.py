@@ -29,6 +29,8 @@ DTYPES = {
     "FP64": "f8",
 }
 NUMBERS = st.sampled_from([np.dtype(order + code) for code in DTYPES.values() for order in "<>"])
+# What a model of ONNX Runtime takes.
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 TABLES = arrays.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=5)
 # The same cases every time; a host takes as long as it takes.
 through_a_host = settings(
@@ -57,7 +59,7 @@ def test_numbers(client: nocti.Client, sent: NDArray[Any]) -> None:
 
 
 @through_a_host
-@given(sent=arrays.arrays(object, TABLES, elements=st.text(st.characters(exclude_categories=["Cs"]))))
+@given(sent=arrays.arrays(object, TABLES, elements=TEXTS))
 def test_texts(client: nocti.Client, sent: NDArray[Any]) -> None:
     got = client.predict("identity-string", {"input": sent})["output"]
     assert got.shape == sent.shape
@@ -106,8 +108,8 @@ def test_an_array_that_lies_as_it_is_sent_is_not_copied() -> None:
 
 def test_texts_in_any_form(client: nocti.Client) -> None:
     forms: list[Any] = [["a\0", "é"], [b"a\0", "é".encode()], np.array(["a\0", "é"], object), (b"a\0", "é")]
-    if hasattr(np.dtypes, "StringDType"):
-        forms.append(np.array(["a\0", "é"], np.dtypes.StringDType()))
+    if np.__version__ >= "2":
+        forms.append(np.array(["a\0", "é"], "T"))
     for form in forms:
         got = client.predict("free", {"x": form}, parameters={"mode": "echo"})["x"]
         assert got.tolist() == [b"a\0", "é".encode()], form

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import nocti
+from nocti.inference import Inputs
 
 PAIR = {"INPUT0": np.zeros((1, 16), np.int32), "INPUT1": np.zeros((1, 16), np.int32)}
 
@@ -18,16 +19,20 @@ PAIR = {"INPUT0": np.zeros((1, 16), np.int32), "INPUT1": np.zeros((1, 16), np.in
     [
         ("nothing", {}, 404, "not_found", "'nothing' is not found"),
         ("simple@9", PAIR, 404, "not_found", "function 'simple' has versions 1.0.0"),
-        ("simple", {**PAIR, "INPUT1": np.zeros((1, 15), np.int32)}, 400, "invalid_request", "unexpected shape for input 'INPUT1'"),
+        (
+            "simple",
+            {**PAIR, "INPUT1": np.zeros((1, 15), np.int32)},
+            400,
+            "invalid_request",
+            "unexpected shape for input 'INPUT1'",
+        ),
         ("simple", {**PAIR, "INPUT1": np.zeros((1, 16))}, 400, "invalid_request", "'INPUT1' data-type is 'FP64'"),
         ("simple", {"INPUT0": PAIR["INPUT0"]}, 400, "invalid_request", "missing required input"),
         ("hello-http", {}, 400, "wrong_kind", "hello-http"),
-        ("slow", {"iterations": np.array([1 << 62])}, 504, "deadline_exceeded", "slow"),
+        ("slow", {"iterations": np.array([1 << 62])}, 504, "deadline_exceeded", "longer than 1s"),
     ],
 )
-def test_refusals(
-    client: nocti.Client, function: str, inputs: dict[str, np.ndarray], status: int, code: str, words: str
-) -> None:
+def test_refusals(client: nocti.Client, function: str, inputs: Inputs, status: int, code: str, words: str) -> None:
     with pytest.raises(nocti.NoctiError, match=words) as failed:
         client.predict(function, inputs)
     assert (failed.value.status, failed.value.code) == (status, code)
@@ -64,10 +69,7 @@ def test_a_function_that_is_full_is_asked_again_only_by_who_wants_it(client: noc
 
     for retries in (0, 1):
         before = requests()
-        with (
-            nocti.Client(client.server, retries=retries) as again,
-            pytest.raises(nocti.NoctiError, match="not today") as failed,
-        ):
+        with nocti.Client(client.server, retries=retries) as again, pytest.raises(nocti.NoctiError, match="not today") as failed:
             again.predict("free", {}, parameters={"mode": "error-unavailable", "message": "not today"})
         assert failed.value.status == 503
         assert requests() - before == 1 + retries
@@ -79,12 +81,12 @@ def test_a_function_that_is_full_is_asked_again_only_by_who_wants_it(client: noc
 
 
 def test_a_host_that_takes_too_long(client: nocti.Client) -> None:
-    asked = {"parameters": {"mode": "sleep", "ms": 20_000}, "timeout": 0.1}
+    asleep: dict[str, str | int] = {"mode": "sleep", "ms": 20_000}
     with pytest.raises(nocti.NoctiError, match="took too long to answer") as failed:
-        client.predict("free", {}, **asked)
+        client.predict("free", {}, parameters=asleep, timeout=0.1)
     assert (failed.value.status, failed.value.code) == (None, "timeout")
     with nocti.Client(client.server, timeout=0.1) as hasty, pytest.raises(nocti.NoctiError, match="took too long"):
-        hasty.predict("free", {}, parameters={"mode": "sleep", "ms": 20_000})
+        hasty.predict("free", {}, parameters=asleep)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import nocti
 
 
 def test_a_function_comes_is_seen_and_goes(client: nocti.Client, bundle: Bundler) -> None:
-    first = bundle("visitor", model=MODELS / "scalar.onnx", more='[metrics]\naccuracy = 0.5\n')
+    first = bundle("visitor", model=MODELS / "scalar.onnx", more="[metrics]\naccuracy = 0.5\n")
     deployed = client.deploy(first)
     assert (deployed["function"], deployed["version"], deployed["kind"]) == ("visitor", "1.0.0", "model-only")
     assert deployed["aliases"] == {"live": {"1.0.0": 100}}

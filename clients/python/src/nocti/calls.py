@@ -112,7 +112,8 @@ def _parted(function: str, version: str | None) -> tuple[str, str | None]:
         raise ValueError(f"'{function}' names a version already, and so does version='{version}'")
     if at:
         version = named
-    if not name or version == "":
+    # Dots alone would be another path.
+    if not name.strip(".") or (version is not None and not version.strip(".")):
         raise ValueError(f"'{function}' is not the name of a function: NAME or NAME@VERSION is needed")
     return name, version
 

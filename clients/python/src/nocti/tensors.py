@@ -62,8 +62,8 @@ def decode(datatype: str, shape: Sequence[int], data: memoryview) -> NDArray[Any
 
 def _array(data: ArrayLike) -> NDArray[Any]:
     array = np.asarray(data)
-    if array.dtype.kind == "S" and not isinstance(data, np.ndarray):
-        # NumPy would take the zeros at the end of bytes for padding.
+    if array.dtype.kind in "SU" and not isinstance(data, np.ndarray):
+        # NumPy takes zeros at the end of a text for padding.
         return np.asarray(data, object)
     return array
 

@@ -65,5 +65,5 @@ def told(server: str) -> Iterator[None]:
     except httpx.TimeoutException as error:
         hint = "the timeout can be raised for the client and for each call"
         raise NoctiError(None, "timeout", f"{server} took too long to answer: {hint}") from error
-    except httpx.TransportError as error:
+    except httpx.RequestError as error:
         raise NoctiError(None, "broken", f"the connection to {server} failed: {error}") from error

@@ -56,7 +56,7 @@ def question(
     headers = {"content-type": "application/octet-stream", "accept-encoding": "identity"}
     if request_id is not None:
         asked["id"] = request_id
-        if request_id.isascii() and request_id.isprintable():
+        if request_id.isascii() and request_id.isprintable() and " " not in request_id:
             headers["x-request-id"] = request_id
     head = json.dumps(asked, allow_nan=False, separators=(",", ":")).encode()
     headers[_JSON_LENGTH] = str(len(head))

@@ -4,7 +4,6 @@ On the wire elements lie little-endian and row-major; those of BYTES each have t
 """
 
 from collections.abc import Sequence
-from struct import pack, unpack_from
 from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
@@ -89,7 +88,7 @@ def _pack(name: str, array: NDArray[Any]) -> bytes:
         text = element.encode() if isinstance(element, str) else element
         if not isinstance(text, bytes):
             raise TypeError(f"input '{name}': an element is of type {type(text).__name__}; BYTES takes bytes and str")
-        parts += (pack("<I", len(text)), text)
+        parts += (len(text).to_bytes(4, "little"), text)
     return b"".join(parts)
 
 
@@ -98,7 +97,7 @@ def _unpack(data: memoryview) -> NDArray[Any]:
     at = 0
     while at < len(data):
         start = at + 4
-        at = start + unpack_from("<I", data, at)[0]
+        at = start + int.from_bytes(data[at:start], "little")
         elements.append(bytes(data[start:at]))
     if at > len(data):
         raise ValueError("the last of its elements is cut off")

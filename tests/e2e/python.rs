@@ -27,7 +27,8 @@ async fn the_python_client_is_a_package_whose_types_and_tests_are_right() {
 
     run(module(&["mypy", "--cache-dir", text(&made.path().join("types"))])).await.expect(0);
 
-    let mut tests = module(&["pytest", "--quiet", "-p", "no:cacheprovider", "--basetemp", text(&made.path().join("tests"))]);
+    let mut tests =
+        module(&["pytest", "--quiet", "-p", "no:cacheprovider", "--basetemp", text(&made.path().join("tests"))]);
     tests.env("PYTHONPATH", &package).env("NOCTI_SERVER", &host.url).env("NOCTI", nocti().as_std().get_program());
     let ran = run(tests).await.expect(0);
     assert!(ran.out.contains(" passed"), "{ran:?}");

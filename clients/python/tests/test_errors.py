@@ -2,6 +2,7 @@
 
 import pickle
 import socket
+import threading
 from collections.abc import Iterator
 
 import httpx
@@ -102,6 +103,16 @@ def test_where_no_host_is(listener: socket.socket) -> None:
         client.list()
     assert (failed.value.status, failed.value.code) == (None, "unreachable")
     assert f"no Nocti host answers at http://127.0.0.1:{port}: start one with `nocti serve`" in str(failed.value)
+
+
+def test_a_connection_that_breaks_off(listener: socket.socket) -> None:
+    hangs_up = threading.Thread(target=lambda: listener.accept()[0].close())
+    hangs_up.start()
+    with nocti.Client(f"http://127.0.0.1:{listener.getsockname()[1]}") as client, pytest.raises(nocti.NoctiError) as failed:
+        client.list()
+    hangs_up.join()
+    assert (failed.value.status, failed.value.code) == (None, "broken")
+    assert ": " in failed.value.message and not failed.value.message.endswith(": ")
 
 
 def test_what_is_no_host(client: nocti.Client) -> None:

@@ -66,4 +66,5 @@ def told(server: str) -> Iterator[None]:
         hint = "the timeout can be raised for the client and for each call"
         raise NoctiError(None, "timeout", f"{server} took too long to answer: {hint}") from error
     except httpx.RequestError as error:
-        raise NoctiError(None, "broken", f"the connection to {server} failed: {error}") from error
+        cause = str(error) or type(error).__name__
+        raise NoctiError(None, "broken", f"the connection to {server} failed: {cause}") from error

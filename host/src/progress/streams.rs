@@ -35,7 +35,7 @@ thread_local! {
     static SAID: Cell<Said> = const { Cell::new(Said::Nothing) };
 }
 
-/// Runs the tasks that send answers, which end once nothing was taken of a [`Pieces`] for `patience`.
+/// Runs the tasks that send answers, which end once nothing was taken of a body in pieces for `patience`.
 #[derive(Clone)]
 pub struct Streams {
     pub patience: Duration,

@@ -19,6 +19,7 @@ pub mod nocti_toml;
 pub mod revision;
 mod rules;
 pub mod section;
+pub mod since;
 pub mod split;
 pub mod store;
 pub mod timestamp;

@@ -29,6 +29,7 @@ mod infer;
 mod isolation;
 mod lifecycle;
 mod limits;
+mod logs;
 mod memory;
 mod metadata;
 mod metrics;

@@ -18,21 +18,22 @@ const EDGES: &[(&str, &[&str])] = &[
     ("compression", &[]),
     ("destination", &[]),
     ("elsewhere", &[]),
-    ("telemetry", &[]),
     ("progress", &[]),
     ("stamp", &[]),
     ("trace", &[]),
+    ("logs", &[]),
+    ("telemetry", &["logs", "trace"]),
     ("cache", &["stamp"]),
     ("registry", &["destination", "stamp", "tensor"]),
     ("protocol", &["tensor"]),
     ("nn", &["cache", "registry", "telemetry", "tensor"]),
     // `protocol` for the request's plain types alone.
-    ("runtime", &["cache", "deadline", "destination", "nn", "protocol", "tensor"]),
+    ("runtime", &["cache", "deadline", "destination", "logs", "nn", "protocol", "tensor", "trace"]),
     ("admit", &["deadline", "registry", "telemetry"]),
-    ("lifecycle", &["cache", "nn", "registry", "runtime", "telemetry"]),
-    ("config", &["lifecycle", "nn", "registry"]),
+    ("lifecycle", &["cache", "logs", "nn", "registry", "runtime", "telemetry"]),
+    ("config", &["lifecycle", "logs", "nn", "registry"]),
     ("listener", &["host", "progress"]),
-    ("host", &["admit", "config", "lifecycle", "registry", "telemetry"]),
+    ("host", &["admit", "config", "lifecycle", "logs", "registry", "telemetry"]),
     (
         "invoke",
         &[
@@ -53,7 +54,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("oip", &["host", "invoke", "lifecycle", "nn", "protocol", "registry", "telemetry"]),
     // What knows every error knows every room.
     ("fault", &["admit", "deploy", "invoke", "lifecycle", "nn", "oip", "protocol", "registry", "runtime", "telemetry"]),
-    ("api", &["deploy", "host", "http", "lifecycle", "nn", "registry", "tensor"]),
+    ("api", &["deploy", "host", "http", "invoke", "lifecycle", "logs", "nn", "registry", "tensor"]),
     (
         "http",
         &[
@@ -106,6 +107,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "http",
             "lifecycle",
             "listener",
+            "logs",
             "nn",
             "registry",
             "runtime",

@@ -153,7 +153,7 @@ mod tests {
     use std::time::Duration;
 
     async fn enter(admit: &Admit, version: &[u8], due: Deadline) -> Result<Permit, AdmitError> {
-        let gate = admit.gate(Digest::of(version), 1, || Calls::new("f", "1.0.0"));
+        let gate = admit.gate(Digest::of(version), 1, || Calls::new("f", "1.0.0", None));
         admit.hold(gate)?.enter(due).await
     }
 

@@ -1,5 +1,6 @@
 //! The composition root: every part is built here, in one visible order, and taken down in the other.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -16,6 +17,7 @@ use crate::host::Host;
 use crate::http::server;
 use crate::lifecycle::{Lifecycle, Parts};
 use crate::listener::{ListenError, Listener, Speaks};
+use crate::logs::Logs;
 use crate::nn::library::{Library, LibraryError};
 use crate::nn::{Models, graph};
 use crate::registry::catalog::Catalog;
@@ -43,6 +45,8 @@ pub enum AppError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Listen(#[from] ListenError),
+    #[error("no thread can be started")]
+    Thread(#[source] std::io::Error),
     #[error("the listening socket is unusable")]
     Socket(#[source] std::io::Error),
 }
@@ -60,14 +64,19 @@ impl App {
         let loader = loader.map_err(|error| AppError::Engine(format!("{error:#}")))?;
         let store = Store::open_folder(&config.store).await?;
         let catalog = Catalog::load_saved(store.clone(), &cache_dir).await?;
+        let functions = catalog.functions();
+        let mut deployed: HashSet<_> = functions.iter().map(|function| function.name().to_string()).collect();
         for (function, why) in catalog.damaged() {
             tracing::error!(%function, why, "cannot be used");
+            deployed.insert(function.to_string());
         }
-        let metrics = Metrics::default();
+        let logs = Logs::open(config.logs_dir(), &config.logs, deployed).map_err(AppError::Thread)?;
+        let (logs, metrics) = (Arc::new(logs), Metrics::default());
         let models =
             Arc::new(Models::new(library, Arc::clone(&cache), &models_config(&config), metrics.models.clone()));
         let (several_models, lifecycle_metrics) = (Mutex::new(()), metrics.lifecycle.clone());
-        let parts = Parts { store, loader, models, cache, several_models, metrics: lifecycle_metrics };
+        let parts =
+            Parts { store, loader, models, cache, logs: Arc::clone(&logs), several_models, metrics: lifecycle_metrics };
         let lifecycle = Lifecycle::new(Arc::new(parts), config.idle);
         let listener = Listener::bind(config.listen, "--listen", Speaks::Either).await?;
         let address = listener.address().map_err(AppError::Socket)?;
@@ -81,6 +90,7 @@ impl App {
             catalog,
             admit,
             lifecycle,
+            logs,
             examining,
             metrics,
             started_at: Instant::now(),
@@ -109,6 +119,7 @@ impl App {
         let grpc = grpc::serve(Arc::clone(&self.host), self.grpc_listener, stop);
         let (http_drained, grpc_drained) = tokio::join!(http, grpc);
         self.host.lifecycle.clear();
+        self.host.logs.close().await;
         self.host.catalog.save().await;
         http_drained && grpc_drained
     }

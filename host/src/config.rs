@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::lifecycle::Idle;
+use crate::logs;
 use crate::nn::{library, memory};
 use crate::registry::units;
 
@@ -43,6 +44,8 @@ pub struct Config {
     pub connections: usize,
     /// Origins of web pages that may call the host; `*`: all.
     pub cors_origins: Vec<String>,
+    /// What is kept of what functions print.
+    pub logs: logs::Config,
 }
 
 impl Default for Config {
@@ -67,6 +70,7 @@ impl Default for Config {
             held_requests: 4096,
             connections: 10_000,
             cors_origins: Vec::new(),
+            logs: logs::Config::default(),
         }
     }
 }
@@ -177,6 +181,26 @@ const KEYS: &[Key] = &[
         set: |config, text| set_origins(&mut config.cors_origins, text),
         get: |config| config.cors_origins.clone().into(),
     },
+    Key {
+        name: "logs.dir",
+        set: |config, text| folder(&mut config.logs.dir, text),
+        get: |config| config.logs_dir().display().to_string().into(),
+    },
+    Key {
+        name: "logs.max_bytes",
+        set: |config, text| assign(&mut config.logs.max_bytes, units::parse_size(text), "a size such as 8MiB"),
+        get: |config| units::format_size(config.logs.max_bytes).into(),
+    },
+    Key {
+        name: "logs.max_age",
+        set: |config, text| assign(&mut config.logs.max_age, units::parse_duration(text), "a time such as 168h"),
+        get: |config| units::format_duration(config.logs.max_age).into(),
+    },
+    Key {
+        name: "logs.requests",
+        set: |config, text| assign(&mut config.logs.requests, text.parse(), "true or false"),
+        get: |config| config.logs.requests.into(),
+    },
 ];
 
 /// Environment variables that are ours but no configuration of the server.
@@ -211,6 +235,11 @@ impl Config {
     /// The folder for compiled components and other things of this node's own.
     pub fn cache_dir(&self) -> PathBuf {
         if self.cache_dir.as_os_str().is_empty() { self.store.join("cache") } else { self.cache_dir.clone() }
+    }
+
+    /// This node's folder for what functions print.
+    pub fn logs_dir(&self) -> PathBuf {
+        if self.logs.dir.as_os_str().is_empty() { self.cache_dir().join("logs") } else { self.logs.dir.clone() }
     }
 
     /// The effective values as TOML that `--config` takes.
@@ -359,41 +388,4 @@ fn set_origins(field: &mut Vec<String>, text: &str) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn file(text: &str) -> tempfile::NamedTempFile {
-        let file = tempfile::NamedTempFile::new().expect("a temporary file");
-        std::fs::write(file.path(), text).expect("it can be written");
-        file
-    }
-
-    #[test]
-    fn what_is_printed_reads_back_the_same() {
-        let mut config = Config::default();
-        config.idle.model = Duration::from_millis(1500);
-        config.memory.models = Some(3 << 30);
-        config.cache_dir = config.cache_dir();
-        let printed = file(&config.to_toml());
-        assert_eq!(Config::load(Some(printed.path()), &[]).expect("it is valid"), config);
-    }
-
-    #[test]
-    fn flags_win_over_the_file() {
-        let file = file("listen = \"127.0.0.1:1\"\n[limits]\nheld_requests = 7\n");
-        let config = Config::load(Some(file.path()), &[("listen", "127.0.0.1:2".into())]).expect("it is valid");
-        assert_eq!((config.listen.port(), config.held_requests), (2, 7));
-    }
-
-    #[test]
-    fn all_mistakes_are_reported_together() {
-        let file = file("lisen = \"x\"\ndrain_timeout = \"long\"\n[onnxruntime]\ndevices = [\"tpu\"]\n");
-        let error =
-            Config::load(Some(file.path()), &[("listen", "nowhere".into())]).expect_err("four mistakes").to_string();
-        for part in
-            ["lisen: there is no such setting", "drain_timeout: this is not a time", "'tpu'", "--listen: this is not"]
-        {
-            assert!(error.contains(part), "{part} in {error}");
-        }
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use crate::admit::Admit;
 use crate::config::Config;
 use crate::lifecycle::Lifecycle;
+use crate::logs::Logs;
 use crate::registry::catalog::Catalog;
 use crate::telemetry::Metrics;
 
@@ -16,6 +17,7 @@ pub struct Host {
     pub catalog: Catalog,
     pub admit: Admit,
     pub lifecycle: Lifecycle,
+    pub logs: std::sync::Arc<Logs>,
     /// Turns at loading a bundle's content to see that it runs, which takes memory that no limit of a function bounds.
     pub examining: std::sync::Arc<tokio::sync::Semaphore>,
     pub metrics: Metrics,

@@ -101,9 +101,10 @@ pub fn begin(host: &Host, target: &Target, asked: Asked) -> Result<(Begun, Call)
     let limits = &version.manifest.limits;
     let began = Instant::now();
     let due = Deadline::of(began, limits.timeout);
-    let gate = host
-        .admit
-        .gate(version.digest, limits.concurrency, || Calls::new(version.function.as_str(), version.name.as_str()));
+    let gate = host.admit.gate(version.digest, limits.concurrency, || {
+        let (function, version) = (version.function.as_str(), version.name.as_str());
+        Calls::new(function, version, host.logs.of_requests(function, version))
+    });
     let call = gate.calls.begin(asked, began);
     if (asked == Asked::Http) != (version.record.kind == FunctionKind::Http) {
         call.end(Outcome::Invalid);

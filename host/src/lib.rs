@@ -24,6 +24,8 @@ pub mod runtime;
 
 pub mod nn;
 
+pub mod logs;
+
 pub mod cache;
 pub mod compression;
 pub mod deadline;

@@ -15,6 +15,7 @@ use dashmap::DashMap;
 use futures::future::FutureExt;
 
 use crate::cache::Cache;
+use crate::logs::Logs;
 use crate::nn::{self, Models, NnError};
 use crate::registry::catalog::{Catalog, Version};
 use crate::registry::digest::Digest;
@@ -89,6 +90,7 @@ pub(crate) struct Parts {
     pub(crate) loader: Loader,
     pub(crate) models: Arc<Models>,
     pub(crate) cache: Arc<Cache>,
+    pub(crate) logs: Arc<Logs>,
     /// Held while a version opens several models.
     pub(crate) several_models: tokio::sync::Mutex<()>,
     pub(crate) metrics: LifecycleMetrics,

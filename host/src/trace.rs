@@ -2,16 +2,36 @@
 //!
 //! W3C Trace Context, <https://www.w3.org/TR/trace-context/>. The host takes a trace up, which its log then names, and passes it on
 //! to functions that speak HTTP, with itself as the parent. It begins none: who traces nothing pays for nothing. Over gRPC
-//! the same headers are metadata. A leaf.
+//! the same headers are metadata. Whatever is done for a request, in its task, can ask for its id. A leaf.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderMap, HeaderName, HeaderValue};
+use tokio::task::futures::TaskLocalFuture;
 
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 static TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 static TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+tokio::task_local! {
+    /// The id of the request that is being served.
+    static CURRENT: Option<HeaderValue>;
+}
+
+/// Work that is done for a request.
+type Within<F> = TaskLocalFuture<Option<HeaderValue>, F>;
+
+/// The id of the request for which this is done, if it is done for one.
+pub fn current_id() -> Option<String> {
+    let id = CURRENT.try_with(Option::clone).ok()??;
+    Some(String::from_utf8_lossy(id.as_bytes()).into_owned())
+}
+
+/// Work that goes on in another task, for the same request.
+pub fn carried<F: Future>(work: F) -> Within<F> {
+    CURRENT.scope(CURRENT.try_with(Option::clone).ok().flatten(), work)
+}
 
 /// Where a request belongs.
 #[derive(Debug, Clone)]
@@ -39,6 +59,11 @@ impl Context {
         };
         let trace = headers.get(&TRACEPARENT).and_then(|value| Trace::parse(value.to_str().ok()?));
         Self { id, trace: trace.map(Trace::child) }
+    }
+
+    /// Work that is done for the request.
+    pub fn around<F: Future>(&self, work: F) -> Within<F> {
+        CURRENT.scope(Some(self.id.clone()), work)
     }
 
     /// For an answer.

@@ -218,6 +218,7 @@ pub(crate) async fn delete(host: Arc<Host>, name: String) -> Result<Response<Bod
     to_the_end(async move {
         let function = host.catalog.function(&name)?;
         host.catalog.delete_function(&name).await?;
+        host.logs.forget(&name);
         for version in function.versions.values() {
             host.lifecycle.forget(&version.digest);
             host.admit.forget(&version.digest);
@@ -249,6 +250,9 @@ pub(crate) async fn delete_version(
     to_the_end(async move {
         let digest = host.catalog.function(&name)?.versions.get(version.as_str()).map(|version| version.digest);
         host.catalog.delete_version(&name, &version).await?;
+        if host.catalog.function(&name).is_err() {
+            host.logs.forget(&name);
+        }
         if let Some(digest) = digest {
             host.lifecycle.forget(&digest);
             host.admit.forget(&digest);

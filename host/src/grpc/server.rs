@@ -115,7 +115,7 @@ async fn serve_call(services: Arc<Services>, mut request: Request<Incoming>) -> 
     let not_served = NOT_SERVED.iter().find(|(prefix, _)| service == Inference::NAME && method.starts_with(prefix));
     let mut response = match (services.get(service), not_served) {
         (_, Some((_, why))) => Status::unimplemented(*why).into_http(),
-        (Some(call), None) => call(request).await,
+        (Some(call), None) => context.around(call(request)).await,
         (None, None) => Status::unimplemented("there is no such service").into_http(),
     };
     // Only where it is logged.

@@ -90,7 +90,7 @@ fn answer(
     terms: Arc<Terms>,
 ) -> impl Future<Output = Result<ModelStreamInferResponse, Status>> {
     let (started, for_task) = (Instant::now(), Arc::clone(&terms));
-    let task = AbortOnDropHandle::new(tokio::spawn(async move {
+    let task = AbortOnDropHandle::new(tokio::spawn(terms.context.around(async move {
         let (message, terms) = (message?, for_task);
         let answered = match host.admit.arrive() {
             Ok(place) => infer::infer(&host, message, place, started, terms.due).await,
@@ -104,7 +104,7 @@ fn answer(
                 Ok(bad(&error, id))
             }
         }
-    }));
+    })));
     async move {
         let interrupted = |error: tokio::task::JoinError| {
             Err(ended(GrpcError::Internal(format!("an inference was interrupted: {error}")), &terms, started))

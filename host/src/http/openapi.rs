@@ -45,7 +45,7 @@ macro_rules! described {
 }
 
 use super::{docs, health, infer, metrics, model, plain, raw, repository, v1};
-use crate::api::{functions, status};
+use crate::api::{functions, logs, status};
 
 described! {
     ServerMetadata: health::server_metadata;
@@ -72,6 +72,7 @@ described! {
     ShowFunction: functions::show;
     DeleteFunction: functions::delete;
     DeleteVersion: functions::delete_version;
+    ReadLog: logs::read;
     Status: status::status;
     OpenApi: self::document;
     Docs: docs::page;

@@ -58,6 +58,8 @@ pub enum Route {
     DeleteFunction(String),
     /// `DELETE /api/functions/NAME/versions/V`
     DeleteVersion(String, String),
+    /// `GET /api/functions/NAME/logs`
+    ReadLog(String),
     /// `GET /api/status`
     Status,
     /// `GET /api/openapi.json`
@@ -149,6 +151,7 @@ pub fn route(method: &Method, path: &str) -> Result<Route, RouteError> {
             Method::DELETE => Ok(Route::DeleteFunction((*name).into())),
             _ => Err(RouteError::MethodNotAllowed("GET, HEAD, DELETE")),
         },
+        ["api", "functions", name, "logs"] => get(method, Route::ReadLog((*name).into())),
         ["api", "functions", name, "versions", version] => match *method {
             Method::DELETE => Ok(Route::DeleteVersion((*name).into(), (*version).into())),
             _ => Err(RouteError::MethodNotAllowed("DELETE")),

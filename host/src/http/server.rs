@@ -40,7 +40,7 @@ async fn serve_request(host: Arc<Host>, mut request: Request<Incoming>) -> Resul
     if uri.path().starts_with("/functions/") {
         context.hand_on(request.headers_mut());
     }
-    let result = answer(&host, request, caller.as_ref()).await;
+    let result = context.around(answer(&host, request, caller.as_ref())).await;
     // Only where it is logged.
     let ms = || started.elapsed().as_micros() as f64 / 1000.0;
     let mut response = match result {
@@ -85,10 +85,15 @@ async fn answer(
     }
     let route = found(host, &request);
     let route = body::refused(&mut request, route).await?;
-    // Tensors are compressed where they are written; a function that speaks HTTP does it for itself.
+    // Tensors are compressed where they are written; a function that speaks HTTP does it for itself; a log may go on for ever.
     let is_done = matches!(
         route,
-        Route::Infer(_) | Route::Explain(_) | Route::Function { .. } | Route::V1Predict(_) | Route::V1Explain(_)
+        Route::Infer(_)
+            | Route::Explain(_)
+            | Route::Function { .. }
+            | Route::V1Predict(_)
+            | Route::V1Explain(_)
+            | Route::ReadLog(_)
     );
     let wanted = if is_done { None } else { encoding::wanted(request.headers()) };
     let response = match route {
@@ -117,6 +122,7 @@ async fn answer(
         Route::ShowFunction(name) => api::functions::show(host, &name),
         Route::DeleteFunction(name) => api::functions::delete(Arc::clone(host), name).await,
         Route::DeleteVersion(name, version) => api::functions::delete_version(Arc::clone(host), name, version).await,
+        Route::ReadLog(name) => api::logs::read(host, &name, request.uri().query()).await,
         Route::Status => Ok(api::status::status(host)),
         Route::OpenApi => Ok(openapi::document()),
         Route::Docs => Ok(docs::page()),

@@ -18,7 +18,7 @@ use crate::registry::manifest::{Manifest, Model};
 use crate::runtime::RuntimeError;
 use crate::runtime::assets::Assets;
 use crate::runtime::instance::Pre;
-use crate::runtime::log::Budget;
+use crate::runtime::log::Output;
 use crate::runtime::outgoing::Sender;
 use crate::runtime::pool::{Keep, Policy, Pool};
 use crate::runtime::state::Grants;
@@ -233,9 +233,11 @@ fn assets(parts: &Parts, version: &Version) -> Result<Option<Arc<Assets>>, WakeE
 }
 
 fn grants(parts: &Parts, version: &Version, named: &Arc<Named>, assets: Option<Arc<Assets>>) -> Grants {
-    let (function, output) = (version.label().into(), Budget::new());
+    let function: Arc<str> = version.label().into();
+    let log = parts.logs.of(version.function.as_str(), version.name.as_str());
+    let output = Output::new(Arc::clone(&function), log);
     Grants {
-        sender: Sender::new(&function, &output, &version.manifest.network.allow),
+        sender: Sender::new(&output, &version.manifest.network.allow),
         function,
         output,
         assets,

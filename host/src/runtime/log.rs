@@ -1,4 +1,4 @@
-//! What guests print: lines into the host's log, each with the function's name, bounded in length and number.
+//! What guests print: lines in the host's log, few and each with the function's name, and in the function's own.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,14 +10,17 @@ use tokio::time::Instant;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
+use crate::logs::{Log, Stream};
+use crate::trace;
+
 /// A longer line is cut into pieces of this size, and no single write may be longer.
 const MAX_LINE_BYTES: usize = 4096;
 
-/// What the instances of one version may print in a second, together; the rest is dropped, and counted.
+/// What the instances of one version may print in a second, together, into the host's log; the rest is dropped there, and counted.
 const LINES_PER_SECOND: u32 = 200;
 
 /// How much a version has printed in the second that began at `since`.
-pub struct Budget {
+struct Budget {
     since: Instant,
     lines: u32,
     dropped: u64,
@@ -25,8 +28,8 @@ pub struct Budget {
 
 impl Budget {
     /// Nothing printed yet.
-    pub fn new() -> Arc<Mutex<Self>> {
-        Arc::new(Mutex::new(Self { since: Instant::now(), lines: 0, dropped: 0 }))
+    fn new() -> Self {
+        Self { since: Instant::now(), lines: 0, dropped: 0 }
     }
 
     /// Whether one more line may be printed, and how many were dropped since the last one.
@@ -43,38 +46,61 @@ impl Budget {
     }
 }
 
-/// What the host has to tell a function's author, among what the function prints.
-pub(super) fn note(function: &str, budget: &Mutex<Budget>, text: &str) {
-    if may_print(function, budget) {
-        tracing::warn!(target: "nocti::guest", function, "{text}");
-    }
+/// Where what the instances of one version print goes.
+pub struct Output {
+    /// `name@version`.
+    function: Arc<str>,
+    budget: Mutex<Budget>,
+    log: Log,
 }
 
-/// Whether one more line may be printed; says how many were not.
-fn may_print(function: &str, budget: &Mutex<Budget>) -> bool {
-    let Some(dropped) = budget.lock().unwrap_or_else(PoisonError::into_inner).take() else { return false };
-    if dropped > 0 {
-        tracing::warn!(target: "nocti::guest", function, dropped, "it prints too much; lines are missing");
+impl Output {
+    /// `function` is `name@version`, `log` the function's own.
+    pub fn new(function: Arc<str>, log: Log) -> Arc<Self> {
+        Arc::new(Self { function, budget: Mutex::new(Budget::new()), log })
     }
-    true
+
+    /// What the host has to tell a function's author, among what the function prints.
+    pub(super) fn note(&self, text: &str) {
+        self.log.line(Stream::Host, trace::current_id().as_deref(), text, false);
+        if self.may_print() {
+            tracing::warn!(target: "nocti::guest", function = &*self.function, "{text}");
+        }
+    }
+
+    /// A line of the guest's; `cut`: it goes on in the next.
+    fn line(&self, stream: Stream, text: &str, cut: bool) {
+        self.log.line(stream, trace::current_id().as_deref(), text, cut);
+        if self.may_print() {
+            tracing::info!(target: "nocti::guest", function = &*self.function, stream = stream.name(), "{text}");
+        }
+    }
+
+    /// Whether one more line may go into the host's log; says how many did not.
+    fn may_print(&self) -> bool {
+        let Some(dropped) = self.budget.lock().unwrap_or_else(PoisonError::into_inner).take() else { return false };
+        if dropped > 0 {
+            let function = &*self.function;
+            tracing::warn!(target: "nocti::guest", function, dropped, "it prints too much; lines are missing");
+        }
+        true
+    }
 }
 
 /// Standard output or error of one function's instances.
 #[derive(Clone)]
 pub(super) struct GuestOutput {
-    /// `name@version`.
-    function: Arc<str>,
-    stream: &'static str,
-    budget: Arc<Mutex<Budget>>,
+    output: Arc<Output>,
+    stream: Stream,
 }
 
 impl GuestOutput {
-    pub(super) fn new(function: &Arc<str>, stream: &'static str, budget: &Arc<Mutex<Budget>>) -> Self {
-        Self { function: Arc::clone(function), stream, budget: Arc::clone(budget) }
+    pub(super) fn new(output: &Arc<Output>, stream: Stream) -> Self {
+        Self { output: Arc::clone(output), stream }
     }
 
     fn lines(&self) -> Lines {
-        Lines { output: self.clone(), pending: Vec::new() }
+        Lines { to: self.clone(), pending: Vec::new() }
     }
 }
 
@@ -96,33 +122,46 @@ impl StdoutStream for GuestOutput {
 
 /// One open stream: the start of a line that has not ended yet.
 struct Lines {
-    output: GuestOutput,
+    to: GuestOutput,
     pending: Vec<u8>,
 }
 
 impl Lines {
     fn push(&mut self, bytes: &[u8]) {
         for &byte in bytes {
-            if byte == b'\n' || self.pending.len() == MAX_LINE_BYTES {
+            if byte == b'\n' {
                 self.emit();
+                continue;
             }
-            if byte != b'\n' {
-                self.pending.push(byte);
+            if self.pending.len() == MAX_LINE_BYTES {
+                self.emit_piece();
             }
+            self.pending.push(byte);
         }
     }
 
+    /// The line is whole.
     fn emit(&mut self) {
-        let pending = std::mem::take(&mut self.pending);
-        if pending.is_empty() {
-            return;
+        if !self.pending.is_empty() {
+            self.to.output.line(self.to.stream, &String::from_utf8_lossy(&self.pending), false);
+            self.pending.clear();
         }
-        let GuestOutput { function, stream, budget } = &self.output;
-        if !may_print(function, budget) {
-            return;
-        }
-        let line = String::from_utf8_lossy(&pending);
-        tracing::info!(target: "nocti::guest", function = &**function, stream, "{line}");
+    }
+
+    /// The line goes on; a character at the cut stays whole.
+    fn emit_piece(&mut self) {
+        let last = self.pending.utf8_chunks().last();
+        let end = self.pending.len() - last.map_or(0, |last| unfinished(last.invalid()));
+        self.to.output.line(self.to.stream, &String::from_utf8_lossy(&self.pending[..end]), true);
+        self.pending.drain(..end);
+    }
+}
+
+/// How many of these bytes, which end a text and are none, may become a character when others follow.
+fn unfinished(invalid: &[u8]) -> usize {
+    match std::str::from_utf8(invalid) {
+        Err(error) if error.error_len().is_none() => invalid.len() - error.valid_up_to(),
+        _ => 0,
     }
 }
 
@@ -189,23 +228,38 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_flood_is_cut_to_its_budget_and_what_is_missing_is_counted() {
-        let budget = Budget::new();
-        let take = || budget.lock().expect("nothing panicked").take();
-        let printed = (0..LINES_PER_SECOND + 50).filter(|_| take().is_some()).count();
+        let mut budget = Budget::new();
+        let printed = (0..LINES_PER_SECOND + 50).filter(|_| budget.take().is_some()).count();
         assert_eq!(printed, LINES_PER_SECOND as usize);
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(take(), Some(50));
-        assert_eq!(take(), Some(0));
+        assert_eq!(budget.take(), Some(50));
+        assert_eq!(budget.take(), Some(0));
+    }
+
+    fn lines() -> Lines {
+        GuestOutput::new(&Output::new("f@1".into(), Log::default()), Stream::Stdout).lines()
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_line_without_an_end_does_not_grow() {
-        let output = GuestOutput::new(&"f@1".into(), "stdout", &Budget::new());
-        let mut lines = output.lines();
+        let mut lines = lines();
         for _ in 0..10 {
             lines.push(&[b'x'; MAX_LINE_BYTES]);
             assert!(lines.pending.len() <= MAX_LINE_BYTES);
         }
-        assert!(output.budget.lock().expect("nothing panicked").lines >= 9);
+        assert!(lines.to.output.budget.lock().expect("nothing panicked").lines >= 9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cut_leaves_characters_whole() {
+        let cut = |text: &[u8]| {
+            let mut lines = lines();
+            lines.push(&[&[b'x'; MAX_LINE_BYTES][text.len()..], text, b"y"].concat());
+            std::mem::take(&mut lines.pending)
+        };
+        assert_eq!(cut("é".as_bytes()), b"y");
+        assert_eq!(cut(&"é".as_bytes()[..1]), b"\xc3y");
+        assert_eq!(cut(&"🦀".as_bytes()[..3]), b"\xf0\x9f\xa6y");
+        assert_eq!(cut(b"\xa9\xff"), b"y", "no character begins like this");
     }
 }

@@ -3,7 +3,7 @@
 //! Every request is checked, so a redirect, which the guest follows itself, leads nowhere else. One connection serves one request. It
 //! ends with the response's body, or with the instance: whoever holds the response holds the connection.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -13,8 +13,9 @@ mod address;
 mod connect;
 mod exchange;
 
-use super::log::{self, Budget};
+use super::log::Output;
 use crate::destination::{Destination, Origin, Scheme};
+use crate::logs::Log;
 
 /// Connections that one instance may have open at once.
 const MAX_CONNECTIONS: usize = 32;
@@ -34,10 +35,8 @@ pub(super) struct Outgoing {
 
 /// What the instances of one version may send together.
 pub struct Sender {
-    /// `name@version`, for the log.
-    function: Arc<str>,
     /// Where requests that were refused are told of, so that the function's author finds out why.
-    output: Arc<Mutex<Budget>>,
+    output: Arc<Output>,
     allow: Vec<Destination>,
     connections: Arc<Semaphore>,
     lookups: Arc<Semaphore>,
@@ -63,10 +62,9 @@ struct Place {
 type Sent = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), HttpError>> + Send>);
 
 impl Sender {
-    /// `allow` is the manifest's list; what is refused is told in the name of `function`, within `output`.
-    pub fn new(function: &Arc<str>, output: &Arc<Mutex<Budget>>, allow: &[Destination]) -> Arc<Self> {
+    /// `allow` is the manifest's list; what is refused is told to `output`.
+    pub fn new(output: &Arc<Output>, allow: &[Destination]) -> Arc<Self> {
         Arc::new(Self {
-            function: Arc::clone(function),
             output: Arc::clone(output),
             allow: allow.to_vec(),
             connections: Arc::new(Semaphore::new(ALL_CONNECTIONS / PART)),
@@ -88,7 +86,7 @@ impl Sender {
     /// Tells of a request that was refused. What went wrong later is the function's own business: it has the error.
     fn note(&self, to: &str, error: &HttpError) {
         if let Some(why) = refusal(error) {
-            log::note(&self.function, &self.output, &format!("a request to {to} was refused: {why}"));
+            self.output.note(&format!("a request to {to} was refused: {why}"));
         }
     }
 }
@@ -100,7 +98,7 @@ impl Outgoing {
 
     /// Nothing may be sent.
     pub(super) fn none() -> Self {
-        Self::new(&Sender::new(&"".into(), &Budget::new(), &[]))
+        Self::new(&Sender::new(&Output::new("".into(), Log::default()), &[]))
     }
 
     fn place(&self) -> Result<Place, HttpError> {
@@ -205,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_version_leaves_connections_to_others() {
-        let version = || Sender::new(&"f@1".into(), &Budget::new(), &[]);
+        let version = || Sender::new(&Output::new("f@1".into(), Log::default()), &[]);
         let (greedy, other) = (version(), version());
         let instances: Vec<_> = (0..2 * ALL_CONNECTIONS / MAX_CONNECTIONS).map(|_| Outgoing::new(&greedy)).collect();
         let places: Vec<_> =

@@ -16,8 +16,9 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::assets::Assets;
 use super::instance::Slots;
-use super::log::{Budget, GuestOutput};
+use super::log::{GuestOutput, Output};
 use super::outgoing::{Outgoing, Sender};
+use crate::logs::Stream;
 use crate::nn::wit::{NnCtx, NnState, NnView};
 use crate::nn::{Models, Named};
 
@@ -25,8 +26,8 @@ use crate::nn::{Models, Named};
 pub struct Grants {
     /// `name@version`, for logs.
     pub function: Arc<str>,
-    /// What its instances may still print.
-    pub output: Arc<std::sync::Mutex<Budget>>,
+    /// Where what its instances print goes.
+    pub output: Arc<Output>,
     /// What is shown as `/assets`, when the bundle has assets.
     pub assets: Option<Arc<Assets>>,
     /// The manifest's environment.
@@ -63,8 +64,8 @@ impl State {
     /// `assets` is the folder to be shown as `/assets`.
     pub(super) fn new(grants: &Grants, assets: Option<&Path>) -> wasmtime::Result<Self> {
         let mut wasi = WasiCtx::builder();
-        wasi.stdout(GuestOutput::new(&grants.function, "stdout", &grants.output))
-            .stderr(GuestOutput::new(&grants.function, "stderr", &grants.output))
+        wasi.stdout(GuestOutput::new(&grants.output, Stream::Stdout))
+            .stderr(GuestOutput::new(&grants.output, Stream::Stderr))
             .envs(&grants.env)
             .allow_tcp(false)
             .allow_udp(false)

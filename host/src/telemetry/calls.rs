@@ -13,6 +13,8 @@ use tokio::time::Instant;
 
 use super::metrics::SECONDS;
 use super::usage::{Timed, Times};
+use crate::logs::{Log, Stream};
+use crate::trace;
 
 /// What a function is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub struct Calls {
     last_ns: AtomicU64,
     /// From the head's arrival to the answer, or to the end of a raw response's body.
     seconds: Histogram,
+    /// Where each request is a line, if it is one.
+    log: Option<Log>,
 }
 
 /// A request that has come in. One that is dropped before its [end](Self::end) was cancelled.
@@ -59,22 +63,25 @@ pub struct Call {
     asked: Asked,
     began: Instant,
     outcome: Outcome,
+    /// Its id, for the log.
+    id: Option<String>,
 }
 
 impl Calls {
-    /// None yet.
-    pub fn new(function: &str, version: &str) -> Self {
+    /// None yet. Each is a line in `log`.
+    pub fn new(function: &str, version: &str, log: Option<Log>) -> Self {
         let (function, version) = (function.to_owned(), version.to_owned());
         let seconds = Histogram::new(SECONDS);
         let (made, last_ns) = (Instant::now(), AtomicU64::new(0));
-        Self { function, version, counts: Default::default(), made, last_ns, seconds }
+        Self { function, version, counts: Default::default(), made, last_ns, seconds, log }
     }
 
     /// A request came in.
     pub fn begin(self: &Arc<Self>, asked: Asked, began: Instant) -> Call {
         let since = u64::try_from(began.saturating_duration_since(self.made).as_nanos()).unwrap_or(u64::MAX);
         self.last_ns.store(since.max(1), Ordering::Relaxed);
-        Call { calls: Arc::clone(self), asked, began, outcome: Outcome::Cancelled }
+        let id = self.log.as_ref().and_then(|_| trace::current_id());
+        Call { calls: Arc::clone(self), asked, began, outcome: Outcome::Cancelled, id }
     }
 
     /// How many requests of a kind had an outcome.
@@ -124,7 +131,12 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.calls.record(self.asked, self.outcome, self.began.elapsed());
+        let took = self.began.elapsed();
+        self.calls.record(self.asked, self.outcome, took);
+        if let Some(log) = &self.calls.log {
+            let (asked, outcome, ms) = (self.asked.name(), self.outcome.name(), took.as_micros() as f64 / 1000.0);
+            log.line(Stream::Request, self.id.as_deref(), &format!("{asked} {outcome} {ms} ms"), false);
+        }
     }
 }
 

@@ -256,7 +256,7 @@ mod tests {
             busy,
             cold_starts: vec![("session", 2)],
         };
-        let calls = Arc::new(Calls::new("f", "1.0.0"));
+        let calls = Arc::new(Calls::new("f", "1.0.0", None));
         calls.begin(Asked::Predict, Instant::now()).end(Outcome::Ok);
         drop(calls.begin(Asked::Predict, Instant::now()));
         let observed = Observed {

@@ -25,6 +25,8 @@ macro_rules! refusals {
 refusals! {
     /// Of what looks up a function.
     Lookup: NotFound, Internal;
+    /// Of what reads a log.
+    Reading: Invalid, NotFound, Internal, Unavailable;
     /// Of what asks a function.
     Asking: Invalid, NotFound, Stalled, TooLarge, Encoding, Busy, Internal, Unsupported, Function, Unavailable, Deadline;
     /// Of the repository's index.

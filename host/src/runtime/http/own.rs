@@ -24,6 +24,7 @@ use super::GRACE;
 use crate::deadline::Deadline;
 use crate::runtime::instance::Bound;
 use crate::runtime::{Lease, RuntimeError};
+use crate::trace;
 
 /// The guest behind a response, and its task if it needs one. Dropping this ends it unless it was finished, but not at once.
 pub(super) struct Guest {
@@ -68,7 +69,7 @@ where
     // Most guests are done before they wait for anything: they need no task.
     let (task, outcome) = match futures::poll!(&mut running) {
         Poll::Ready(outcome) => (None, Some(outcome)),
-        Poll::Pending => (Some(tokio::spawn(running)), None),
+        Poll::Pending => (Some(tokio::spawn(trace::carried(running))), None),
     };
     let mut guest = Guest { task, failure, finished: false };
     match response.await {

@@ -1,0 +1,145 @@
+//! `GET /api/functions/NAME/logs`: what a function has printed, and what it prints, as lines of JSON.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
+use percent_encoding::percent_decode_str;
+use utoipa::IntoParams;
+
+use crate::host::Host;
+use crate::http::body::{Body, BoxError};
+use crate::http::openapi::parameters::Function as FunctionName;
+use crate::http::openapi::refusals::Reading;
+use crate::http::openapi::tags;
+use crate::http::respond::HttpError;
+use crate::invoke::InvokeError;
+use crate::logs::{Line, Reader, Wanted};
+use crate::registry::name::VersionName;
+use crate::registry::since::Since;
+
+/// How often a log that is followed is looked at: whether there is more, and whether the host stops.
+const LOOK: Duration = Duration::from_millis(250);
+
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it describes what `asked` reads")]
+struct LogQuery {
+    /// Lines from then on: how long ago, such as `5m`, or a time such as `2026-11-26T14:49:58Z`.
+    #[param(nullable = false, example = "5m")]
+    since: Option<String>,
+    /// Lines of one version.
+    #[param(nullable = false)]
+    version: Option<String>,
+    /// The last so many of the lines that are there.
+    #[param(nullable = false)]
+    limit: Option<u32>,
+    /// Whether the answer goes on with the lines that come, until the client goes, the function is deleted or the host stops.
+    #[param(nullable = false)]
+    follow: Option<bool>,
+}
+
+/// `GET /api/functions/NAME/logs[?since=][&version=][&limit=][&follow=true]`
+#[utoipa::path(
+    get,
+    path = "/api/functions/{function}/logs",
+    tag = tags::MANAGEMENT,
+    operation_id = "readLog",
+    summary = "What a function prints",
+    description = "Lines of JSON, the oldest first: those of this node that are kept, of all versions.",
+    params(FunctionName, LogQuery),
+    responses(
+        (status = 200, description = "An object on each line", body = Line<'_>, content_type = "application/x-ndjson"),
+        Reading,
+    ),
+)]
+pub(crate) async fn read(host: &Arc<Host>, name: &str, query: Option<&str>) -> Result<Response<Body>, HttpError> {
+    let (wanted, follow) = asked(query.unwrap_or_default())?;
+    host.catalog.function(name)?;
+    let place = host.admit.open_stream().map_err(InvokeError::from)?;
+    let reader = host.logs.read(name, wanted);
+    // What cannot be read has a status of its own, as long as there is no head.
+    let (reader, first) = piece(reader).await.map_err(|error| HttpError::Internal(format!("a log: {error}")))?;
+    let following = Following { host: Arc::clone(host), reader: Some(reader), follow, _place: place };
+    let lines = stream::unfold((first, following), |(first, mut following)| async {
+        let lines = if first.is_empty() { following.next().await.transpose()? } else { Ok(first) };
+        Some((lines.map(|lines| Frame::data(Bytes::from(lines))), (Vec::new(), following)))
+    });
+    let mut response = Response::new(StreamBody::new(lines).boxed_unsync());
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    Ok(response)
+}
+
+/// A log that somebody reads.
+struct Following<P> {
+    host: Arc<Host>,
+    /// `None`: it could not be read any more.
+    reader: Option<Reader>,
+    follow: bool,
+    _place: P,
+}
+
+impl<P> Following<P> {
+    /// The next lines, now or when there are some; none at the end.
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, BoxError> {
+        while let Some(reader) = self.reader.take() {
+            // Before it is looked at: what was written until then is read.
+            let is_last = !self.follow || self.host.draining.load(Ordering::Relaxed) || reader.has_ended();
+            let (reader, lines) = piece(reader).await?;
+            let reader = self.reader.insert(reader);
+            if !lines.is_empty() {
+                return Ok(Some(lines));
+            }
+            if is_last {
+                return Ok(None);
+            }
+            while !reader.has_news() && !self.host.draining.load(Ordering::Relaxed) {
+                tokio::time::sleep(LOOK).await;
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The next lines that are there already, read where it does not matter how long that takes.
+async fn piece(mut reader: Reader) -> std::io::Result<(Reader, Vec<u8>)> {
+    let read = tokio::task::spawn_blocking(move || reader.piece().map(|lines| (reader, lines)));
+    read.await.map_err(std::io::Error::other)?
+}
+
+/// Which lines, and whether those that come too.
+fn asked(query: &str) -> Result<(Wanted, bool), HttpError> {
+    let (mut wanted, mut follow) = (Wanted::default(), false);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = percent_decode_str(value).decode_utf8_lossy();
+        let wrong = |why: &dyn std::fmt::Display| HttpError::BadRequest(format!("parameter {key}: {why}"));
+        match (key, &*value) {
+            ("since", text) => wanted.since = Some(text.parse::<Since>().map_err(|error| wrong(&error))?.0),
+            ("version", name) => {
+                let version = name.parse::<VersionName>().map_err(|error| wrong(&error))?;
+                wanted.version = Some(version.to_string());
+            }
+            ("limit", number) => {
+                let limit =
+                    number.parse::<u32>().map_err(|_| wrong(&format_args!("'{}' is not a number of lines", pair)))?;
+                // More lines than there can be need no counting.
+                wanted.limit = usize::try_from(limit).ok();
+            }
+            ("follow", "true" | "1" | "") => follow = true,
+            ("follow", "false" | "0") => follow = false,
+            _ => {
+                return Err(HttpError::BadRequest(format!(
+                    "there is no parameter '{pair}'; there are since, version, limit, follow"
+                )));
+            }
+        }
+    }
+    Ok((wanted, follow))
+}

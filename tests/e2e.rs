@@ -21,6 +21,7 @@ mod full_disk;
 mod https;
 mod kill;
 mod log;
+mod logs;
 #[cfg(target_os = "linux")]
 mod memory;
 mod projects;

@@ -21,6 +21,7 @@ mod head;
 mod inspect;
 mod invoke;
 mod list;
+mod logs;
 mod new;
 mod output;
 mod sections;
@@ -70,6 +71,8 @@ enum Command {
     Show(show::ShowArgs),
     /// Delete a function or one of its versions.
     Delete(delete::DeleteArgs),
+    /// Show what a function has printed, and with -f what it prints.
+    Logs(logs::LogsArgs),
     /// Show what the host is doing: instances, sessions, memory.
     Status,
 }
@@ -145,6 +148,7 @@ impl Cli {
             Command::List => client::block_on(list::run(global)),
             Command::Show(args) => client::block_on(show::run(&args, global)),
             Command::Delete(args) => client::block_on(delete::run(&args, global)),
+            Command::Logs(args) => client::block_on(logs::run(&args, global)),
             Command::Status => client::block_on(status::run(global)),
         }
     }

@@ -79,6 +79,25 @@ impl Client {
         self.json(Method::GET, path, Body::default()).await
     }
 
+    /// Hands on the lines at `path` as they come, until `each` wants no more. True when it had all.
+    pub(crate) async fn lines(
+        &self,
+        path: &str,
+        mut each: impl FnMut(&[u8]) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<bool> {
+        let mut response = self.accepted(self.http.get(self.url(path)?).send().await).await?;
+        let mut lines = BytesMut::new();
+        while let Some(chunk) = response.chunk().await.map_err(|source| self.broken(source))? {
+            lines.extend_from_slice(&chunk);
+            while let Some(end) = lines.iter().position(|byte| *byte == b'\n') {
+                if !each(&lines.split_to(end + 1)[..end])? {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
     /// Deletes what is at `path`.
     pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<Value> {
         self.json(Method::DELETE, path, Body::default()).await

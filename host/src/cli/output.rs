@@ -63,10 +63,15 @@ pub(crate) fn json(value: &Value) -> anyhow::Result<()> {
 
 /// Writes bytes as they are.
 pub(crate) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    piece(bytes).map(drop)
+}
+
+/// The same of what goes on; whether anybody reads it.
+pub(crate) fn piece(bytes: &[u8]) -> anyhow::Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => Ok(written.map(|()| true)?),
     }
 }
 

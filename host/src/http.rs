@@ -17,5 +17,6 @@ mod repository;
 pub mod respond;
 pub mod route;
 pub mod server;
+pub(crate) mod small;
 mod tensors;
 mod v1;

@@ -1,28 +1,17 @@
 //! The model repository extension over HTTP.
 
-use std::time::Duration;
-
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use serde::de::DeserializeOwned;
 
-use super::body::{self, Body, BodyError};
-use super::encoding;
+use super::body::Body;
 use super::openapi::parameters::Model;
 use super::openapi::refusals::{Change, Index, Wake};
 use super::openapi::tags;
 use super::respond::{self, HttpError};
-use crate::admit::Arrived;
+use super::small::read;
 use crate::host::Host;
-use crate::invoke::InvokeError;
 use crate::oip;
-use crate::protocol::oip_repository::{self, ChangeRequest, IndexRequest, ModelIndex};
-
-/// The most of a body, which is a few words: what a model is made of comes with its deploy.
-const MAX_BODY_BYTES: u64 = 64 << 10;
-
-/// How long a client may take to send it.
-const BODY_WITHIN: Duration = Duration::from_secs(30);
+use crate::protocol::oip_repository::{ChangeRequest, IndexRequest, ModelIndex};
 
 /// `POST /v2/repository/index`
 #[utoipa::path(
@@ -35,7 +24,7 @@ const BODY_WITHIN: Duration = Duration::from_secs(30);
     responses((status = 200, description = "An entry for each version", body = [ModelIndex]), Index),
 )]
 pub(super) async fn index(host: &Host, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
-    let (IndexRequest { ready }, _arrived) = arrive(host, request).await?;
+    let (IndexRequest { ready }, _arrived) = read(host, request).await?;
     Ok(respond::json(StatusCode::OK, &oip::index(host, ready.unwrap_or_default())))
 }
 
@@ -53,7 +42,7 @@ pub(super) async fn index(host: &Host, request: Request<Incoming>) -> Result<Res
     responses((status = 200, description = "It is loaded", body = serde_json::Value, example = json!({})), Wake),
 )]
 pub(super) async fn load(host: &Host, model: &str, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
-    let (ChangeRequest { parameters }, _arrived) = arrive(host, request).await?;
+    let (ChangeRequest { parameters }, _arrived) = read(host, request).await?;
     oip::load(host, model, parameters.iter().flat_map(|parameters| parameters.keys()).map(String::as_str)).await?;
     Ok(respond::json_bytes(StatusCode::OK, &b"{}"[..]))
 }
@@ -71,29 +60,7 @@ pub(super) async fn load(host: &Host, model: &str, request: Request<Incoming>) -
     responses((status = 200, description = "It is unloaded", body = serde_json::Value, example = json!({})), Change),
 )]
 pub(super) async fn unload(host: &Host, model: &str, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
-    let (ChangeRequest { .. }, _arrived) = arrive(host, request).await?;
+    let (ChangeRequest { .. }, _arrived) = read(host, request).await?;
     oip::unload(host, model).await?;
     Ok(respond::json_bytes(StatusCode::OK, &b"{}"[..]))
-}
-
-/// What the body says, and the leave to be in the host.
-async fn arrive<T: DeserializeOwned + Default>(
-    host: &Host,
-    mut request: Request<Incoming>,
-) -> Result<(T, Arrived), HttpError> {
-    let limit_bytes = host.config.body_bytes.min(MAX_BODY_BYTES);
-    let begun = encoding::of_request(request.headers())
-        .and_then(|encoding| Ok((host.admit.arrive().map_err(InvokeError::from)?, encoding)));
-    let (arrived, encoding) = body::refused(&mut request, begun).await?;
-    let read = async {
-        let bytes = body::collect(request, limit_bytes, 0).await?;
-        encoding::decoded(arrived, bytes, encoding, limit_bytes, 0).await
-    };
-    let read = tokio::time::timeout(BODY_WITHIN, read).await;
-    let read = read.unwrap_or_else(|_| Err(BodyError::Late { seconds: BODY_WITHIN.as_secs() }.into()));
-    let (arrived, bytes) = read.map_err(|error| match error {
-        HttpError::Body(BodyError::TooLarge { limit_bytes }) => BodyError::TooLargeHere { limit_bytes }.into(),
-        other => other,
-    })?;
-    Ok((oip_repository::parse(&bytes)?, arrived))
 }

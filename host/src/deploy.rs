@@ -15,6 +15,7 @@ use crate::lifecycle::{self, Parts, WakeError};
 use crate::registry::catalog::{CatalogError, Deployment, Function, Published};
 use crate::registry::manifest::Manifest;
 use crate::registry::name::AliasName;
+use crate::registry::note::Note;
 use crate::registry::revision::{FunctionKind, ModelRecord};
 use crate::registry::split::{Event, SplitError, Splitter};
 use crate::registry::store::StoreError;
@@ -55,7 +56,12 @@ pub enum DeployError {
 }
 
 /// Deploys a bundle; `alias` then points at it with all its weight.
-pub async fn deploy<B>(host: &Arc<Host>, bundle: B, alias: Option<AliasName>) -> Result<Deployed, DeployError>
+pub async fn deploy<B>(
+    host: &Arc<Host>,
+    bundle: B,
+    alias: Option<AliasName>,
+    note: Note,
+) -> Result<Deployed, DeployError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -65,18 +71,18 @@ where
     let found = in_turn(host, Arc::clone(&manifest)).await?;
     let Found { kind, signature, models } = found;
     let deployment = Deployment { manifest: Arc::clone(&manifest), kind, signature, models, alias };
-    let Published { function, changed } = publish(host, deployment).await?;
+    let Published { function, changed } = publish(host, deployment, note).await?;
     let (name, version, revision) = (&manifest.name, &manifest.version, function.revision.revision);
     tracing::info!(function = %format_args!("{name}@{version}"), revision, %kind, changed, "deployed");
     Ok(Deployed { manifest, function, changed, size_bytes })
 }
 
 /// Makes it real. A task of its own: what is deployed comes into memory where it is to be there, though the client may have gone.
-async fn publish(host: &Arc<Host>, deployment: Deployment) -> Result<Published, DeployError> {
+async fn publish(host: &Arc<Host>, deployment: Deployment, note: Note) -> Result<Published, DeployError> {
     let host = Arc::clone(host);
     let published = tokio::spawn(async move {
         let name = deployment.manifest.name.clone();
-        let published = host.catalog.deploy(deployment).await?;
+        let published = host.catalog.deploy(deployment, note).await?;
         host.lifecycle.keep_warm(&host.catalog, name.as_str());
         Ok(published)
     });

@@ -15,7 +15,7 @@ use crate::nn::{NnError, NoMemory};
 use crate::oip::RepositoryError;
 use crate::protocol::ProtocolError;
 use crate::registry::catalog::CatalogError;
-use crate::registry::revision::RevisionError;
+use crate::registry::revision::{RevisionError, TrafficError};
 use crate::registry::store::StoreError;
 use crate::runtime::RuntimeError;
 use crate::telemetry::Outcome;
@@ -200,7 +200,9 @@ pub fn of_repository(error: &RepositoryError) -> Fault {
 
 pub fn of_catalog(error: &CatalogError) -> Fault {
     match error {
-        CatalogError::UnknownFunction(_) | CatalogError::UnknownVersion { .. } => NOT_FOUND,
+        CatalogError::UnknownFunction(_)
+        | CatalogError::UnknownVersion { .. }
+        | CatalogError::UnknownRevision { .. } => NOT_FOUND,
         CatalogError::NoTraffic { .. } => fault(Kind::NotFound, "no_traffic"),
         CatalogError::Damaged { .. } => DAMAGED,
         CatalogError::Revision(error) => of_revision(error),
@@ -216,6 +218,14 @@ fn of_revision(error: &RevisionError) -> Fault {
         RevisionError::NameClash { .. } => fault(Kind::Conflict, "name_clash"),
         RevisionError::VersionInUse { .. } => fault(Kind::Conflict, "version_in_use"),
         RevisionError::UnknownFunction(_) | RevisionError::UnknownVersion { .. } => NOT_FOUND,
+        RevisionError::Moved { .. } => fault(Kind::Conflict, "revision_moved"),
+        RevisionError::Traffic(error) => match error {
+            TrafficError::Weights { .. } => fault(Kind::Invalid, "invalid_weights"),
+            TrafficError::UnknownAlias { .. } => NOT_FOUND,
+            TrafficError::LiveStays(_) => fault(Kind::Conflict, "live_stays"),
+            TrafficError::VersionGone { .. } => fault(Kind::Conflict, "version_gone"),
+            TrafficError::NothingBefore(_) => fault(Kind::Conflict, "nothing_before"),
+        },
     }
 }
 

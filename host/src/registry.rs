@@ -11,11 +11,13 @@
 pub mod bundle;
 pub mod catalog;
 pub mod device;
+pub mod diff;
 pub mod digest;
 pub(crate) mod excerpt;
 pub mod manifest;
 pub mod name;
 pub mod nocti_toml;
+pub mod note;
 pub mod revision;
 mod rules;
 pub mod section;

@@ -8,22 +8,24 @@ use hyper::body::Incoming;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::query::{NOTE, Query};
 use crate::deploy::{self, Deployed};
 use crate::host::Host;
 use crate::http::body::{self, Body};
-use crate::http::openapi::parameters::Function as FunctionName;
+use crate::http::openapi::parameters::{Function as FunctionName, Note as NoteQuery};
 use crate::http::openapi::refusals::{Deleting, Deploying, Lookup};
 use crate::http::openapi::{Octets, tags};
 use crate::http::respond::{self, HttpError};
 use crate::registry::catalog::{Function, Version};
 use crate::registry::manifest::{Instances, Limits, Network};
 use crate::registry::name::AliasName;
+use crate::registry::note::Note;
 use crate::registry::revision::FunctionKind;
 use crate::registry::timestamp::Timestamp;
 use crate::registry::units;
 use crate::tensor::Signature;
 
-type Weights = BTreeMap<String, BTreeMap<String, u32>>;
+pub(super) type Weights = BTreeMap<String, BTreeMap<String, u32>>;
 
 #[derive(Serialize, ToSchema)]
 struct DeployedBody<'a> {
@@ -132,7 +134,7 @@ struct DeployQuery {
     operation_id = "deploy",
     summary = "Deploys a bundle",
     description = "Its name and version are in it; `nocti build` makes one. It may be of any size.",
-    params(DeployQuery),
+    params(DeployQuery, NoteQuery),
     request_body(content = inline(Octets), content_type = "application/octet-stream", description = "The bundle: one .wasm file"),
     responses(
         (status = 201, description = "It is deployed", body = DeployedBody<'_>),
@@ -141,10 +143,10 @@ struct DeployQuery {
     ),
 )]
 pub(crate) async fn deploy(host: &Arc<Host>, mut request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
-    let alias = alias(request.uri().query().unwrap_or_default());
-    let alias = body::refused(&mut request, alias).await?;
+    let terms = terms(&request);
+    let (alias, note) = body::refused(&mut request, terms).await?;
     let mut bundle = request.into_body();
-    let deployed = match deploy::deploy(host, &mut bundle, alias).await {
+    let deployed = match deploy::deploy(host, &mut bundle, alias, note).await {
         Ok(deployed) => deployed,
         Err(error) => {
             // Most mistakes show before the upload's end.
@@ -211,13 +213,18 @@ pub(crate) fn show(host: &Host, name: &str) -> Result<Response<Body>, HttpError>
     tag = tags::MANAGEMENT,
     operation_id = "deleteFunction",
     summary = "Deletes a function with all its versions",
-    params(("function" = String, Path, description = "A function's name")),
+    params(("function" = String, Path, description = "A function's name"), NoteQuery),
     responses((status = 200, description = "It is gone", body = DeletedBody<'_>), Deleting),
 )]
-pub(crate) async fn delete(host: Arc<Host>, name: String) -> Result<Response<Body>, HttpError> {
+pub(crate) async fn delete(
+    host: &Arc<Host>,
+    name: String,
+    request: &Request<Incoming>,
+) -> Result<Response<Body>, HttpError> {
+    let (host, note) = (Arc::clone(host), Query::of(request, &NOTE)?.note()?);
     to_the_end(async move {
         let function = host.catalog.function(&name)?;
-        host.catalog.delete_function(&name).await?;
+        host.catalog.delete_function(&name, note).await?;
         host.logs.forget(&name);
         for version in function.versions.values() {
             host.lifecycle.forget(&version.digest);
@@ -239,17 +246,20 @@ pub(crate) async fn delete(host: Arc<Host>, name: String) -> Result<Response<Bod
     params(
         ("function" = String, Path, description = "A function's name"),
         ("version" = String, Path, description = "A version's name"),
+        NoteQuery,
     ),
     responses((status = 200, description = "It is gone", body = DeletedBody<'_>), Deleting),
 )]
 pub(crate) async fn delete_version(
-    host: Arc<Host>,
+    host: &Arc<Host>,
     name: String,
     version: String,
+    request: &Request<Incoming>,
 ) -> Result<Response<Body>, HttpError> {
+    let (host, note) = (Arc::clone(host), Query::of(request, &NOTE)?.note()?);
     to_the_end(async move {
         let digest = host.catalog.function(&name)?.versions.get(version.as_str()).map(|version| version.digest);
-        host.catalog.delete_version(&name, &version).await?;
+        host.catalog.delete_version(&name, &version, note).await?;
         if host.catalog.function(&name).is_err() {
             host.logs.forget(&name);
         }
@@ -263,7 +273,7 @@ pub(crate) async fn delete_version(
 }
 
 /// A change that was begun is finished, whether its caller waits or not: what is deleted must not stay in memory.
-async fn to_the_end<F>(change: F) -> Result<Response<Body>, HttpError>
+pub(super) async fn to_the_end<F>(change: F) -> Result<Response<Body>, HttpError>
 where
     F: Future<Output = Result<Response<Body>, HttpError>> + Send + 'static,
 {
@@ -276,25 +286,14 @@ fn deleted(what: &str) -> Response<Body> {
     respond::json(StatusCode::OK, &DeletedBody { deleted: what })
 }
 
-/// Which alias a deploy moves: `live` unless the query says otherwise.
-fn alias(query: &str) -> Result<Option<AliasName>, HttpError> {
-    let mut alias = Some(AliasName::live());
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        match (key, value) {
-            ("no_traffic", "true" | "1" | "") => alias = None,
-            ("no_traffic", "false" | "0") => {}
-            ("alias", name) => {
-                alias = Some(name.parse().map_err(|error| HttpError::BadRequest(format!("parameter alias: {error}")))?);
-            }
-            _ => {
-                return Err(HttpError::BadRequest(format!(
-                    "there is no parameter '{pair}'; there are alias, no_traffic"
-                )));
-            }
-        }
-    }
-    Ok(alias)
+/// Which alias a deploy moves, `live` unless the query says otherwise, and what is said of it.
+fn terms(request: &Request<Incoming>) -> Result<(Option<AliasName>, Note), HttpError> {
+    let [by, message, revision] = NOTE;
+    let query = Query::of(request, &["alias", "no_traffic", by, message, revision])?;
+    let named = |name: &str| name.parse().map_err(|error| HttpError::BadRequest(format!("parameter alias: {error}")));
+    let alias = query.get("alias").map_or_else(|| Ok(AliasName::live()), named)?;
+    let no_traffic = query.flag("no_traffic")?;
+    Ok((Some(alias).filter(|_| !no_traffic), query.note()?))
 }
 
 fn summary(function: &Function) -> Option<Summary<'_>> {
@@ -351,7 +350,7 @@ fn version_body(version: &Version) -> VersionBody<'_> {
     }
 }
 
-fn weights<A: ToString, V: ToString>(aliases: &BTreeMap<A, BTreeMap<V, u32>>) -> Weights {
+pub(super) fn weights<A: ToString, V: ToString>(aliases: &BTreeMap<A, BTreeMap<V, u32>>) -> Weights {
     let inner =
         |weights: &BTreeMap<V, u32>| weights.iter().map(|(version, &weight)| (version.to_string(), weight)).collect();
     aliases.iter().map(|(alias, weights)| (alias.to_string(), inner(weights))).collect()

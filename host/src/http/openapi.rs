@@ -45,7 +45,7 @@ macro_rules! described {
 }
 
 use super::{docs, health, infer, metrics, model, plain, raw, repository, v1};
-use crate::api::{functions, logs, status};
+use crate::api::{functions, history, logs, status, traffic};
 
 described! {
     ServerMetadata: health::server_metadata;
@@ -72,6 +72,12 @@ described! {
     ShowFunction: functions::show;
     DeleteFunction: functions::delete;
     DeleteVersion: functions::delete_version;
+    SetTraffic: traffic::set;
+    DeleteAlias: traffic::delete_alias;
+    Rollback: traffic::rollback;
+    Restore: traffic::restore;
+    History: history::list;
+    Diff: history::diff;
     ReadLog: logs::read;
     Status: status::status;
     OpenApi: self::document;

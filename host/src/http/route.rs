@@ -58,6 +58,18 @@ pub enum Route {
     DeleteFunction(String),
     /// `DELETE /api/functions/NAME/versions/V`
     DeleteVersion(String, String),
+    /// `PUT /api/functions/NAME/aliases/ALIAS`
+    SetTraffic(String, String),
+    /// `DELETE /api/functions/NAME/aliases/ALIAS`
+    DeleteAlias(String, String),
+    /// `POST /api/functions/NAME/rollback`
+    Rollback(String),
+    /// `POST /api/functions/NAME/revisions/N/restore`
+    Restore(String, String),
+    /// `GET /api/functions/NAME/revisions`
+    History(String),
+    /// `GET /api/functions/NAME/diff`
+    Diff(String),
     /// `GET /api/functions/NAME/logs`
     ReadLog(String),
     /// `GET /api/status`
@@ -71,13 +83,17 @@ pub enum Route {
 }
 
 impl Route {
-    /// Whether it changes what is deployed, or what of it is in memory.
+    /// Whether it changes what is deployed, where requests go, or what is in memory.
     pub fn changes(&self) -> bool {
         matches!(
             self,
             Self::Deploy
                 | Self::DeleteFunction(_)
                 | Self::DeleteVersion(..)
+                | Self::SetTraffic(..)
+                | Self::DeleteAlias(..)
+                | Self::Rollback(_)
+                | Self::Restore(..)
                 | Self::RepositoryLoad(_)
                 | Self::RepositoryUnload(_)
         )
@@ -156,6 +172,17 @@ pub fn route(method: &Method, path: &str) -> Result<Route, RouteError> {
             Method::DELETE => Ok(Route::DeleteVersion((*name).into(), (*version).into())),
             _ => Err(RouteError::MethodNotAllowed("DELETE")),
         },
+        ["api", "functions", name, "aliases", alias] => match *method {
+            Method::PUT => Ok(Route::SetTraffic((*name).into(), (*alias).into())),
+            Method::DELETE => Ok(Route::DeleteAlias((*name).into(), (*alias).into())),
+            _ => Err(RouteError::MethodNotAllowed("PUT, DELETE")),
+        },
+        ["api", "functions", name, "rollback"] => post(method, Route::Rollback((*name).into())),
+        ["api", "functions", name, "revisions"] => get(method, Route::History((*name).into())),
+        ["api", "functions", name, "revisions", revision, "restore"] => {
+            post(method, Route::Restore((*name).into(), (*revision).into()))
+        }
+        ["api", "functions", name, "diff"] => get(method, Route::Diff((*name).into())),
         _ => Err(RouteError::NotFound),
     }
 }

@@ -16,6 +16,7 @@ use super::digest::Digest;
 use super::excerpt::excerpt;
 use super::manifest::Manifest;
 use super::name::{AliasName, FunctionName, VersionName};
+use super::note::Note;
 use super::revision::{
     FunctionKind, ModelRecord, Revision, RevisionError, VersionRecord, has_versions, unknown_function, unknown_version,
 };
@@ -23,9 +24,14 @@ use super::store::{Store, StoreError};
 use super::timestamp::Timestamp;
 use crate::tensor::Signature;
 
+mod change;
+mod draw;
+mod history;
 mod read;
 mod saved;
 mod shards;
+
+pub use history::{History, Past, Side, Told};
 
 use saved::Everything;
 use shards::Shards;
@@ -122,6 +128,10 @@ pub enum CatalogError {
         AliasName::LIVE, has_versions(.function, .existing)
     )]
     NoTraffic { function: FunctionName, existing: Vec<VersionName> },
+    #[error(
+        "function '{function}' has no revision {revision}; its newest is {newest}, `nocti history {function}` lists them"
+    )]
+    UnknownRevision { function: FunctionName, revision: u64, newest: u64 },
     #[error("function '{function}' cannot be used: {why}")]
     Damaged { function: FunctionName, why: String },
     #[error(transparent)]
@@ -213,17 +223,28 @@ impl Catalog {
     /// The version that a request for `function` goes to: the one called `version`, or the one that the alias of that
     /// name picks by its weights. Without `version`, the `live` alias decides.
     pub fn resolve(&self, function: &str, version: Option<&str>) -> Result<Arc<Version>, CatalogError> {
+        self.resolve_for(None, function, version)
+    }
+
+    /// The same for a request with a routing key, which goes where others of that key go.
+    pub fn resolve_for(
+        &self,
+        key: Option<&[u8]>,
+        function: &str,
+        version: Option<&str>,
+    ) -> Result<Arc<Version>, CatalogError> {
         let snapshot = self.shared.snapshot.load();
         let function = entry(&snapshot, function)?;
         if let Some(found) = version.and_then(|version| function.versions.get(version)) {
             return Ok(Arc::clone(found));
         }
         let alias = version.unwrap_or(AliasName::LIVE);
-        let picked = function.revision.aliases.get(alias).and_then(|weights| {
-            let total = weights.values().sum();
-            let draw = if weights.len() == 1 { 0 } else { rand::random_range(0..total) };
-            function.versions.get(pick(weights.iter().map(|(name, weight)| (name, *weight)), draw)?)
+        let weights = function.revision.aliases.get(alias);
+        let picked = weights.and_then(|weights| match key {
+            Some(key) if weights.len() > 1 => draw::by_key(weights, function.name().as_str(), alias, key),
+            _ => draw::by_chance(weights),
         });
+        let picked = picked.and_then(|version| function.versions.get(version));
         picked.map(Arc::clone).ok_or_else(|| function.unknown(version))
     }
 
@@ -263,63 +284,22 @@ impl Catalog {
         damaged.sort();
         damaged
     }
-
-    /// Deploys a version whose parts are all in the store; writes its manifest there too.
-    pub async fn deploy(&self, deployment: Deployment) -> Result<Published, CatalogError> {
-        let Deployment { manifest, kind, signature, models, alias } = deployment;
-        let now = Timestamp::now();
-        let blob = self.shared.store.write_blob(manifest.canonical_json().into()).await?;
-        let size_bytes = manifest.size_bytes();
-        let record = VersionRecord { digest: blob.sha256, kind, created_at: now, signature, models, size_bytes };
-        let version = manifest.version.clone();
-        self.publish(manifest.name.clone(), move |current| current.with_deploy(&version, &record, alias.as_ref(), now))
-            .await
-    }
-
-    /// Deletes a version; the last one takes the function along.
-    pub async fn delete_version(&self, function: &str, version: &str) -> Result<Published, CatalogError> {
-        let (name, version) = (name(function)?, version.to_owned());
-        self.publish(name, move |current| current.without_version(&version, Timestamp::now()).map(Some)).await
-    }
-
-    /// Deletes a function with all its versions.
-    pub async fn delete_function(&self, function: &str) -> Result<Published, CatalogError> {
-        self.publish(name(function)?, |current| current.without_anything(Timestamp::now()).map(Some)).await
-    }
-
-    /// Makes a change to a function's newest revision, and again to a newer one when somebody else was quicker.
-    ///
-    /// The change runs in a task of its own: a caller who goes away must not leave the store changed and the snapshot
-    /// not.
-    pub async fn publish(
-        &self,
-        function: FunctionName,
-        change: impl Fn(&Revision) -> Result<Option<Revision>, RevisionError> + Send + Sync + 'static,
-    ) -> Result<Published, CatalogError> {
-        let (shared, name) = (Arc::clone(&self.shared), function.clone());
-        let task = tokio::spawn(async move { shared.publish(&name, change).await });
-        match task.await {
-            Ok(published) => published,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Err(CatalogError::Interrupted(function)),
-            },
-        }
-    }
 }
 
 impl Shared {
     async fn publish(
         &self,
         name: &FunctionName,
+        note: &Note,
         change: impl Fn(&Revision) -> Result<Option<Revision>, RevisionError>,
     ) -> Result<Published, CatalogError> {
         let _turn = self.changing.lock().await;
         for _ in 0..MAX_ATTEMPTS {
             let current = self.store.latest(name).await?;
             let current = current.unwrap_or_else(|| Revision::before_first(name.clone(), Timestamp::now()));
+            current.check_expected(note)?;
             let (next, changed) = match change(&current)? {
-                Some(next) => (next, true),
+                Some(next) => (next.noted(note), true),
                 None => (current, false),
             };
             // Before it is written: what cannot be shown afterwards must not be deployed.
@@ -377,17 +357,6 @@ fn entry<'s>(snapshot: &'s Snapshot, function: &str) -> Result<&'s Arc<Function>
 /// A text that is no name is the name of no function.
 fn name(text: &str) -> Result<FunctionName, CatalogError> {
     text.parse().map_err(|_| CatalogError::UnknownFunction(excerpt(text)))
-}
-
-/// The name whose share of the total weight `draw` falls into.
-fn pick<'n, N: ?Sized>(weights: impl Iterator<Item = (&'n N, u32)>, mut draw: u32) -> Option<&'n N> {
-    for (name, weight) in weights {
-        match draw.checked_sub(weight) {
-            None => return Some(name),
-            Some(rest) => draw = rest,
-        }
-    }
-    None
 }
 
 #[cfg(test)]

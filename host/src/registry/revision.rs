@@ -14,8 +14,13 @@ use utoipa::ToSchema;
 use super::digest::Digest;
 use super::excerpt::excerpt;
 use super::name::{AliasName, FunctionName, ModelName, VersionName};
+use super::note::Note;
 use super::timestamp::Timestamp;
 use crate::tensor::Signature;
+
+mod traffic;
+
+pub use traffic::{Aliases, TrafficError, Weights};
 
 /// A function's whole state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,10 +34,16 @@ pub struct Revision {
     pub created_at: Timestamp,
     /// What made it.
     pub action: Action,
+    /// Who made it, as they say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
     /// The versions there are, first deployed first. None: the function has been deleted.
     pub versions: IndexMap<VersionName, VersionRecord>,
     /// Where each alias sends requests, by weight.
-    pub aliases: BTreeMap<AliasName, BTreeMap<VersionName, u32>>,
+    pub aliases: Aliases,
 }
 
 /// What made a revision.
@@ -47,6 +58,14 @@ pub enum Action {
     DeleteVersion { version: VersionName },
     /// The function was deleted with all its versions.
     DeleteFunction,
+    /// An alias was pointed at versions.
+    Traffic { alias: AliasName },
+    /// An alias was taken away.
+    DeleteAlias { alias: AliasName },
+    /// All aliases went back to where they were at revision `to`, before the last change of theirs.
+    Rollback { to: u64 },
+    /// All aliases went to where they were at revision `to`.
+    Restore { to: u64 },
 }
 
 /// What is known about a version, as it was found when it was deployed.
@@ -108,13 +127,21 @@ pub enum RevisionError {
          version with this alias first, or delete the whole function"
     )]
     VersionInUse { function: FunctionName, version: VersionName, alias: AliasName },
+    #[error(transparent)]
+    Traffic(#[from] TrafficError),
+    #[error(
+        "function '{function}' is at revision {current}, no more at {expected}: somebody changed it meanwhile; look at it \
+         again before you change it"
+    )]
+    Moved { function: FunctionName, expected: u64, current: u64 },
 }
 
 impl Revision {
     /// The state of a function that has never been deployed.
     pub fn before_first(function: FunctionName, now: Timestamp) -> Self {
         let (versions, aliases) = (IndexMap::new(), BTreeMap::new());
-        Self { function, revision: 0, created_at: now, action: Action::Create, versions, aliases }
+        let action = Action::Create;
+        Self { function, revision: 0, created_at: now, action, by: None, message: None, versions, aliases }
     }
 
     /// True when there is nothing deployed.
@@ -130,16 +157,13 @@ impl Revision {
         alias: Option<&AliasName>,
         now: Timestamp,
     ) -> Result<Option<Self>, RevisionError> {
-        let clash = |name: &str, choose| {
-            Err(RevisionError::NameClash { function: self.function.clone(), name: name.to_owned(), choose })
-        };
         // `function@NAME` must mean one thing.
         if self.aliases.contains_key(version.as_str()) || alias.is_some_and(|alias| alias.as_str() == version.as_str())
         {
-            return clash(version.as_str(), "version");
+            return Err(self.clash(version.as_str(), "version"));
         }
-        if let Some(alias) = alias.filter(|alias| self.versions.contains_key(alias.as_str())) {
-            return clash(alias.as_str(), "alias");
+        if let Some(alias) = alias {
+            self.check_alias(alias)?;
         }
         let mut next = self.next(Action::Deploy { version: version.clone(), alias: alias.cloned() }, now);
         match self.versions.get(version.as_str()) {
@@ -189,6 +213,21 @@ impl Revision {
         Ok(next)
     }
 
+    /// The revision with what was said of the change that makes it.
+    pub(super) fn noted(self, note: &Note) -> Self {
+        Self { by: note.by.clone(), message: note.message.clone(), ..self }
+    }
+
+    /// Refuses a change that is meant for another revision.
+    pub(super) fn check_expected(&self, note: &Note) -> Result<(), RevisionError> {
+        match note.revision {
+            Some(expected) if expected != self.revision => {
+                Err(RevisionError::Moved { function: self.function.clone(), expected, current: self.revision })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Says what contradicts itself, in a revision that was read.
     pub(super) fn check(&self) -> Result<(), String> {
         for (alias, weights) in &self.aliases {
@@ -211,8 +250,18 @@ impl Revision {
         RevisionError::UnknownVersion { function: self.function.clone(), version: excerpt(version), existing }
     }
 
+    /// Refuses an alias that is called like a version.
+    fn check_alias(&self, alias: &AliasName) -> Result<(), RevisionError> {
+        if self.versions.contains_key(alias.as_str()) { Err(self.clash(alias.as_str(), "alias")) } else { Ok(()) }
+    }
+
+    fn clash(&self, name: &str, choose: &'static str) -> RevisionError {
+        RevisionError::NameClash { function: self.function.clone(), name: name.to_owned(), choose }
+    }
+
     fn next(&self, action: Action, now: Timestamp) -> Self {
-        Self { revision: self.revision + 1, created_at: now, action, ..self.clone() }
+        let revision = self.revision + 1;
+        Self { revision, created_at: now, action, by: None, message: None, ..self.clone() }
     }
 }
 

@@ -138,11 +138,32 @@ impl Store {
 
     /// A function's newest revision, `None` if it was never deployed.
     pub async fn latest(&self, function: &FunctionName) -> Result<Option<Revision>, StoreError> {
+        let Some(number) = self.revisions(function).await?.pop() else { return Ok(None) };
+        self.revision(function, number).await.map(Some)
+    }
+
+    /// The numbers of all revisions of a function, smallest first.
+    pub async fn revisions(&self, function: &FunctionName) -> Result<Vec<u64>, StoreError> {
         let folder = ObjectPath::from_iter(["functions", function.as_str()]);
         let listed = self.objects.list_with_delimiter(Some(&folder)).await.map_err(failed("list", &folder))?;
         let numbers = listed.objects.iter().filter_map(|object| revision_number(object.location.filename()?));
-        let Some(number) = numbers.max() else { return Ok(None) };
-        self.read_revision(function, number).await.map(Some)
+        let mut numbers: Vec<u64> = numbers.collect();
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// One of a function's revisions.
+    pub async fn revision(&self, function: &FunctionName, number: u64) -> Result<Revision, StoreError> {
+        let path = revision_path(function, number);
+        let damaged = |why: String| StoreError::Damaged { object: path.to_string(), why };
+        let content = self.read(&path, MAX_REVISION_BYTES).await?;
+        let revision: Revision = serde_json::from_slice(&content).map_err(|error| damaged(error.to_string()))?;
+        if (&revision.function, revision.revision) != (function, number) {
+            let of = format!("it is revision {} of function '{}'", revision.revision, revision.function);
+            return Err(damaged(of));
+        }
+        revision.check().map_err(damaged)?;
+        Ok(revision)
     }
 
     /// Writes a function's next revision, or says that somebody else has.
@@ -158,19 +179,6 @@ impl Store {
             }
             Err(error) => Err(failed("write", &path)(error)),
         }
-    }
-
-    async fn read_revision(&self, function: &FunctionName, number: u64) -> Result<Revision, StoreError> {
-        let path = revision_path(function, number);
-        let damaged = |why: String| StoreError::Damaged { object: path.to_string(), why };
-        let content = self.read(&path, MAX_REVISION_BYTES).await?;
-        let revision: Revision = serde_json::from_slice(&content).map_err(|error| damaged(error.to_string()))?;
-        if (&revision.function, revision.revision) != (function, number) {
-            let of = format!("it is revision {} of function '{}'", revision.revision, revision.function);
-            return Err(damaged(of));
-        }
-        revision.check().map_err(damaged)?;
-        Ok(revision)
     }
 
     async fn read(&self, path: &ObjectPath, cap: u64) -> Result<Bytes, StoreError> {

@@ -37,8 +37,12 @@ refusals! {
     Change: Invalid, Forbidden, NotFound, Stalled, Conflict, TooLarge, Encoding, Internal, Unavailable;
     /// Of a deploy.
     Deploying: Invalid, Forbidden, Stalled, Conflict, TooLarge, Internal, Unavailable, StoreFull;
+    /// Of what changes where requests go.
+    Directing: Invalid, Forbidden, NotFound, Stalled, Conflict, TooLarge, Encoding, Internal, Unavailable, StoreFull;
+    /// Of what looks into the past.
+    Past: Invalid, NotFound, Internal;
     /// Of what deletes.
-    Deleting: Forbidden, NotFound, Conflict, Internal, Unavailable, StoreFull;
+    Deleting: Invalid, Forbidden, NotFound, Conflict, Internal, Unavailable, StoreFull;
 }
 
 fn status(kind: Kind) -> String {

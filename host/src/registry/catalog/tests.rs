@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,7 +33,7 @@ pub(super) async fn empty() -> (TempDir, Store) {
 }
 
 pub(super) async fn deployed(catalog: &Catalog, function: &str, version: &str) -> Published {
-    catalog.deploy(deployment(function, version, version)).await.expect("the version is new")
+    catalog.deploy(deployment(function, version, version), Note::default()).await.expect("the version is new")
 }
 
 fn resolved(catalog: &Catalog, function: &str, version: Option<&str>) -> Result<String, String> {
@@ -64,12 +63,15 @@ async fn what_is_unknown_is_answered_with_what_is_known() {
     let (_dir, store) = empty().await;
     let catalog = Catalog::load(store).await.unwrap();
     assert_eq!(resolved(&catalog, "x", None), Err("Request for unknown model: 'x' is not found".to_owned()));
-    assert!(matches!(catalog.delete_function("Not A Name").await, Err(CatalogError::UnknownFunction(_))));
+    assert!(matches!(
+        catalog.delete_function("Not A Name", Note::default()).await,
+        Err(CatalogError::UnknownFunction(_))
+    ));
     deployed(&catalog, "f", "1.0.0").await;
     deployed(&catalog, "f", "1.1.0").await;
     let message = "Request for unknown model: 'f' version '2' is not found; function 'f' has versions 1.0.0, 1.1.0";
     assert_eq!(resolved(&catalog, "f", Some("2")), Err(message.to_owned()));
-    catalog.deploy(Deployment { alias: None, ..deployment("quiet", "1", "x") }).await.unwrap();
+    catalog.deploy(Deployment { alias: None, ..deployment("quiet", "1", "x") }, Note::default()).await.unwrap();
     assert_eq!(resolved(&catalog, "quiet", Some("1")), Ok("1".to_owned()));
     let message = resolved(&catalog, "quiet", None).expect_err("there is no live alias");
     assert!(message.contains("gets no traffic") && message.contains("has versions 1"), "{message}");
@@ -83,7 +85,7 @@ async fn deploying_the_same_again_changes_nothing() {
     let again = deployed(&catalog, "f", "1").await;
     assert!(!again.changed);
     assert_eq!(again.function.revision, first.function.revision);
-    let error = catalog.deploy(deployment("f", "1", "other")).await.expect_err("1 has other content");
+    let error = catalog.deploy(deployment("f", "1", "other"), Note::default()).await.expect_err("1 has other content");
     assert!(matches!(error, CatalogError::Revision(RevisionError::VersionTaken { .. })), "{error}");
     assert_eq!(resolved(&catalog, "f", None), Ok("1".to_owned()));
 }
@@ -97,15 +99,16 @@ async fn deleting_is_seen_at_once_and_survives() {
     }
     deployed(&catalog, "g", "1").await;
     let in_use = catalog.resolve("f", None).unwrap();
-    catalog.delete_version("f", "1").await.expect("no alias points there");
-    catalog.delete_function("f").await.expect("it is there");
+    catalog.delete_version("f", "1", Note::default()).await.expect("no alias points there");
+    catalog.delete_function("f", Note::default()).await.expect("it is there");
     assert_eq!(in_use.name.as_str(), "2", "whoever has resolved it goes on");
     for catalog in [&catalog, &Catalog::load(store).await.unwrap()] {
         assert!(matches!(catalog.resolve("f", None), Err(CatalogError::UnknownFunction(_))));
         let names: Vec<_> = catalog.functions().iter().map(|function| function.name().to_string()).collect();
         assert_eq!(names, ["g"]);
     }
-    let back = catalog.deploy(deployment("f", "2", "other")).await.expect("a deleted version may come back");
+    let back =
+        catalog.deploy(deployment("f", "2", "other"), Note::default()).await.expect("a deleted version may come back");
     assert_eq!(back.function.revision.revision, 5);
 }
 
@@ -136,7 +139,7 @@ async fn a_lost_race_is_run_again_on_the_winners_state() {
     let counted = Arc::clone(&calls);
     // The first time, the change is computed from a state that is no longer the newest when it is written.
     let published = catalog
-        .publish("f".parse().unwrap(), move |current| {
+        .publish("f".parse().unwrap(), Note::default(), move |current| {
             let now = Timestamp::now();
             let mut next = current.without_anything(now)?;
             if counted.fetch_add(1, Ordering::Relaxed) == 0 {
@@ -147,8 +150,8 @@ async fn a_lost_race_is_run_again_on_the_winners_state() {
         .await
         .expect("the second attempt succeeds");
     assert_eq!((calls.load(Ordering::Relaxed), published.function.revision.revision), (2, 2));
-    let error =
-        catalog.publish("f".parse().unwrap(), |current| Ok(Some(Revision { revision: 1, ..current.clone() }))).await;
+    let earlier = |current: &Revision| Ok(Some(Revision { revision: 1, ..current.clone() }));
+    let error = catalog.publish("f".parse().unwrap(), Note::default(), earlier).await;
     assert!(matches!(error, Err(CatalogError::Contended(_))));
 }
 
@@ -170,8 +173,11 @@ async fn a_damaged_function_leaves_the_others_alone() {
     assert!(damaged[0].1.contains(&digest.to_string()), "{damaged:?}");
     assert!(damaged[1].1.contains("functions/broken-revision/00000000000000000001.json"), "{damaged:?}");
     assert!(matches!(catalog.resolve("broken-revision", None), Err(CatalogError::Damaged { .. })));
-    assert!(matches!(catalog.deploy(deployment("broken-revision", "2", "x")).await, Err(CatalogError::Store(_))));
-    catalog.delete_function("broken-blob").await.expect("what is not needed to delete may be missing");
+    assert!(matches!(
+        catalog.deploy(deployment("broken-revision", "2", "x"), Note::default()).await,
+        Err(CatalogError::Store(_))
+    ));
+    catalog.delete_function("broken-blob", Note::default()).await.expect("what is not needed to delete may be missing");
     assert_eq!(catalog.damaged().len(), 1);
 }
 
@@ -179,26 +185,23 @@ fn revision_file(root: &Path, function: &str) -> std::path::PathBuf {
     root.join("functions").join(function).join("00000000000000000001.json")
 }
 
-#[test]
-fn weights_decide_by_their_share() {
-    let weights = BTreeMap::from([("a", 1), ("b", 0), ("c", 3)]);
-    let picked: Vec<_> = (0..5).map(|draw| pick(weights.iter().map(|(name, weight)| (*name, *weight)), draw)).collect();
-    assert_eq!(picked, [Some("a"), Some("c"), Some("c"), Some("c"), None]);
-}
-
 #[tokio::test]
 async fn traffic_is_split_between_versions() {
     let (_dir, store) = empty().await;
-    let catalog = Catalog::load(store).await.unwrap();
+    let catalog = Catalog::load(store.clone()).await.unwrap();
     deployed(&catalog, "f", "1").await;
     deployed(&catalog, "f", "2").await;
-    let change = |current: &Revision| {
-        let mut next = Revision { revision: current.revision + 1, ..current.clone() };
-        let weights = [("1", 50), ("2", 50)].map(|(name, weight)| (name.parse().unwrap(), weight));
-        next.aliases.insert(AliasName::live(), BTreeMap::from(weights));
-        Ok(Some(next))
-    };
-    catalog.publish("f".parse().unwrap(), change).await.unwrap();
+    let halves = ["1", "2"].map(|version| (version.to_owned(), 50)).into();
+    catalog.set_traffic("f", AliasName::live(), halves, Note::default()).await.unwrap();
     let ones = (0..1000).filter(|_| resolved(&catalog, "f", None).as_deref() == Ok("1")).count();
     assert!((300..700).contains(&ones), "{ones} of 1000, twelve standard deviations are allowed");
+    let other = Catalog::load(store).await.unwrap();
+    let keyed = |catalog: &Catalog, key: usize| {
+        catalog.resolve_for(Some(&key.to_le_bytes()), "f", None).unwrap().name.to_string()
+    };
+    let kept: Vec<String> = (0..1000).map(|key| keyed(&catalog, key)).collect();
+    let ones = kept.iter().filter(|version| *version == "1").count();
+    assert!((300..700).contains(&ones), "{ones} of 1000");
+    assert_eq!(kept, (0..1000).map(|key| keyed(&other, key)).collect::<Vec<_>>(), "every host agrees");
+    assert_eq!(catalog.resolve_for(Some(b"any"), "f", Some("2")).unwrap().name.as_str(), "2", "a version is a version");
 }

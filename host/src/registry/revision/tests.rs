@@ -126,3 +126,28 @@ fn json_reads_back_and_is_checked() {
         assert!(broken.check().is_err(), "{to}");
     }
 }
+
+#[test]
+fn who_and_why_are_kept_and_need_not_be_there() {
+    let note = Note::new(Some("ada".into()), Some("the new weights".into()), None).unwrap();
+    let noted = two().noted(&note);
+    let text = serde_json::to_string(&noted).unwrap();
+    assert!(text.contains(r#""by":"ada","message":"the new weights""#), "{text}");
+    assert_eq!(serde_json::from_str::<Revision>(&text).unwrap(), noted);
+    let next = noted.without_version("1.9", now()).unwrap();
+    assert_eq!((next.by, next.message), (None, None), "they are of one change alone");
+    let text = serde_json::to_string(&two()).unwrap();
+    assert!(!text.contains("\"by\"") && !text.contains("message"), "an earlier release reads it: {text}");
+    for (from, to) in [(r#""aliases""#, r#""shadows":{},"aliases""#), (r#""kind":"deploy""#, r#""kind":"later""#)] {
+        assert!(serde_json::from_str::<Revision>(&text.replace(from, to)).is_err(), "{to} is of a later release");
+    }
+}
+
+#[test]
+fn a_change_meant_for_another_revision_is_refused() {
+    let at = |revision| Note::new(None, None, revision).unwrap();
+    assert_eq!(two().check_expected(&at(None)), Ok(()));
+    assert_eq!(two().check_expected(&at(Some(2))), Ok(()));
+    let error = two().check_expected(&at(Some(1))).expect_err("somebody was quicker");
+    assert!(error.to_string().starts_with("function 'f' is at revision 2, no more at 1"), "{error}");
+}

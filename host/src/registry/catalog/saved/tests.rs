@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::super::Catalog;
 use super::super::tests::{deployed, deployment, empty};
 use super::*;
+use crate::registry::note::Note;
 
 /// What a catalog shows, in full.
 fn shown(catalog: &Catalog) -> String {
@@ -47,7 +48,7 @@ async fn only_what_has_changed_is_read() {
     for (function, version) in [("a", "1"), ("a", "2"), ("b", "1"), ("gone", "1"), ("lost", "1")] {
         deployed(&catalog, function, version).await;
     }
-    catalog.delete_function("gone").await.unwrap();
+    catalog.delete_function("gone", Note::default()).await.unwrap();
     settle(&store).await;
     catalog.save().await;
     let all = looks(&store, &cache).await;
@@ -142,13 +143,13 @@ async fn lived(steps: Vec<Step>) {
         match step {
             Step::Deploy(name, version) => {
                 let version = version.to_string();
-                let _ = catalog.deploy(deployment(NAMES[name], &version, &version)).await;
+                let _ = catalog.deploy(deployment(NAMES[name], &version, &version), Note::default()).await;
             }
             Step::DeleteVersion(name, version) => {
-                let _ = catalog.delete_version(NAMES[name], &version.to_string()).await;
+                let _ = catalog.delete_version(NAMES[name], &version.to_string(), Note::default()).await;
             }
             Step::DeleteFunction(name) => {
-                let _ = catalog.delete_function(NAMES[name]).await;
+                let _ = catalog.delete_function(NAMES[name], Note::default()).await;
             }
             Step::Damage(index, how) => {
                 let files = files(dir.path());

@@ -1,0 +1,164 @@
+//! What was: a function's revisions, newest first, what differs between two of them, and which one a rollback goes to.
+//!
+//! All of it is read from the store when somebody asks: readers of what is need none of it. A function that has been deleted
+//! has a history still.
+
+use futures::StreamExt;
+use serde_json::{Value, json};
+
+use super::super::diff::{Difference, differences};
+use super::super::name::FunctionName;
+use super::super::revision::{Action, Aliases, Revision, TrafficError};
+use super::super::timestamp::Timestamp;
+use super::{Catalog, CatalogError, RevisionError, Version, name};
+
+/// Revisions read at once.
+const READS: usize = 8;
+
+/// A part of a function's history.
+#[derive(Debug)]
+pub struct History {
+    /// Newest first.
+    pub revisions: Vec<Past>,
+    /// Whether there are older ones.
+    pub more: bool,
+}
+
+/// A revision as history tells it.
+#[derive(Debug)]
+pub struct Past {
+    pub revision: u64,
+    /// Or why it cannot be read.
+    pub told: Result<Told, String>,
+}
+
+/// Which change it was, and where requests went from then on.
+#[derive(Debug)]
+pub struct Told {
+    pub created_at: Timestamp,
+    pub action: Action,
+    pub by: Option<String>,
+    pub message: Option<String>,
+    pub aliases: Aliases,
+}
+
+impl Catalog {
+    /// The newest revisions of a function, or those before revision `before`: at most `limit` of them.
+    pub async fn history(&self, function: &str, before: Option<u64>, limit: usize) -> Result<History, CatalogError> {
+        let name = name(function)?;
+        let mut numbers = self.numbers(&name).await?;
+        numbers.retain(|&number| before.is_none_or(|before| number < before));
+        let more = numbers.len() > limit;
+        let newest = numbers.split_off(numbers.len().saturating_sub(limit)).into_iter().rev();
+        let read = newest.map(|revision| {
+            let (store, name) = (self.shared.store.clone(), name.clone());
+            async move {
+                let told = store.revision(&name, revision).await.map(Told::from).map_err(|error| error.to_string());
+                Past { revision, told }
+            }
+        });
+        Ok(History { revisions: futures::stream::iter(read).buffered(READS).collect().await, more })
+    }
+
+    /// What differs between two of a function's versions, or two of its revisions.
+    pub async fn diff(&self, function: &str, from: &Side, to: &Side) -> Result<Vec<Difference>, CatalogError> {
+        Ok(differences(&self.side(function, from).await?, &self.side(function, to).await?))
+    }
+
+    async fn side(&self, function: &str, side: &Side) -> Result<Value, CatalogError> {
+        match side {
+            Side::Version(version) => {
+                let function = self.function(function)?;
+                let found = function.versions.get(version.as_str());
+                Ok(version_as_json(found.ok_or_else(|| function.unknown(Some(version.as_str())))?))
+            }
+            Side::Revision(number) => Ok(revision_as_json(&self.past(&name(function)?, *number).await?)),
+        }
+    }
+
+    /// A revision that there may be.
+    pub(super) async fn past(&self, name: &FunctionName, number: u64) -> Result<Revision, CatalogError> {
+        let numbers = self.numbers(name).await?;
+        if !numbers.contains(&number) {
+            let (function, newest) = (name.clone(), numbers.last().copied().unwrap_or_default());
+            return Err(CatalogError::UnknownRevision { function, revision: number, newest });
+        }
+        Ok(self.shared.store.revision(name, number).await?)
+    }
+
+    /// The newest revision's number, and the revision before the last change of aliases. What was rolled back is passed over: from a
+    /// rollback, the search goes on where that went to.
+    pub(super) async fn before_the_last_traffic(&self, name: &FunctionName) -> Result<(u64, Revision), CatalogError> {
+        let mut numbers = self.numbers(name).await?;
+        let store = &self.shared.store;
+        let newest = numbers.last().copied().unwrap_or_default();
+        let mut at = store.revision(name, newest).await?;
+        if at.is_deleted() {
+            return Err(RevisionError::UnknownFunction(name.clone()).into());
+        }
+        loop {
+            let before = match at.action {
+                Action::Rollback { to } => to,
+                _ => {
+                    numbers.retain(|&number| number < at.revision);
+                    let Some(&before) = numbers.last() else { break };
+                    before
+                }
+            };
+            let earlier = store.revision(name, before).await?;
+            // Whatever was before it was deleted is another function's history.
+            if earlier.is_deleted() || earlier.revision >= at.revision {
+                break;
+            }
+            if earlier.aliases != at.aliases {
+                return Ok((newest, earlier));
+            }
+            at = earlier;
+        }
+        Err(RevisionError::from(TrafficError::NothingBefore(name.clone())).into())
+    }
+
+    /// The numbers of all revisions of a function that there is or was, smallest first.
+    async fn numbers(&self, name: &FunctionName) -> Result<Vec<u64>, CatalogError> {
+        let numbers = self.shared.store.revisions(name).await?;
+        if numbers.is_empty() { Err(CatalogError::UnknownFunction(name.to_string())) } else { Ok(numbers) }
+    }
+}
+
+/// What is compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Side {
+    Version(String),
+    Revision(u64),
+}
+
+impl From<Revision> for Told {
+    fn from(revision: Revision) -> Self {
+        let Revision { created_at, action, by, message, aliases, .. } = revision;
+        Self { created_at, action, by, message, aliases }
+    }
+}
+
+/// All that its bundle says, but for what it is called, and what was found when it was deployed.
+fn version_as_json(version: &Version) -> Value {
+    let record = &version.record;
+    let mut all = json!(&*version.manifest);
+    if let Some(fields) = all.as_object_mut() {
+        fields.retain(|name, _| name != "name" && name != "version");
+        fields.insert("kind".into(), json!(record.kind));
+        fields.insert("signature".into(), json!(record.signature));
+        fields.insert("model_signatures".into(), json!(record.models));
+    }
+    all
+}
+
+/// Where requests go, and what is deployed as what.
+fn revision_as_json(revision: &Revision) -> Value {
+    let versions = revision.versions.iter().map(|(name, record)| {
+        (name.to_string(), json!({"digest": record.digest, "kind": record.kind, "size_bytes": record.size_bytes}))
+    });
+    json!({"aliases": revision.aliases, "versions": versions.collect::<serde_json::Map<_, _>>()})
+}
+
+#[cfg(test)]
+mod tests;

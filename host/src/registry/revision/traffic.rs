@@ -1,0 +1,143 @@
+//! Where aliases send requests: weights over versions, and the way back to how they were.
+//!
+//! An alias changes alone or all of them do; what is deployed stays as it is. `live` is never taken away, since
+//! requests without a version go there.
+
+use std::collections::BTreeMap;
+
+use super::super::name::{AliasName, FunctionName, VersionName};
+use super::super::timestamp::Timestamp;
+use super::{Action, Revision, RevisionError};
+
+/// How much of an alias' requests each version gets: its weight by the sum of all.
+pub type Weights = BTreeMap<VersionName, u32>;
+
+/// All aliases of a function.
+pub type Aliases = BTreeMap<AliasName, Weights>;
+
+/// The most versions that an alias may send requests to: a draw looks at all of them.
+const MAX_SPLIT: usize = 100;
+
+/// Why requests cannot be sent so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TrafficError {
+    #[error("alias '{alias}' of function '{function}' cannot be pointed so: {why}")]
+    Weights { function: FunctionName, alias: AliasName, why: String },
+    #[error("function '{function}' has no alias '{alias}'{}", has_aliases(.existing))]
+    UnknownAlias { function: FunctionName, alias: AliasName, existing: Vec<AliasName> },
+    #[error(
+        "function '{0}' would have no alias '{live}' any more, where requests without a version go; point it at other \
+         versions, or delete the function", live = AliasName::LIVE
+    )]
+    LiveStays(FunctionName),
+    #[error(
+        "revision {revision} of function '{function}' sent requests to a version '{version}' that is not deployed any more; \
+         deploy it again, or go to another revision: `nocti history {function}` lists them"
+    )]
+    VersionGone { function: FunctionName, version: VersionName, revision: u64 },
+    #[error(
+        "there is nothing to go back to: the aliases of function '{0}' have not been changed since its first deploy"
+    )]
+    NothingBefore(FunctionName),
+}
+
+impl Revision {
+    /// An alias, which may be a new one, sends requests to versions by these weights. `None`: it does already. A version of
+    /// weight 0 gets nothing and is left out.
+    pub fn with_traffic(
+        &self,
+        alias: &AliasName,
+        weights: &BTreeMap<String, u32>,
+        now: Timestamp,
+    ) -> Result<Option<Self>, RevisionError> {
+        self.check_alias(alias)?;
+        let mut found = Weights::new();
+        for (version, &weight) in weights {
+            let known = self.versions.get_key_value(version.as_str());
+            let (name, _) = known.ok_or_else(|| self.unknown_version(version))?;
+            if weight > 0 {
+                found.insert(name.clone(), weight);
+            }
+        }
+        if let Some(why) = unusable(&found) {
+            if self.is_deleted() {
+                return Err(RevisionError::UnknownFunction(self.function.clone()));
+            }
+            return Err(TrafficError::Weights { function: self.function.clone(), alias: alias.clone(), why }.into());
+        }
+        let mut next = self.next(Action::Traffic { alias: alias.clone() }, now);
+        next.aliases.insert(alias.clone(), found);
+        Ok((next.aliases != self.aliases).then_some(next))
+    }
+
+    /// An alias is gone.
+    pub fn without_alias(&self, alias: &AliasName, now: Timestamp) -> Result<Self, RevisionError> {
+        let function = || self.function.clone();
+        if self.is_deleted() {
+            return Err(RevisionError::UnknownFunction(function()));
+        }
+        let mut next = self.next(Action::DeleteAlias { alias: alias.clone() }, now);
+        if next.aliases.remove(alias).is_none() {
+            let (alias, existing) = (alias.clone(), self.aliases.keys().cloned().collect());
+            return Err(TrafficError::UnknownAlias { function: function(), alias, existing }.into());
+        }
+        self.keeps_live(&next)?;
+        Ok(next)
+    }
+
+    /// All aliases go back to where they were before the last change of theirs, which is at revision `to`.
+    pub fn rolled_back(&self, to: &Self, now: Timestamp) -> Result<Self, RevisionError> {
+        self.with_aliases_of(to, Action::Rollback { to: to.revision }, now)
+    }
+
+    /// All aliases go to where they were at revision `to`. `None`: they are there.
+    pub fn restored(&self, to: &Self, now: Timestamp) -> Result<Option<Self>, RevisionError> {
+        let next = self.with_aliases_of(to, Action::Restore { to: to.revision }, now)?;
+        Ok((next.aliases != self.aliases).then_some(next))
+    }
+
+    fn with_aliases_of(&self, to: &Self, action: Action, now: Timestamp) -> Result<Self, RevisionError> {
+        if self.is_deleted() {
+            return Err(RevisionError::UnknownFunction(self.function.clone()));
+        }
+        for (alias, weights) in &to.aliases {
+            self.check_alias(alias)?;
+            for version in weights.keys() {
+                // One that was deleted may have come back with other content.
+                let digest = |of: &Self| of.versions.get(version).map(|record| record.digest);
+                if digest(self).is_none() || digest(self) != digest(to) {
+                    let (function, version) = (self.function.clone(), version.clone());
+                    return Err(TrafficError::VersionGone { function, version, revision: to.revision }.into());
+                }
+            }
+        }
+        let next = Self { aliases: to.aliases.clone(), ..self.next(action, now) };
+        self.keeps_live(&next)?;
+        Ok(next)
+    }
+
+    fn keeps_live(&self, next: &Self) -> Result<(), TrafficError> {
+        let has_live = |revision: &Self| revision.aliases.contains_key(AliasName::LIVE);
+        if has_live(self) && !has_live(next) { Err(TrafficError::LiveStays(self.function.clone())) } else { Ok(()) }
+    }
+}
+
+/// Why these weights share nothing out, if they do not.
+fn unusable(weights: &Weights) -> Option<String> {
+    if weights.is_empty() {
+        return Some("no version has a weight above 0; give at least one of them some".to_owned());
+    }
+    if weights.len() > MAX_SPLIT {
+        return Some(format!("{} versions have a weight above 0; share among at most {MAX_SPLIT}", weights.len()));
+    }
+    let total = weights.values().try_fold(0u32, |sum, weight| sum.checked_add(*weight));
+    total.is_none().then(|| format!("its weights add up to more than {}; use smaller ones, such as percents", u32::MAX))
+}
+
+fn has_aliases(existing: &[AliasName]) -> String {
+    let listed = existing.iter().map(AliasName::as_str).collect::<Vec<_>>().join(", ");
+    if listed.is_empty() { "; it has none".to_owned() } else { format!("; it has {listed}") }
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use http_body::Body;
 use tokio::time::Instant;
 use wasmtime_wasi_http::Error as HttpError;
 
-use crate::admit::{AdmitError, Held, Permit};
+use crate::admit::{AdmitError, Gate, Held, Permit};
 use crate::deadline::{Deadline, DeadlinePassed};
 use crate::elsewhere::{BrokenOff, elsewhere};
 use crate::host::Host;
@@ -94,29 +94,43 @@ pub enum InvokeError {
 }
 
 /// Lets a request in; its [`Call`] is to be ended with what comes of it. One of the wrong kind must not wake anything, and one
-/// too many must not take memory.
-pub fn begin(host: &Host, target: &Target, asked: Asked) -> Result<(Begun, Call), InvokeError> {
+/// too many must not take memory. `key` is its routing key, if its head has one.
+pub fn begin(host: &Host, target: &Target, key: Option<&[u8]>, asked: Asked) -> Result<(Begun, Call), InvokeError> {
     // Alias and traffic weights become an immutable version; it sets the time.
-    let version = host.catalog.resolve(&target.function, target.version.as_deref())?;
-    let limits = &version.manifest.limits;
+    let version = host.catalog.resolve_for(key, &target.function, target.version.as_deref())?;
     let began = Instant::now();
-    let due = Deadline::of(began, limits.timeout);
-    let gate = host.admit.gate(version.digest, limits.concurrency, || {
-        let (function, version) = (version.function.as_str(), version.name.as_str());
-        Calls::new(function, version, host.logs.of_requests(function, version))
-    });
+    let gate = gate(host, &version);
     let call = gate.calls.begin(asked, began);
-    if (asked == Asked::Http) != (version.record.kind == FunctionKind::Http) {
-        call.end(Outcome::Invalid);
-        return Err(wrong_kind(&version));
-    }
-    match host.admit.hold(gate) {
-        Ok(held) => Ok((Begun { version, due, held }, call)),
-        Err(full) => {
-            call.end(Outcome::Refused);
-            Err(full.into())
+    match hold(host, version, gate, asked, began) {
+        Ok(begun) => Ok((begun, call)),
+        Err(error) => {
+            call.end(if matches!(error, InvokeError::NotAdmitted(_)) { Outcome::Refused } else { Outcome::Invalid });
+            Err(error)
         }
     }
+}
+
+/// How requests come to a version.
+fn gate(host: &Host, version: &Version) -> Arc<Gate> {
+    let calls = || {
+        let (function, version) = (version.function.as_str(), version.name.as_str());
+        Calls::new(function, version, host.logs.of_requests(function, version))
+    };
+    host.admit.gate(version.digest, version.manifest.limits.concurrency, calls)
+}
+
+fn hold(
+    host: &Host,
+    version: Arc<Version>,
+    gate: Arc<Gate>,
+    asked: Asked,
+    began: Instant,
+) -> Result<Begun, InvokeError> {
+    if (asked == Asked::Http) != (version.record.kind == FunctionKind::Http) {
+        return Err(wrong_kind(&version));
+    }
+    let (due, held) = (Deadline::of(began, version.manifest.limits.timeout), host.admit.hold(gate)?);
+    Ok(Begun { version, due, held })
 }
 
 /// Tensors in, tensors out: an answer, or what explains it. Dropping the future cancels the work, wherever it is.
@@ -203,6 +217,20 @@ impl Begun {
     /// Which version answers.
     pub fn version(&self) -> &Version {
         &self.version
+    }
+
+    /// The same request with its routing key, which only its body told: another version may have to answer.
+    pub fn routed(self, host: &Host, target: &Target, key: &[u8], call: &mut Call) -> Result<Self, InvokeError> {
+        let version = host.catalog.resolve_for(Some(key), &target.function, target.version.as_deref());
+        // One that was let in is answered, whatever has been deleted since.
+        let Some(version) = version.ok().filter(|version| version.digest != self.version.digest) else {
+            return Ok(self);
+        };
+        // Its place first: nobody needs two.
+        drop(self);
+        let gate = gate(host, &version);
+        call.turn_to(&gate.calls);
+        hold(host, version, gate, call.asked, call.began)
     }
 
     async fn enter(self, host: &Host) -> Result<Inside, InvokeError> {

@@ -9,7 +9,7 @@ use super::messages::{ModelInferRequest, ModelInferResponse};
 use super::packed::Packing;
 use super::respond::{self, GrpcError};
 use super::undecoded::Undecoded;
-use super::{answer, request};
+use super::{answer, request, timeout};
 use crate::admit::Arrived;
 use crate::deadline::Deadline;
 use crate::elsewhere::elsewhere;
@@ -22,13 +22,33 @@ use crate::telemetry::{Asked, Outcome};
 /// How long a message may take to come. Whose time that is, the function's or nobody's, is in the message.
 const UPLOAD: Duration = Duration::from_secs(60);
 
-/// `ModelInfer`. `due` is until when the client waits.
+/// What a call's metadata say of its requests.
+#[derive(Clone)]
+pub(super) struct Said {
+    /// Until when the client waits.
+    pub(super) due: Option<Deadline>,
+    /// The routing key of those that have none of their own.
+    key: Option<Vec<u8>>,
+}
+
+impl Said {
+    pub(super) fn by<T>(request: &Request<T>) -> Self {
+        let headers = request.metadata().as_ref();
+        Self { due: timeout::asked(headers), key: headers.get(ROUTING_KEY).map(|key| key.as_bytes().to_owned()) }
+    }
+}
+
+/// The metadata that say with which other requests one belongs.
+const ROUTING_KEY: &str = "nocti-routing-key";
+
+/// `ModelInfer`.
 pub(super) async fn call(
     host: &Host,
     request: Request<Streaming<Undecoded>>,
-    due: Option<Deadline>,
+    said: Said,
 ) -> Result<ModelInferResponse, GrpcError> {
     let (began, packing) = (Instant::now(), Packing::of(&request));
+    let due = said.due;
     let mut messages = request.into_inner();
     // Before anything of the message takes memory.
     let place = host.admit.arrive()?;
@@ -39,7 +59,7 @@ pub(super) async fn call(
     })?;
     let message = message.map_err(|status| broken(host, &status))?;
     let message = message.ok_or_else(|| GrpcError::Broken("there is none".into()))?;
-    infer(host, message.packed_by(packing), place, began, due).await.map_err(|(error, _)| error)
+    infer(host, message.packed_by(packing), place, began, &said).await.map_err(|(error, _)| error)
 }
 
 /// Infers; an error comes with the id of its request, as far as that could be read. The place is given up for one in the function.
@@ -48,17 +68,18 @@ pub(super) async fn infer(
     message: Undecoded,
     place: Arrived,
     began: Instant,
-    due: Option<Deadline>,
+    said: &Said,
 ) -> Result<ModelInferResponse, (GrpcError, String)> {
     let decoded = decode(place, message, host.config.body_bytes).await;
     let (place, length, message) = decoded.map_err(|error| (error, String::new()))?;
     let id = message.id.clone();
     let target = target(&message.model_name, &message.model_version);
     drop(place);
-    let begun = invoke::begin(host, &target, Asked::Predict);
+    let own_key = request::routing_key(&message).map_err(|error| (error.into(), id.clone()))?;
+    let begun = invoke::begin(host, &target, own_key.as_ref().or(said.key.as_ref()).map(Vec::as_slice), Asked::Predict);
     let (mut begun, mut call) = begun.map_err(|error| (error.into(), id.clone()))?;
     // The message's upload included, as over HTTP.
-    (begun.due, call) = (begun.due.since(began).sooner(due), call.since(began));
+    (begun.due, call) = (begun.due.since(began).sooner(said.due), call.since(began));
     let answered = ask(host, begun, message, length).await;
     call.end(answered.as_ref().map_or_else(respond::outcome, |_| Outcome::Ok));
     answered.map_err(|error| (error, id))

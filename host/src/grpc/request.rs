@@ -9,7 +9,7 @@ use super::messages::infer_parameter::ParameterChoice;
 use super::messages::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use super::messages::{InferParameter, ModelInferRequest};
 use crate::protocol::contents::{Misfit, from_raw};
-use crate::protocol::predict::{Parameter, PredictRequest};
+use crate::protocol::predict::{Parameter, PredictRequest, ROUTING_KEY};
 use crate::protocol::{ProtocolError, classify};
 use crate::tensor::{Datatype, MAX_RANK, Tensor, TensorError};
 
@@ -27,6 +27,13 @@ pub(super) fn read(message: ModelInferRequest, length: usize) -> Result<PredictR
     let request = PredictRequest { id, parameters, inputs, outputs, classes, body_bytes: length };
     request.check()?;
     Ok(request)
+}
+
+/// The routing key, if the message has one: which version reads the rest depends on it.
+pub(super) fn routing_key(message: &ModelInferRequest) -> Result<Option<Vec<u8>>, ProtocolError> {
+    let Some(parameter) = message.parameters.get(ROUTING_KEY) else { return Ok(None) };
+    let wrong = |reason: &str| ProtocolError::Parameter { name: ROUTING_KEY.to_owned(), reason: reason.to_owned() };
+    read_parameter(parameter.clone()).map_err(wrong)?.into_key().map(Some)
 }
 
 fn read_typed(model: &str, inputs: Vec<InferInputTensor>) -> Result<Vec<(String, Tensor)>, ProtocolError> {

@@ -7,6 +7,7 @@ use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
+use super::infer::Said;
 use super::messages::grpc_inference_service_server::GrpcInferenceService;
 use super::messages::*;
 use super::packed::Packing;
@@ -34,8 +35,8 @@ type Answer<T> = Result<Response<T>, Status>;
 #[async_trait]
 impl GrpcInferenceService for Service {
     async fn model_infer(&self, request: Request<Streaming<Undecoded>>) -> Answer<ModelInferResponse> {
-        let due = due(&request);
-        answer(infer::call(&self.host, request, due).await)
+        let said = Said::by(&request);
+        answer(infer::call(&self.host, request, said).await)
     }
 
     type ModelStreamInferStream = BoxStream<'static, Result<ModelStreamInferResponse, Status>>;
@@ -43,7 +44,7 @@ impl GrpcInferenceService for Service {
     async fn model_stream_infer(&self, request: Request<Streaming<Undecoded>>) -> Answer<Self::ModelStreamInferStream> {
         let open = self.host.admit.open_stream().map_err(|error| respond::status(error.into()))?;
         let terms = stream::Terms {
-            due: due(&request),
+            said: Said::by(&request),
             strict: request.metadata().get("triton_grpc_error").is_some_and(|value| value == "true"),
             stop: self.stop.clone(),
             context: Context::of(request.metadata().as_ref()),

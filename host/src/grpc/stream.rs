@@ -10,14 +10,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Status, Streaming};
 
-use super::infer::{self, broken};
+use super::infer::{self, Said, broken};
 use super::messages::infer_parameter::ParameterChoice;
 use super::messages::{InferParameter, ModelInferResponse, ModelStreamInferResponse};
 use super::packed::Packing;
 use super::respond::{self, GrpcError};
 use super::undecoded::Undecoded;
 use crate::admit;
-use crate::deadline::Deadline;
 use crate::host::Host;
 use crate::trace::Context;
 
@@ -29,8 +28,8 @@ const FINAL: &str = "triton_final_response";
 
 /// What is the same for all requests of a stream.
 pub(super) struct Terms {
-    /// Until when the client waits, for all of it.
-    pub(super) due: Option<Deadline>,
+    /// Until when the client waits for all of it, among others.
+    pub(super) said: Said,
     /// Whether an error ends the stream.
     pub(super) strict: bool,
     /// The host is told to stop: what was begun is answered, and then the stream ends.
@@ -93,7 +92,7 @@ fn answer(
     let task = AbortOnDropHandle::new(tokio::spawn(terms.context.around(async move {
         let (message, terms) = (message?, for_task);
         let answered = match host.admit.arrive() {
-            Ok(place) => infer::infer(&host, message, place, started, terms.due).await,
+            Ok(place) => infer::infer(&host, message, place, started, &terms.said).await,
             Err(full) => Err((full.into(), String::new())),
         };
         match answered {

@@ -5,7 +5,7 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::body::Body;
-use super::openapi::parameters::{JsonLength, Model};
+use super::openapi::parameters::{JsonLength, Model, RoutingKey};
 use super::openapi::refusals::Asking;
 use super::openapi::{Octets, examples, tags};
 use super::respond::{self, HttpError};
@@ -28,7 +28,7 @@ static JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-conte
     tag = tags::OIP,
     operation_id = "infer",
     summary = "Inference",
-    params(Model, JsonLength),
+    params(Model, RoutingKey, JsonLength),
     request_body(content(
         (InferRequest = "application/json", example = json!(examples::infer())),
         (inline(Octets) = "application/octet-stream"),
@@ -57,7 +57,7 @@ pub(super) fn infer<'a>(
     operation_id = "explain",
     summary = "What explains an answer",
     description = "501 for a function that does not explain its answers.",
-    params(Model, JsonLength),
+    params(Model, RoutingKey, JsonLength),
     request_body(content(
         (InferRequest = "application/json", example = json!(examples::infer())),
         (inline(Octets) = "application/octet-stream"),

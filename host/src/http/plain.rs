@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 
 use super::body::Body;
 use super::infer::Written;
-use super::openapi::parameters::{Callee, InputName};
+use super::openapi::parameters::{Callee, InputName, RoutingKey};
 use super::openapi::{Octets, examples, tags};
 use super::respond::HttpError;
 use super::tensors::{self, Form};
@@ -33,7 +33,7 @@ use crate::tensor::{Datatype, Signature, Tensor, TensorSpec};
     summary = "A file, text or an array to a function that takes tensors",
     description = "NumPy's .npy is the input that has its type and shape, JSON is a request of the Open Inference Protocol, and \
                    everything else (PNG, JPEG, text) the one input of BYTES. An http function gets the request as it came.",
-    params(Callee, InputName),
+    params(Callee, RoutingKey, InputName),
     request_body(content(
         (InferRequest = "application/json", example = json!(examples::infer())),
         (inline(Octets) = "application/octet-stream"),

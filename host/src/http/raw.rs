@@ -2,7 +2,7 @@
 
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::uri::{PathAndQuery, Uri};
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body as _, Incoming};
 use wasmtime_wasi_http::Error as GuestError;
@@ -11,6 +11,7 @@ use super::body::{self, Body, BodyError, BoxError, Counted};
 use super::openapi::tags;
 use super::plain;
 use super::respond::{self, HttpError};
+use super::tensors::ROUTING_KEY;
 use crate::host::Host;
 use crate::invoke::{self, Begun, InvokeError, Target};
 use crate::registry::revision::FunctionKind;
@@ -39,7 +40,8 @@ pub(super) async fn call(
     path: &str,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, HttpError> {
-    let version = host.catalog.resolve(&target.function, target.version.as_deref());
+    let key = request.headers().get(&ROUTING_KEY).map(HeaderValue::as_bytes);
+    let version = host.catalog.resolve_for(key, &target.function, target.version.as_deref());
     // Weights are drawn by once: the version that is looked at is the one that is asked.
     let drawn = version
         .as_ref()
@@ -112,7 +114,7 @@ fn begin(
     if request.body().size_hint().lower() > limit_bytes {
         return Err(BodyError::TooLarge { limit_bytes }.into());
     }
-    Ok(invoke::begin(host, target, Asked::Http)?)
+    Ok(invoke::begin(host, target, None, Asked::Http)?)
 }
 
 /// What the function sees of a body that ends before its end.

@@ -1,7 +1,7 @@
 //! Tensors in a body, tensors in the answer's: the way of a request through the host is the same in whatever form they are.
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 
 use super::body::{self, Body};
@@ -18,6 +18,10 @@ use crate::tensor::Signature;
 
 /// JSON that takes a while, both ways: so much of it as text, or of elements that become text.
 const LARGE_JSON_BYTES: usize = 256 << 10;
+
+/// The header that says with which other requests one belongs: while traffic is split, they go to the same version. The
+/// parameter `routing_key` of a body counts before it.
+pub(super) static ROUTING_KEY: HeaderName = HeaderName::from_static("nocti-routing-key");
 
 /// How tensors are put into bodies.
 pub(super) struct Form<R> {
@@ -49,8 +53,9 @@ where
     R: FnOnce(&str, &Signature, Bytes, Option<usize>) -> Result<(PredictRequest, W), ProtocolError> + Send + 'static,
     W: Writer,
 {
-    let begun = invoke::begin(host, target, question.into()).map_err(HttpError::from);
-    let (begun, call) = body::refused(&mut request, begun).await?;
+    let key = request.headers().get(&ROUTING_KEY).map(HeaderValue::as_bytes);
+    let begun = invoke::begin(host, target, key, question.into()).map_err(HttpError::from);
+    let (begun, mut call) = body::refused(&mut request, begun).await?;
     let wanted = encoding::wanted(request.headers());
     let answer = async {
         let head =
@@ -61,6 +66,10 @@ where
         let body = begun.due.bound(collected).await.map_err(InvokeError::from)??;
         let (begun, body) = encoding::decoded(begun, body, encoding, limit_bytes, aligned_at).await?;
         let (begun, (request, writer)) = read(begun, form.read, body, json_length).await?;
+        let begun = match request.routing_key()? {
+            Some(key) => begun.routed(host, target, &key, &mut call)?,
+            None => begun,
+        };
         let answer = invoke::ask(host, begun, question, request).await?;
         let is_large =
             writer.text_bytes(&answer) >= LARGE_JSON_BYTES || encoding::takes_long(wanted, answer.size_bytes());

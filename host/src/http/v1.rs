@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::body::Body;
-use super::openapi::parameters::Model;
+use super::openapi::parameters::{Model, RoutingKey};
 use super::openapi::refusals::{Asking, Lookup};
 use super::openapi::{examples, tags};
 use super::respond::{self, HttpError};
@@ -35,7 +35,7 @@ pub(super) struct Alive {
     tag = tags::V1,
     operation_id = "predictV1",
     summary = "Inference",
-    params(Model),
+    params(Model, RoutingKey),
     request_body(content = kserve_v1::Request, example = json!(examples::v1())),
     responses((status = 200, description = "What the function answers", body = Predictions), Asking),
 )]
@@ -55,7 +55,7 @@ pub(super) fn predict<'a>(
     operation_id = "explainV1",
     summary = "What explains an answer",
     description = "501 for a function that does not explain its answers.",
-    params(Model),
+    params(Model, RoutingKey),
     request_body(content = kserve_v1::Request, example = json!(examples::v1())),
     responses((status = 200, description = "What the function explains", body = Explanations), Asking),
 )]

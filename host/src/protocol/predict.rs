@@ -28,6 +28,9 @@ pub struct PredictRequest {
     pub body_bytes: usize,
 }
 
+/// The parameter by which a request says which others it belongs with: while traffic is split, they go to the same version.
+pub const ROUTING_KEY: &str = "routing_key";
+
 /// The value of a parameter.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Parameter {
@@ -45,6 +48,18 @@ pub enum Parameter {
 const ELSEWHERE: [&str; 3] = ["shared_memory_region", "shared_memory_offset", "shared_memory_byte_size"];
 
 impl Parameter {
+    /// As a routing key: text, or a number that somebody is known by.
+    pub fn into_key(self) -> Result<Vec<u8>, ProtocolError> {
+        match self {
+            Self::Text(text) => Ok(text.into_bytes()),
+            Self::Int(number) => Ok(number.to_string().into_bytes()),
+            Self::Bool(_) | Self::Double(_) => {
+                let reason = "must be text or a whole number".to_owned();
+                Err(ProtocolError::Parameter { name: ROUTING_KEY.to_owned(), reason })
+            }
+        }
+    }
+
     /// Refuses the name of one that asks for tensors outside the request, which is not to be ignored: a client that sets it looks for its
     /// answer where it asked for it.
     pub fn check_name(name: &str) -> Result<(), ProtocolError> {
@@ -62,6 +77,12 @@ impl Parameter {
 const MAX_STRINGS: usize = 1 << 20;
 
 impl PredictRequest {
+    /// The routing key, if there is one.
+    pub fn routing_key(&self) -> Result<Option<Vec<u8>>, ProtocolError> {
+        let said = self.parameters.iter().find(|(name, _)| name == ROUTING_KEY);
+        said.map(|(_, key)| key.clone().into_key()).transpose()
+    }
+
     /// Refuses what is named twice, and countless strings.
     pub fn check(&self) -> Result<(), ProtocolError> {
         let mut strings = 0;

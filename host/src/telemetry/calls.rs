@@ -60,8 +60,8 @@ pub struct Calls {
 #[derive(Debug)]
 pub struct Call {
     calls: Arc<Calls>,
-    asked: Asked,
-    began: Instant,
+    pub asked: Asked,
+    pub began: Instant,
     outcome: Outcome,
     /// Its id, for the log.
     id: Option<String>,
@@ -121,6 +121,11 @@ impl Call {
     pub fn since(mut self, began: Instant) -> Self {
         self.began = began;
         self
+    }
+
+    /// It turns out to be for another version.
+    pub fn turn_to(&mut self, calls: &Arc<Calls>) {
+        self.calls = Arc::clone(calls);
     }
 
     /// Its outcome is known.

@@ -15,7 +15,8 @@ use crate::tensor::Datatype;
 pub struct InferRequest {
     /// Comes back with the answer.
     pub id: Option<String>,
-    /// `binary_data_output: true` asks for all outputs as binary data; the rest is handed on to the function.
+    /// `binary_data_output: true` asks for all outputs as binary data; requests of the same `routing_key` go to the same version while
+    /// traffic is shared out; the rest is handed on to the function.
     pub parameters: Option<BTreeMap<String, Parameter>>,
     /// No two of the same name.
     pub inputs: Vec<InferInput>,

@@ -16,19 +16,24 @@ mod client;
 mod component;
 mod delete;
 mod deploy;
+mod diff;
 mod guest_env;
 mod head;
+mod history;
 mod inspect;
 mod invoke;
 mod list;
 mod logs;
 mod new;
 mod output;
+mod rollback;
 mod sections;
 mod serve;
 mod show;
 mod status;
 mod target;
+mod traffic;
+mod why;
 
 /// What every command needs to know.
 #[derive(Debug, Args)]
@@ -71,6 +76,14 @@ enum Command {
     Show(show::ShowArgs),
     /// Delete a function or one of its versions.
     Delete(delete::DeleteArgs),
+    /// Share an alias' requests among versions.
+    Traffic(traffic::TrafficArgs),
+    /// Send requests where they went before the last change, or at some revision.
+    Rollback(rollback::RollbackArgs),
+    /// Show what was changed, when, by whom and why.
+    History(history::HistoryArgs),
+    /// Show what differs between two versions or two revisions.
+    Diff(diff::DiffArgs),
     /// Show what a function has printed, and with -f what it prints.
     Logs(logs::LogsArgs),
     /// Show what the host is doing: instances, sessions, memory.
@@ -148,6 +161,10 @@ impl Cli {
             Command::List => client::block_on(list::run(global)),
             Command::Show(args) => client::block_on(show::run(&args, global)),
             Command::Delete(args) => client::block_on(delete::run(&args, global)),
+            Command::Traffic(args) => client::block_on(traffic::run(&args, global)),
+            Command::Rollback(args) => client::block_on(rollback::run(&args, global)),
+            Command::History(args) => client::block_on(history::run(&args, global)),
+            Command::Diff(args) => client::block_on(diff::run(&args, global)),
             Command::Logs(args) => client::block_on(logs::run(&args, global)),
             Command::Status => client::block_on(status::run(global)),
         }

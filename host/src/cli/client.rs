@@ -103,6 +103,13 @@ impl Client {
         self.json(Method::DELETE, path, Body::default()).await
     }
 
+    /// Sends JSON and gives back the answer's.
+    pub(crate) async fn send(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let request = self.http.request(method, self.url(path)?).header(header::CONTENT_TYPE, "application/json");
+        let response = self.accepted(request.body(body.to_string()).send().await).await?;
+        Ok(self.parsed(response).await?)
+    }
+
     /// Sends a JSON body and gives back the answer's bytes.
     pub(crate) async fn post_json(&self, path: &str, body: Vec<u8>) -> anyhow::Result<Bytes> {
         let request = self.http.post(self.url(path)?);
@@ -195,6 +202,12 @@ impl Client {
     fn server(&self) -> String {
         self.base.as_str().trim_end_matches('/').to_owned()
     }
+}
+
+/// A query of these names and values, with the `?` before it; empty where there are none.
+pub(crate) fn query<'n, 'v>(pairs: impl IntoIterator<Item = (&'n str, &'v str)>) -> String {
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+    if query.is_empty() { query } else { format!("?{query}") }
 }
 
 /// The text of an error in the API's form.

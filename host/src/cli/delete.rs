@@ -4,8 +4,9 @@ use std::io::{self, BufRead, IsTerminal};
 
 use clap::Args;
 
-use super::client::Client;
+use super::client::{Client, query};
 use super::target::Target;
+use super::why::Why;
 use super::{Global, WrongUsage, output};
 
 /// What `nocti delete` takes.
@@ -17,6 +18,8 @@ pub(crate) struct DeleteArgs {
     /// Do not ask; needed where there is no terminal to ask on.
     #[arg(short, long)]
     yes: bool,
+    #[command(flatten)]
+    why: Why,
 }
 
 pub(super) async fn run(args: &DeleteArgs, global: &Global) -> anyhow::Result<()> {
@@ -37,7 +40,7 @@ pub(super) async fn run(args: &DeleteArgs, global: &Global) -> anyhow::Result<()
             anyhow::bail!("nothing was deleted");
         }
     }
-    let answer = client.delete(&path).await?;
+    let answer = client.delete(&(path + &query(args.why.pairs()))).await?;
     if global.json {
         return output::json(&answer);
     }

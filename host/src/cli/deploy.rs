@@ -14,8 +14,9 @@ use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use super::build::{self, Names};
-use super::client::{Client, ClientError};
+use super::client::{Client, ClientError, query};
 use super::head::Head;
+use super::why::Why;
 use super::{Global, WrongUsage, output};
 use crate::registry::bundle::Bundle;
 use crate::registry::name::{AliasName, FunctionName, VersionName};
@@ -37,6 +38,8 @@ pub(crate) struct DeployArgs {
     /// Point no alias to the new version.
     #[arg(long)]
     no_traffic: bool,
+    #[command(flatten)]
+    why: Why,
 }
 
 /// A bundle's file, and the temporary one behind it.
@@ -60,12 +63,10 @@ struct Deployed {
 pub(super) async fn run(args: &DeployArgs, global: &Global) -> anyhow::Result<()> {
     let client = Client::new(global)?;
     let upload = prepare(&args.path, &args.names)?;
-    let query = match args.no_traffic {
-        true => "no_traffic=true".to_owned(),
-        false => format!("alias={}", args.alias),
-    };
+    let traffic = if args.no_traffic { ("no_traffic", "true") } else { ("alias", args.alias.as_str()) };
+    let query = query([traffic].into_iter().chain(args.why.pairs()));
     let bar = progress_bar();
-    let answer = client.upload(&format!("/api/functions?{query}"), &upload.file, &bar).await;
+    let answer = client.upload(&format!("/api/functions{query}"), &upload.file, &bar).await;
     bar.finish_and_clear();
     let (status, answer) = answer.map_err(|error| with_hint(error, &args.path))?;
     if global.json {

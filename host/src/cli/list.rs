@@ -57,7 +57,13 @@ pub(super) fn weights(alias: &serde_json::Map<String, Value>) -> String {
     match alias.iter().collect::<Vec<_>>().as_slice() {
         [(version, _)] => (*version).clone(),
         versions => {
-            let shares = versions.iter().map(|(version, weight)| format!("{version} {weight}%"));
+            let total: u64 = versions.iter().filter_map(|(_, weight)| weight.as_u64()).sum();
+            let shares = versions.iter().map(|(version, weight)| {
+                let percent = weight.as_u64().unwrap_or_default() as f64 * 100.0 / total.max(1) as f64;
+                // One digit where it says something.
+                let digits = usize::from((percent * 10.0).round() % 10.0 != 0.0);
+                format!("{version} {percent:.digits$}%")
+            });
             shares.collect::<Vec<_>>().join(", ")
         }
     }
@@ -73,5 +79,8 @@ mod tests {
         assert_eq!(shown("{}"), "");
         assert_eq!(shown(r#"{"1.0.0":100}"#), "1.0.0");
         assert_eq!(shown(r#"{"1.0.0":90,"1.1.0":10}"#), "1.0.0 90%, 1.1.0 10%");
+        assert_eq!(shown(r#"{"1.0.0":1,"1.1.0":2,"1.2.0":1}"#), "1.0.0 25%, 1.1.0 50%, 1.2.0 25%");
+        assert_eq!(shown(r#"{"1.0.0":4294967293,"1.1.0":1}"#), "1.0.0 100%, 1.1.0 0%");
+        assert_eq!(shown(r#"{"1.0.0":1,"1.1.0":2}"#), "1.0.0 33.3%, 1.1.0 66.7%");
     }
 }

@@ -86,17 +86,21 @@ pub(super) async fn run(args: &ShowArgs, global: &Global) -> anyhow::Result<()> 
 }
 
 fn text(function: &Function) -> String {
-    let mut text = format!("{} (revision {})\n", function.name, function.revision);
-    let mut aliases = Table::of_pairs();
-    for (alias, versions) in &function.aliases {
-        aliases.row([alias.clone(), versions.as_object().map(weights).unwrap_or_default()]);
-    }
-    text += &aliases.text(2);
+    let mut text = heading(&function.name, function.revision, &function.aliases);
     for version in &function.versions {
         text += &format!("\nversion {} ({})\n", version.version, version.kind);
         text += &facts(version).text(2);
     }
     text
+}
+
+/// What a function is called, and where its requests go.
+pub(super) fn heading(name: &str, revision: u64, aliases: &Map<String, Value>) -> String {
+    let mut table = Table::of_pairs();
+    for (alias, versions) in aliases {
+        table.row([alias.clone(), versions.as_object().map(weights).unwrap_or_default()]);
+    }
+    format!("{name} (revision {revision})\n{}", table.text(2))
 }
 
 fn facts(version: &Version) -> Table {

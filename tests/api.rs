@@ -47,6 +47,7 @@ mod requests;
 mod restart;
 mod statistics;
 mod streaming;
+mod traffic;
 mod v1;
 mod wasi_nn;
 mod wasi_nn_older;

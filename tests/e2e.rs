@@ -33,6 +33,7 @@ mod templates;
 #[cfg(target_os = "linux")]
 mod threads;
 mod traces;
+mod traffic;
 #[cfg(target_os = "linux")]
 mod weights;
 

@@ -143,8 +143,8 @@ async fn another_alias_than_live_can_point_at_a_version() {
 async fn parameters_that_mean_nothing_are_refused() {
     let host = TestHost::start().await;
     for (query, part) in [
-        ("traffic=none", "there is no parameter 'traffic=none'; there are alias, no_traffic"),
-        ("no_traffic=maybe", "no_traffic=maybe"),
+        ("traffic=none", "there is no parameter 'traffic'; there are alias, no_traffic, by, message, revision"),
+        ("no_traffic=maybe", "parameter 'no_traffic' must be true or false, not 'maybe'"),
         ("alias=Not%20a%20name", "parameter alias"),
         ("alias=", "parameter alias"),
     ] {

@@ -21,6 +21,10 @@ async fn pages_of_others_change_nothing() {
         (Method::POST, "/api/functions"),
         (Method::DELETE, "/api/functions/scalar"),
         (Method::DELETE, "/%61pi/functions/scalar/versions/1.0.0"),
+        (Method::PUT, "/api/functions/scalar/aliases/live"),
+        (Method::DELETE, "/api/functions/scalar/aliases/test"),
+        (Method::POST, "/api/functions/scalar/rollback"),
+        (Method::POST, "/api/functions/scalar/revisions/1/restore"),
         (Method::POST, "/v2/repository/models/scalar/load"),
         (Method::POST, "/v2/repository/models/scalar/unload"),
     ];

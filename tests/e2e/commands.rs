@@ -110,6 +110,10 @@ async fn without_a_host_every_command_says_how_to_get_one() {
         &["invoke", "f", "-d", "{}"],
         &["invoke", "f", "--http", "/"],
         &["deploy", text(&model)],
+        &["traffic", "f", "1=1"],
+        &["rollback", "f"],
+        &["history", "f"],
+        &["diff", "f", "1", "2"],
     ] {
         let mut command = nocti();
         command.args(["--server", &server]).args(words);
@@ -278,16 +282,20 @@ async fn help_names_every_command_and_option() {
     let mut command = nocti();
     command.arg("--help");
     let help = run(command).await.expect(0).out;
-    let commands: [(&str, &[&str]); 10] = [
+    let commands: [(&str, &[&str]); 14] = [
         ("serve", &["--listen", "--grpc-listen", "--store", "--config", "--print-config"]),
         ("new", &["--template"]),
         ("build", &["--output"]),
         ("inspect", &[]),
-        ("deploy", &["--name", "--version", "--alias", "--no-traffic"]),
+        ("deploy", &["--name", "--version", "--alias", "--no-traffic", "--message", "--by"]),
         ("invoke", &["--data", "--file", "--explain", "--http"]),
         ("list", &[]),
         ("show", &[]),
-        ("delete", &["--yes"]),
+        ("delete", &["--yes", "--message", "--by"]),
+        ("traffic", &["--alias", "--message", "--by"]),
+        ("rollback", &["--to", "--message", "--by"]),
+        ("history", &["--limit", "--before"]),
+        ("diff", &[]),
         ("status", &[]),
     ];
     for (name, own) in commands {

@@ -21,7 +21,7 @@ use crate::registry::timestamp::Timestamp;
 
 /// Revisions in one answer, unless the query says otherwise, and at most.
 const PAGE: u64 = 50;
-const MAX_PAGE: u64 = 200;
+const MAX_PAGE: usize = 200;
 
 #[derive(Serialize, ToSchema)]
 struct HistoryBody<'a> {
@@ -112,11 +112,10 @@ pub(crate) struct DiffQuery {
 )]
 pub(crate) async fn list(host: &Host, name: &str, request: &Request<Incoming>) -> Result<Response<Body>, HttpError> {
     let query = Query::of(request, &["limit", "before"])?;
-    let limit = query.number("limit")?.unwrap_or(PAGE);
-    if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(HttpError::BadRequest(format!("parameter 'limit' must be 1 to {MAX_PAGE}")));
-    }
-    let history = host.catalog.history(name, query.number("before")?, limit as usize).await?;
+    let limit = usize::try_from(query.number("limit")?.unwrap_or(PAGE)).ok();
+    let limit = limit.filter(|limit| (1..=MAX_PAGE).contains(limit));
+    let limit = limit.ok_or_else(|| HttpError::BadRequest(format!("parameter 'limit' must be 1 to {MAX_PAGE}")))?;
+    let history = host.catalog.history(name, query.number("before")?, limit).await?;
     let oldest = history.revisions.last().map(|past| past.revision);
     let next = oldest.filter(|_| history.more);
     let revisions = history.revisions.into_iter().map(RevisionBody::from).collect();

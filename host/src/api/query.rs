@@ -36,8 +36,10 @@ impl<'r> Query<'r> {
         self.0.iter().find(|(said, _)| said == name).map(|(_, value)| &**value)
     }
 
+    /// At most what the API's description says of whole numbers: int64.
     pub(super) fn number(&self, name: &str) -> Result<Option<u64>, HttpError> {
-        let number = |text: &str| text.parse().map_err(|_| not(name, "a number", text));
+        let parse = |text: &str| u64::try_from(text.parse::<i64>().ok()?).ok();
+        let number = |text: &str| parse(text).ok_or_else(|| not(name, "a number", text));
         self.get(name).map(number).transpose()
     }
 
@@ -95,6 +97,7 @@ mod tests {
         assert_eq!(refused("by=1&by=2", |_| Ok(())), "parameter 'by' is there twice; say it once");
         let number = |query: &Query<'_>| query.number("by").map(drop);
         assert_eq!(refused("by=-1", number), "parameter 'by' must be a number, not '-1'");
+        assert!(refused("by=9223372036854775808", number).contains("must be a number"));
         let flag = |query: &Query<'_>| query.flag("flag").map(drop);
         assert_eq!(refused("flag=maybe", flag), "parameter 'flag' must be true or false, not 'maybe'");
         assert!(refused("by=a%0Ab", |query| query.note().map(drop)).contains("one line"));

@@ -7,12 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Response};
+use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
-use percent_encoding::percent_decode_str;
 use utoipa::IntoParams;
 
+use super::query::Query;
 use crate::host::Host;
 use crate::http::body::{Body, BoxError};
 use crate::http::openapi::parameters::Function as FunctionName;
@@ -39,7 +39,7 @@ struct LogQuery {
     version: Option<String>,
     /// The last so many of the lines that are there.
     #[param(nullable = false)]
-    limit: Option<u32>,
+    limit: Option<u64>,
     /// Whether the answer goes on with the lines that come, until the client goes, the function is deleted or the host stops.
     #[param(nullable = false)]
     follow: Option<bool>,
@@ -59,8 +59,8 @@ struct LogQuery {
         Reading,
     ),
 )]
-pub(crate) async fn read(host: &Arc<Host>, name: &str, query: Option<&str>) -> Result<Response<Body>, HttpError> {
-    let (wanted, follow) = asked(query.unwrap_or_default())?;
+pub(crate) async fn read<B>(host: &Arc<Host>, name: &str, request: &Request<B>) -> Result<Response<Body>, HttpError> {
+    let (wanted, follow) = asked(request)?;
     host.catalog.function(name)?;
     let place = host.admit.open_stream().map_err(InvokeError::from)?;
     let reader = host.logs.read(name, wanted);
@@ -114,32 +114,17 @@ async fn piece(mut reader: Reader) -> std::io::Result<(Reader, Vec<u8>)> {
 }
 
 /// Which lines, and whether those that come too.
-fn asked(query: &str) -> Result<(Wanted, bool), HttpError> {
-    let (mut wanted, mut follow) = (Wanted::default(), false);
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let value = percent_decode_str(value).decode_utf8_lossy();
-        let wrong = |why: &dyn std::fmt::Display| HttpError::BadRequest(format!("parameter {key}: {why}"));
-        match (key, &*value) {
-            ("since", text) => wanted.since = Some(text.parse::<Since>().map_err(|error| wrong(&error))?.0),
-            ("version", name) => {
-                let version = name.parse::<VersionName>().map_err(|error| wrong(&error))?;
-                wanted.version = Some(version.to_string());
-            }
-            ("limit", number) => {
-                let limit =
-                    number.parse::<u32>().map_err(|_| wrong(&format_args!("'{}' is not a number of lines", pair)))?;
-                // More lines than there can be need no counting.
-                wanted.limit = usize::try_from(limit).ok();
-            }
-            ("follow", "true" | "1" | "") => follow = true,
-            ("follow", "false" | "0") => follow = false,
-            _ => {
-                return Err(HttpError::BadRequest(format!(
-                    "there is no parameter '{pair}'; there are since, version, limit, follow"
-                )));
-            }
-        }
-    }
-    Ok((wanted, follow))
+fn asked<B>(request: &Request<B>) -> Result<(Wanted, bool), HttpError> {
+    let query = Query::of(request, &["since", "version", "limit", "follow"])?;
+    let wrong = |name: &str, why: &dyn std::fmt::Display| HttpError::BadRequest(format!("parameter {name}: {why}"));
+    let since = query.get("since").map(|text| text.parse::<Since>().map_err(|error| wrong("since", &error)));
+    let version =
+        query.get("version").map(|name| name.parse::<VersionName>().map_err(|error| wrong("version", &error)));
+    let wanted = Wanted {
+        since: since.transpose()?.map(|since| since.0),
+        version: version.transpose()?.map(|version| version.to_string()),
+        // More lines than there can be need no counting.
+        limit: query.number("limit")?.and_then(|limit| usize::try_from(limit).ok()),
+    };
+    Ok((wanted, query.flag("follow")?))
 }

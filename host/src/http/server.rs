@@ -128,7 +128,7 @@ async fn answer(
         Route::Restore(name, revision) => api::traffic::restore(host, name, &revision, request).await,
         Route::History(name) => api::history::list(host, &name, &request).await,
         Route::Diff(name) => api::history::diff(host, &name, &request).await,
-        Route::ReadLog(name) => api::logs::read(host, &name, request.uri().query()).await,
+        Route::ReadLog(name) => api::logs::read(host, &name, &request).await,
         Route::Status => Ok(api::status::status(host)),
         Route::OpenApi => Ok(openapi::document()),
         Route::Docs => Ok(docs::page()),

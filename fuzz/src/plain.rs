@@ -18,7 +18,8 @@ struct Request<'a> {
 struct Input<'a> {
     name: String,
     datatype: String,
-    shape: Vec<usize>,
+    /// As wide as `-0`, which is an integer to the host and none to serde.
+    shape: Vec<f64>,
     #[serde(borrow)]
     parameters: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -39,8 +40,9 @@ pub(crate) fn compare(json: &[u8], request: &PredictRequest) {
     assert_eq!(outputs, request.outputs);
     assert_eq!(plain.inputs.len(), request.inputs.len());
     for (plain, (name, tensor)) in plain.inputs.iter().zip(&request.inputs) {
+        let shape: Vec<f64> = tensor.shape().iter().map(|&dim| dim as f64).collect();
         let head = (&plain.name, plain.datatype.as_str(), plain.shape.as_slice());
-        assert_eq!(head, (name, tensor.datatype().name(), tensor.shape()));
+        assert_eq!(head, (name, tensor.datatype().name(), shape.as_slice()));
         let may_be_base64 = tensor.datatype() == Datatype::Bytes && plain.parameters.is_some();
         if let Some(data) = plain.data.filter(|_| !may_be_base64) {
             let mut expected = Vec::new();

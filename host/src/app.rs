@@ -1,6 +1,5 @@
 //! The composition root: every part is built here, in one visible order, and taken down in the other.
 
-use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -64,13 +63,10 @@ impl App {
         let loader = loader.map_err(|error| AppError::Engine(format!("{error:#}")))?;
         let store = Store::open_folder(&config.store).await?;
         let catalog = Catalog::load_saved(store.clone(), &cache_dir).await?;
-        let functions = catalog.functions();
-        let mut deployed: HashSet<_> = functions.iter().map(|function| function.name().to_string()).collect();
         for (function, why) in catalog.damaged() {
             tracing::error!(%function, why, "cannot be used");
-            deployed.insert(function.to_string());
         }
-        let logs = Logs::open(config.logs_dir(), &config.logs, deployed).map_err(AppError::Thread)?;
+        let logs = Logs::open(config.logs_dir(), &config.logs).map_err(AppError::Thread)?;
         let (logs, metrics) = (Arc::new(logs), Metrics::default());
         let models =
             Arc::new(Models::new(library, Arc::clone(&cache), &models_config(&config), metrics.models.clone()));

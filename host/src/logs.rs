@@ -9,7 +9,6 @@
 //! a disk that fails costs lines and one warning. A function's log ends with the function; its files go by size and by age. When the
 //! host stops, what waits is written. Knows nothing of guests, HTTP or the catalog.
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -69,12 +68,12 @@ pub struct Logs {
 const LAST_WRITE: Duration = Duration::from_secs(5);
 
 impl Logs {
-    /// Logs in `folder`, which is made when there is something to write. Those of functions that `deployed` does not name end.
-    pub fn open(folder: PathBuf, config: &Config, deployed: HashSet<String>) -> std::io::Result<Self> {
+    /// Logs in `folder`, which is made when there is something to write. What is there already stays until it is too old, whosever
+    /// it is: other hosts may have theirs in the same folder.
+    pub fn open(folder: PathBuf, config: &Config) -> std::io::Result<Self> {
         let queue = Arc::new(Queue::default());
         let files = Files::new(folder.clone(), config.max_bytes, config.max_age);
         let (ended, written) = oneshot::channel();
-        queue.push(Job::Keep(deployed));
         Writer::new(Arc::clone(&queue), files).spawn(ended)?;
         let (max_age, requests) = (config.max_age, config.requests);
         Ok(Self { folder, max_age, requests, functions: DashMap::new(), queue, written: Mutex::new(Some(written)) })

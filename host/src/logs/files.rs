@@ -4,7 +4,7 @@
 //! lines are kept; then another is begun and the oldest goes. A line that a crash or a full disk has broken off gets an end when
 //! the file is written next, and is then none.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
@@ -77,15 +77,6 @@ impl Files {
     pub(super) fn remove(&mut self, function: &str) {
         self.open.remove(function);
         self.remove_if(function, |_| true);
-    }
-
-    /// Removes the logs of all but these.
-    pub(super) fn keep(&mut self, functions: &HashSet<String>) {
-        for name in self.functions() {
-            if !functions.contains(&name) {
-                self.remove(&name);
-            }
-        }
     }
 
     /// Removes what is too old.
@@ -183,7 +174,12 @@ impl Files {
 /// The files of one log and when each was begun, the oldest first; none where they cannot be listed.
 pub(super) fn list(folder: &Path) -> Vec<(u64, PathBuf)> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let began = |path: &Path| path.file_name()?.to_str()?.strip_suffix(SUFFIX)?.parse::<u64>().ok();
+    // Only what is called as ours are: a folder may have other files.
+    let began = |path: &Path| {
+        let name = path.file_name()?.to_str()?;
+        let began_ms = name.strip_suffix(SUFFIX)?.parse().ok().filter(|began_ms| *began_ms < u64::MAX)?;
+        (name == file_name(began_ms)).then_some(began_ms)
+    };
     let mut files: Vec<_> = entries.filter_map(|entry| Some((began(&entry.path())?, entry.path()))).collect();
     files.sort_unstable();
     files

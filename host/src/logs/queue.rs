@@ -1,6 +1,5 @@
 //! What waits for the writer: functions with lines, each once, and logs that end.
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,8 +16,6 @@ pub(super) enum Job {
     Write(Arc<Function>),
     /// It is deleted.
     Remove(String),
-    /// These are all there are.
-    Keep(HashSet<String>),
 }
 
 #[derive(Default)]

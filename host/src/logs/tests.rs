@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::*;
 
-fn open(folder: &Path, config: &Config, deployed: &[&str]) -> Logs {
-    Logs::open(folder.into(), config, deployed.iter().map(ToString::to_string).collect()).expect("a thread")
+fn open(folder: &Path, config: &Config) -> Logs {
+    Logs::open(folder.into(), config).expect("a thread")
 }
 
 /// Everything that a reader gets, as JSON.
@@ -37,7 +37,7 @@ fn bytes(folder: &Path) -> u64 {
 #[tokio::test]
 async fn what_is_written_is_read_by_version_time_and_number() {
     let folder = tempfile::tempdir().expect("a folder");
-    let logs = open(folder.path(), &Config::default(), &[]);
+    let logs = open(folder.path(), &Config::default());
     let (first, second) = (logs.of("f", "1"), logs.of("f", "2"));
     first.line(Stream::Stdout, Some("a"), "one", false);
     second.line(Stream::Stderr, None, "two\u{1b}\n\"", true);
@@ -62,13 +62,18 @@ async fn what_is_written_is_read_by_version_time_and_number() {
 async fn a_log_outlives_its_writer_and_not_its_function() {
     let folder = tempfile::tempdir().expect("a folder");
     for text in ["one", "two"] {
-        let logs = open(folder.path(), &Config::default(), &["f"]);
+        let logs = open(folder.path(), &Config::default());
         logs.of("f", "1").line(Stream::Stdout, None, text, false);
         logs.close().await;
     }
-    std::fs::create_dir(folder.path().join("other")).expect("it can be made");
-    std::fs::write(folder.path().join("other/file"), "not ours").expect("it can be written");
-    let logs = open(folder.path(), &Config::default(), &["f"]);
+    // Of somebody else, and of another host.
+    let others =
+        ["other/2024.jsonl", "f/2024.jsonl", "g/00000001900000000000.jsonl"].map(|path| folder.path().join(path));
+    for path in &others {
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("it can be made");
+        std::fs::write(path, "not ours\n").expect("it can be written");
+    }
+    let logs = open(folder.path(), &Config::default());
     let deleted = logs.of("f", "1");
     assert_eq!(texts(&read(&logs, "f", Wanted::default())), ["one", "two"]);
     let mut reader = logs.read("f", Wanted::default());
@@ -79,16 +84,14 @@ async fn a_log_outlives_its_writer_and_not_its_function() {
     logs.close().await;
     assert_eq!(texts(&read(&logs, "f", Wanted::default())), ["anew"]);
     let _ = reader.piece();
-    // One that was deleted while nobody looked.
-    open(folder.path(), &Config::default(), &[]).close().await;
-    assert!(!folder.path().join("f").exists());
-    assert!(folder.path().join("other/file").exists(), "what is not ours stays");
+    open(folder.path(), &Config::default()).close().await;
+    assert!(others.iter().all(|path| path.exists()), "what is not ours stays");
 }
 
 #[tokio::test]
 async fn a_flood_of_one_leaves_the_lines_of_another_whole() {
     let folder = tempfile::tempdir().expect("a folder");
-    let logs = open(folder.path(), &Config::default(), &[]);
+    let logs = open(folder.path(), &Config::default());
     let (loud, quiet) = (logs.of("loud", "1"), logs.of("quiet", "1"));
     let line = "x".repeat(4096);
     for number in 0..100 {
@@ -148,7 +151,7 @@ async fn a_disk_that_fails_costs_lines_which_are_counted() {
     let parent = tempfile::tempdir().expect("a folder");
     let folder = parent.path().join("logs");
     std::fs::write(&folder, "no folder").expect("it can be written");
-    let logs = open(&folder, &Config::default(), &[]);
+    let logs = open(&folder, &Config::default());
     let log = logs.of("f", "1");
     let mut reader = logs.read("f", Wanted::default());
     assert!(reader.piece().expect("nothing is no error").is_empty());

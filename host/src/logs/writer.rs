@@ -48,7 +48,6 @@ impl Writer {
                 match job {
                     Job::Write(function) => self.write(function, stops),
                     Job::Remove(function) => self.files.remove(&function),
-                    Job::Keep(functions) => self.files.keep(&functions),
                 }
             }
             self.files.close_idle();

@@ -18,6 +18,9 @@ pub type Aliases = BTreeMap<AliasName, Weights>;
 /// The most versions that an alias may send requests to: a draw looks at all of them.
 const MAX_SPLIT: usize = 100;
 
+/// The most aliases that traffic is set for: every revision has all of them, and is read whole.
+const MAX_ALIASES: usize = 100;
+
 /// Why requests cannot be sent so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrafficError {
@@ -63,6 +66,10 @@ impl Revision {
             if self.is_deleted() {
                 return Err(RevisionError::UnknownFunction(self.function.clone()));
             }
+            return Err(TrafficError::Weights { function: self.function.clone(), alias: alias.clone(), why }.into());
+        }
+        if self.aliases.len() >= MAX_ALIASES && !self.aliases.contains_key(alias) {
+            let why = format!("there are {MAX_ALIASES} aliases already, which is the most; delete one first");
             return Err(TrafficError::Weights { function: self.function.clone(), alias: alias.clone(), why }.into());
         }
         let mut next = self.next(Action::Traffic { alias: alias.clone() }, now);

@@ -54,6 +54,18 @@ fn an_alias_is_pointed_at_versions() {
 }
 
 #[test]
+fn there_are_not_more_aliases_than_can_be_kept() {
+    let mut full = three();
+    while full.aliases.len() < MAX_ALIASES {
+        full = traffic(&full, &format!("a{}", full.aliases.len()), &[("1", 1)]).unwrap().expect("it is new");
+    }
+    assert!(refused(&full, "more", &[("1", 1)]).contains("100 aliases already"));
+    assert!(traffic(&full, "a7", &[("2", 1)]).is_ok(), "those there are can be changed");
+    let fewer = full.without_alias(&alias("a7"), now()).unwrap();
+    assert!(traffic(&fewer, "more", &[("1", 1)]).is_ok());
+}
+
+#[test]
 fn what_cannot_be_shared_out_is_refused() {
     assert!(refused(&three(), "live", &[]).contains("alias 'live' of function 'f' cannot be pointed so: no version"));
     assert!(refused(&three(), "live", &[("1", 0)]).contains("give at least one"));

@@ -233,6 +233,7 @@ fn of_store(error: &StoreError) -> Fault {
     match error {
         StoreError::Full { .. } => fault(Kind::StoreFull, "storage_full"),
         StoreError::Conflict { .. } => fault(Kind::Conflict, "contended"),
+        StoreError::FunctionFull { .. } => fault(Kind::Conflict, "function_full"),
         StoreError::WrongContent { .. } => fault(Kind::Invalid, "invalid_bundle"),
         StoreError::Damaged { .. } | StoreError::Missing { .. } | StoreError::TooLarge { .. } => DAMAGED,
         StoreError::Open { .. } | StoreError::Failed { .. } => INTERNAL,

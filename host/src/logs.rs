@@ -57,7 +57,7 @@ pub struct Logs {
     folder: PathBuf,
     max_age: Duration,
     requests: bool,
-    /// Those that a version in memory writes, or somebody reads.
+    /// Those that were written or read since the host started, until they are deleted.
     functions: DashMap<String, Arc<Function>>,
     queue: Arc<Queue>,
     /// Told when the writer has ended.

@@ -297,8 +297,12 @@ impl Shared {
         for _ in 0..MAX_ATTEMPTS {
             let current = self.store.latest(name).await?;
             let current = current.unwrap_or_else(|| Revision::before_first(name.clone(), Timestamp::now()));
-            current.check_expected(note)?;
-            let (next, changed) = match change(&current)? {
+            let next = change(&current);
+            // One that is not there is at no revision.
+            if !matches!(next, Err(RevisionError::UnknownFunction(_))) {
+                current.check_expected(note)?;
+            }
+            let (next, changed) = match next? {
                 Some(next) => (next.noted(note), true),
                 None => (current, false),
             };

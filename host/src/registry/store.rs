@@ -50,6 +50,11 @@ pub enum StoreError {
     Missing { object: String },
     #[error("{object} has {size} bytes, which is more than the {cap} that are read at once")]
     TooLarge { object: String, size: u64, cap: u64 },
+    #[error(
+        "function '{function}' would take {bytes} bytes in the store with all its versions and aliases, and may take {MAX_REVISION_BYTES}; \
+         delete some of them first"
+    )]
+    FunctionFull { function: FunctionName, bytes: u64 },
     #[error("content announced as {} bytes with sha256 {} came as {} bytes with sha256 {}", expected.size, expected.sha256, got.size, got.sha256)]
     WrongContent { expected: Blob, got: Blob },
     // The source names paths of the machine, so it is not part of the message.
@@ -171,6 +176,10 @@ impl Store {
         let path = revision_path(&revision.function, revision.revision);
         let content =
             serde_json::to_vec_pretty(revision).expect("every key is text and no value's serialisation fails");
+        // What could not be read again could not even be deleted.
+        if content.len() as u64 > MAX_REVISION_BYTES {
+            return Err(StoreError::FunctionFull { function: revision.function.clone(), bytes: content.len() as u64 });
+        }
         let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match self.objects.put_opts(&path, content.into(), create).await {
             Ok(_) => Ok(()),

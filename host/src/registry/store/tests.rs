@@ -176,6 +176,17 @@ async fn revisions_are_written_once_and_the_highest_counts() {
 }
 
 #[tokio::test]
+async fn what_could_not_be_read_again_is_not_written() {
+    let (_dir, store) = folder().await;
+    store.write_revision(&revision("f", 1)).await.unwrap();
+    let large =
+        Revision { message: Some("x".repeat(usize::try_from(MAX_REVISION_BYTES).unwrap())), ..revision("f", 2) };
+    let error = store.write_revision(&large).await.expect_err("it is too large");
+    assert!(error.to_string().contains("may take 16777216; delete some of them first"), "{error}");
+    assert_eq!(store.revisions(&name("f")).await.unwrap(), [1]);
+}
+
+#[tokio::test]
 async fn a_damaged_revision_is_named_and_no_path_is_shown() {
     let (dir, store) = folder().await;
     store.write_revision(&revision("f", 1)).await.unwrap();

@@ -79,6 +79,8 @@ async fn what_cannot_be_gone_back_to_is_refused_and_nothing_changes() {
     let error = rolled_back(&catalog).await.expect_err("what was deleted is no state to go back to");
     assert!(error.starts_with("there is nothing to go back to"), "{error}");
     assert!(matches!(catalog.rollback("unknown", Note::default()).await, Err(CatalogError::UnknownFunction(_))));
+    let of_none = catalog.set_traffic("unknown", AliasName::live(), BTreeMap::from([("1".into(), 1)]), at(5)).await;
+    assert!(matches!(of_none, Err(CatalogError::Revision(RevisionError::UnknownFunction(_)))), "{of_none:?}");
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("oip", &["host", "invoke", "lifecycle", "nn", "protocol", "registry", "telemetry"]),
     // What knows every error knows every room.
     ("fault", &["admit", "deploy", "invoke", "lifecycle", "nn", "oip", "protocol", "registry", "runtime", "telemetry"]),
-    ("api", &["deploy", "host", "http", "invoke", "lifecycle", "logs", "nn", "registry", "tensor"]),
+    ("api", &["deploy", "elsewhere", "host", "http", "invoke", "lifecycle", "logs", "nn", "registry", "tensor"]),
     (
         "http",
         &[

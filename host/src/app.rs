@@ -66,7 +66,7 @@ impl App {
         for (function, why) in catalog.damaged() {
             tracing::error!(%function, why, "cannot be used");
         }
-        let logs = Logs::open(config.logs_dir(), &config.logs).map_err(AppError::Thread)?;
+        let logs = Logs::open(&config.logs_dir(), &config.logs).map_err(AppError::Thread)?;
         let (logs, metrics) = (Arc::new(logs), Metrics::default());
         let models =
             Arc::new(Models::new(library, Arc::clone(&cache), &models_config(&config), metrics.models.clone()));

@@ -224,6 +224,7 @@ fn of_revision(error: &RevisionError) -> Fault {
             TrafficError::UnknownAlias { .. } => NOT_FOUND,
             TrafficError::LiveStays(_) => fault(Kind::Conflict, "live_stays"),
             TrafficError::VersionGone { .. } => fault(Kind::Conflict, "version_gone"),
+            TrafficError::WasDeleted { .. } => fault(Kind::Conflict, "version_gone"),
             TrafficError::NothingBefore(_) => fault(Kind::Conflict, "nothing_before"),
         },
     }

@@ -259,6 +259,9 @@ impl Drop for PutAway<'_> {
         if !self.host.catalog.has(self.version) {
             self.host.lifecycle.forget(&self.version.digest);
             self.host.admit.forget(&self.version.digest);
+            if self.host.catalog.function(self.version.function.as_str()).is_err() {
+                self.host.logs.forget(self.version.function.as_str());
+            }
         }
     }
 }

@@ -9,7 +9,7 @@
 //! a disk that fails costs lines and one warning. A function's log ends with the function; its files go by size and by age. When the
 //! host stops, what waits is written. Knows nothing of guests, HTTP or the catalog.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,16 +20,18 @@ mod budget;
 mod files;
 mod function;
 mod line;
+mod place;
 mod queue;
 mod read;
 mod writer;
 
 pub use function::Log;
 pub use line::{Line, Stream};
-pub use read::{Reader, Wanted};
+pub use read::{Piece, Reader, Wanted};
 
 use files::Files;
 use function::Function;
+use place::Place;
 use queue::{Job, Queue};
 use writer::Writer;
 
@@ -54,7 +56,7 @@ impl Default for Config {
 
 /// The logs of all functions.
 pub struct Logs {
-    folder: PathBuf,
+    place: Place,
     max_age: Duration,
     requests: bool,
     /// Those that were written or read since the host started, until they are deleted.
@@ -68,15 +70,15 @@ pub struct Logs {
 const LAST_WRITE: Duration = Duration::from_secs(5);
 
 impl Logs {
-    /// Logs in `folder`, which is made when there is something to write. What is there already stays until it is too old, whosever
-    /// it is: other hosts may have theirs in the same folder.
-    pub fn open(folder: PathBuf, config: &Config) -> std::io::Result<Self> {
+    /// Logs in `folder`, or in one inside it where another host has its own there. What is there already stays until it is too old.
+    pub fn open(folder: &Path, config: &Config) -> std::io::Result<Self> {
         let queue = Arc::new(Queue::default());
-        let files = Files::new(folder.clone(), config.max_bytes, config.max_age);
+        let place = Place::claim(folder);
+        let files = Files::new(place.folder().to_owned(), config.max_bytes, config.max_age);
         let (ended, written) = oneshot::channel();
         Writer::new(Arc::clone(&queue), files).spawn(ended)?;
         let (max_age, requests) = (config.max_age, config.requests);
-        Ok(Self { folder, max_age, requests, functions: DashMap::new(), queue, written: Mutex::new(Some(written)) })
+        Ok(Self { place, max_age, requests, functions: DashMap::new(), queue, written: Mutex::new(Some(written)) })
     }
 
     /// What a version writes with.
@@ -99,7 +101,7 @@ impl Logs {
 
     /// A function's lines, as they are and as they come.
     pub fn read(&self, function: &str, wanted: Wanted) -> Reader {
-        Reader::new(self.folder.join(function), self.function(function), wanted, self.max_age)
+        Reader::new(self.place.folder().join(function), self.function(function), wanted, self.max_age)
     }
 
     /// Writes what waits. Nothing is written after it.

@@ -225,7 +225,7 @@ pub(crate) async fn delete(
     to_the_end(async move {
         let function = host.catalog.function(&name)?;
         host.catalog.delete_function(&name, note).await?;
-        host.logs.forget(&name);
+        forget_log(&host, &name);
         for version in function.versions.values() {
             host.lifecycle.forget(&version.digest);
             host.admit.forget(&version.digest);
@@ -260,9 +260,7 @@ pub(crate) async fn delete_version(
     to_the_end(async move {
         let digest = host.catalog.function(&name)?.versions.get(version.as_str()).map(|version| version.digest);
         host.catalog.delete_version(&name, &version, note).await?;
-        if host.catalog.function(&name).is_err() {
-            host.logs.forget(&name);
-        }
+        forget_log(&host, &name);
         if let Some(digest) = digest {
             host.lifecycle.forget(&digest);
             host.admit.forget(&digest);
@@ -270,6 +268,13 @@ pub(crate) async fn delete_version(
         Ok(deleted(&format!("{name}@{version}")))
     })
     .await
+}
+
+/// Ends the log of a function that is gone; one that somebody has deployed meanwhile has it on.
+fn forget_log(host: &Host, name: &str) {
+    if host.catalog.function(name).is_err() {
+        host.logs.forget(name);
+    }
 }
 
 /// A change that was begun is finished, whether its caller waits or not: what is deleted must not stay in memory.

@@ -8,14 +8,16 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::functions::{Weights, weights};
 use super::query::Query;
+use crate::elsewhere::elsewhere;
 use crate::host::Host;
 use crate::http::body::Body;
 use crate::http::openapi::parameters::Function as FunctionName;
 use crate::http::openapi::refusals::Past as Refusals;
 use crate::http::openapi::tags;
 use crate::http::respond::{self, HttpError};
+use crate::invoke::InvokeError;
 use crate::registry::catalog::{Past, Side};
-use crate::registry::diff::Difference;
+use crate::registry::diff::{Difference, differences};
 use crate::registry::revision::Action;
 use crate::registry::timestamp::Timestamp;
 
@@ -115,6 +117,7 @@ pub(crate) async fn list(host: &Host, name: &str, request: &Request<Incoming>) -
     let limit = usize::try_from(query.number("limit")?.unwrap_or(PAGE)).ok();
     let limit = limit.filter(|limit| (1..=MAX_PAGE).contains(limit));
     let limit = limit.ok_or_else(|| HttpError::BadRequest(format!("parameter 'limit' must be 1 to {MAX_PAGE}")))?;
+    let _arrived = host.admit.arrive().map_err(InvokeError::from)?;
     let history = host.catalog.history(name, query.number("before")?, limit).await?;
     let oldest = history.revisions.last().map(|past| past.revision);
     let next = oldest.filter(|_| history.more);
@@ -142,8 +145,13 @@ pub(crate) async fn diff(host: &Host, name: &str, request: &Request<Incoming>) -
     if matches!(sides, (Side::Version(_), Side::Revision(_)) | (Side::Revision(_), Side::Version(_))) {
         return Err(HttpError::BadRequest("two versions or two revisions can be compared, not one of each".into()));
     }
-    let differences = host.catalog.diff(name, &sides.0, &sides.1).await?;
-    let differences = differences.into_iter().map(DifferenceBody::from).collect();
+    let arrived = host.admit.arrive().map_err(InvokeError::from)?;
+    let (from_side, to_side) = host.catalog.sides(name, &sides.0, &sides.1).await?;
+    let work = move || {
+        let differences = differences(&from_side, &to_side);
+        (differences.into_iter().map(DifferenceBody::from).collect(), arrived)
+    };
+    let (differences, _arrived) = elsewhere(true, work).await.map_err(InvokeError::from)?;
     Ok(respond::json(StatusCode::OK, &DiffBody { function: name, from, to, differences }))
 }
 

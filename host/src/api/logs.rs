@@ -20,12 +20,15 @@ use crate::http::openapi::refusals::Reading;
 use crate::http::openapi::tags;
 use crate::http::respond::HttpError;
 use crate::invoke::InvokeError;
-use crate::logs::{Line, Reader, Wanted};
+use crate::logs::{Line, Piece, Reader, Wanted};
 use crate::registry::name::VersionName;
 use crate::registry::since::Since;
 
 /// How often a log that is followed is looked at: whether there is more, and whether the host stops.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// The most lines that are counted from the end.
+const MAX_LIMIT: u64 = 100_000;
 
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -38,7 +41,7 @@ struct LogQuery {
     #[param(nullable = false)]
     version: Option<String>,
     /// The last so many of the lines that are there.
-    #[param(nullable = false)]
+    #[param(nullable = false, maximum = 100_000)]
     limit: Option<u64>,
     /// Whether the answer goes on with the lines that come, until the client goes, the function is deleted or the host stops.
     #[param(nullable = false)]
@@ -67,7 +70,7 @@ pub(crate) async fn read<B>(host: &Arc<Host>, name: &str, request: &Request<B>) 
     // What cannot be read has a status of its own, as long as there is no head.
     let (reader, first) = piece(reader).await.map_err(|error| HttpError::Internal(format!("a log: {error}")))?;
     let following = Following { host: Arc::clone(host), reader: Some(reader), follow, _place: place };
-    let lines = stream::unfold((first, following), |(first, mut following)| async {
+    let lines = stream::unfold((first.lines, following), |(first, mut following)| async {
         let lines = if first.is_empty() { following.next().await.transpose()? } else { Ok(first) };
         Some((lines.map(|lines| Frame::data(Bytes::from(lines))), (Vec::new(), following)))
     });
@@ -91,10 +94,13 @@ impl<P> Following<P> {
         while let Some(reader) = self.reader.take() {
             // Before it is looked at: what was written until then is read.
             let is_last = !self.follow || self.host.draining.load(Ordering::Relaxed) || reader.has_ended();
-            let (reader, lines) = piece(reader).await?;
+            let (reader, Piece { lines, at_end }) = piece(reader).await?;
             let reader = self.reader.insert(reader);
             if !lines.is_empty() {
                 return Ok(Some(lines));
+            }
+            if !at_end {
+                continue;
             }
             if is_last {
                 return Ok(None);
@@ -108,8 +114,8 @@ impl<P> Following<P> {
 }
 
 /// The next lines that are there already, read where it does not matter how long that takes.
-async fn piece(mut reader: Reader) -> std::io::Result<(Reader, Vec<u8>)> {
-    let read = tokio::task::spawn_blocking(move || reader.piece().map(|lines| (reader, lines)));
+async fn piece(mut reader: Reader) -> std::io::Result<(Reader, Piece)> {
+    let read = tokio::task::spawn_blocking(move || reader.piece().map(|piece| (reader, piece)));
     read.await.map_err(std::io::Error::other)?
 }
 
@@ -120,11 +126,14 @@ fn asked<B>(request: &Request<B>) -> Result<(Wanted, bool), HttpError> {
     let since = query.get("since").map(|text| text.parse::<Since>().map_err(|error| wrong("since", &error)));
     let version =
         query.get("version").map(|name| name.parse::<VersionName>().map_err(|error| wrong("version", &error)));
+    let limit = query.number("limit")?;
+    if limit.is_some_and(|limit| limit > MAX_LIMIT) {
+        return Err(wrong("limit", &format_args!("at most {MAX_LIMIT}; without it, all lines are read")));
+    }
     let wanted = Wanted {
         since: since.transpose()?.map(|since| since.0),
         version: version.transpose()?.map(|version| version.to_string()),
-        // More lines than there can be need no counting.
-        limit: query.number("limit")?.and_then(|limit| usize::try_from(limit).ok()),
+        limit: limit.and_then(|limit| usize::try_from(limit).ok()),
     };
     Ok((wanted, query.flag("follow")?))
 }

@@ -74,7 +74,7 @@ impl Log {
             let version = Some((&**version).into());
             Line { time: time.into(), version, stream, request, text: text.into(), cut }.write(&mut state.waiting);
         };
-        if function.add(text.len(), queue, line) {
+        if function.add(line::written_bytes(text), queue, line) {
             queue.push(Job::Write(Arc::clone(function)));
         }
     }
@@ -82,12 +82,10 @@ impl Log {
 
 impl Function {
     pub(super) fn new(name: &str) -> Self {
-        let budget = Budget::new(Instant::now());
-        let state = State { waiting: Vec::new(), lines: 0, left_out: 0, budget, queued: false, ended: false };
-        Self { name: name.to_owned(), state: Mutex::new(state), changes: AtomicU64::new(0) }
+        Self { name: name.to_owned(), state: Mutex::new(State::new()), changes: AtomicU64::new(0) }
     }
 
-    /// Adds a line of about so many bytes. True when the writer has to be told.
+    /// Adds a line whose text is written in so many bytes. True when the writer has to be told.
     fn add(&self, bytes: usize, queue: &Queue, line: impl FnOnce(&mut State)) -> bool {
         /// What a line has beside its text, about.
         const FRAME: usize = 100;
@@ -111,10 +109,15 @@ impl Function {
     pub(super) fn take(&self, queue: &Queue, at_last: bool) -> Taken {
         let mut state = self.state();
         queue.let_go(state.waiting.len());
+        if state.ended {
+            // Its files go, or have gone: they must not come back.
+            *state = State { ended: true, ..State::new() };
+            return Taken { bytes: Vec::new(), lines: 0, again: false };
+        }
         if at_last || state.budget.opens(Instant::now()) {
             state.say_left_out();
         }
-        state.queued = state.left_out > 0 && !state.ended;
+        state.queued = state.left_out > 0;
         let (bytes, lines) = (std::mem::take(&mut state.waiting), std::mem::take(&mut state.lines));
         Taken { bytes, lines, again: state.queued }
     }
@@ -151,6 +154,11 @@ impl Function {
 }
 
 impl State {
+    fn new() -> Self {
+        let budget = Budget::new(Instant::now());
+        Self { waiting: Vec::new(), lines: 0, left_out: 0, budget, queued: false, ended: false }
+    }
+
     /// A line about those that had no room, if there are any.
     fn say_left_out(&mut self) {
         let count = std::mem::take(&mut self.left_out);

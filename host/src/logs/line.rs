@@ -73,6 +73,16 @@ impl Line<'_> {
     }
 }
 
+/// How many bytes a text takes in a line.
+pub(super) fn written_bytes(text: &str) -> usize {
+    let bytes = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..0x20 => 6,
+        _ => 1,
+    });
+    bytes.sum()
+}
+
 /// A moment as lines have it: of two texts the earlier moment's is the smaller.
 pub(super) fn time(moment: DateTime<Utc>) -> String {
     moment.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
@@ -119,9 +129,11 @@ mod tests {
             let line = Line { cut, ..line(&text) };
             let bytes = written(&line);
             prop_assert_eq!(bytes.iter().position(|&byte| byte == b'\n'), Some(bytes.len() - 1));
-            prop_assert_eq!(serde_json::from_slice::<Line<'_>>(&bytes).ok(), Some(line));
+            prop_assert_eq!(serde_json::from_slice::<Line<'_>>(&bytes).ok(), Some(line.clone()));
             let head = head(&bytes).expect("it is whole");
             prop_assert_eq!((head.time, head.version), ("1970-01-01T00:00:00.000Z", Some("1.0.0")));
+            let without = written(&Line { text: "".into(), ..line.clone() }).len();
+            prop_assert_eq!(written_bytes(&text), bytes.len() - without);
         }
 
         #[test]

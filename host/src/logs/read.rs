@@ -23,7 +23,7 @@ pub struct Wanted {
     pub since: Option<DateTime<Utc>>,
     /// Those of one version, and those about all.
     pub version: Option<String>,
-    /// The last so many of those that are there.
+    /// The last so many of those that are there; where each of them begins is kept in memory.
     pub limit: Option<usize>,
 }
 
@@ -35,8 +35,24 @@ pub struct Reader {
     seen: u64,
     since: String,
     version: Option<String>,
-    limit: Option<usize>,
+    /// The search for the last lines, as long as it goes on.
+    last: Option<Last>,
     place: Place,
+}
+
+/// Some lines of a log.
+#[derive(Debug, Default)]
+pub struct Piece {
+    /// Those that are wanted; there may be none among those that were read.
+    pub lines: Vec<u8>,
+    /// Whether all was read that is there.
+    pub at_end: bool,
+}
+
+/// Where the last so many lines begin.
+struct Last {
+    limit: usize,
+    begins: VecDeque<(u64, u64)>,
 }
 
 /// Where in a log: a file, and what was read of it.
@@ -52,6 +68,9 @@ struct Place {
 /// A piece of a log has about so many bytes.
 const PIECE_BYTES: usize = 64 << 10;
 
+/// So many bytes are read for it, whether their lines are wanted or not: its reader may go meanwhile.
+const READ_BYTES: usize = 1 << 20;
+
 /// No line of ours is longer: six bytes for each of its text.
 const MAX_LINE_BYTES: u64 = 64 << 10;
 
@@ -59,23 +78,37 @@ impl Reader {
     pub(super) fn new(folder: PathBuf, function: Arc<Function>, wanted: Wanted, max_age: Duration) -> Self {
         let oldest = TimeDelta::from_std(max_age).ok().and_then(|age| Utc::now().checked_sub_signed(age));
         let since = wanted.since.max(oldest).map(line::time).unwrap_or_default();
-        let (version, limit) = (wanted.version, wanted.limit);
-        Self { folder, function, seen: 0, since, version, limit, place: Place::default() }
+        let last = wanted.limit.map(|limit| Last { limit, begins: VecDeque::new() });
+        Self { folder, function, seen: 0, since, version: wanted.version, last, place: Place::default() }
     }
 
-    /// The next lines; none when all were read that are there. Blocks.
-    pub fn piece(&mut self) -> io::Result<Vec<u8>> {
+    /// The next lines. Blocks.
+    pub fn piece(&mut self) -> io::Result<Piece> {
         self.seen = self.function.changes();
-        if let Some(limit) = self.limit.take() {
-            self.place = self.last(limit)?;
-        }
-        let mut lines = Vec::new();
-        while lines.len() < PIECE_BYTES && self.place.next(&self.folder)? {
-            if self.wants(&self.place.line) {
-                lines.extend_from_slice(&self.place.line);
+        let (mut piece, mut read) = (Piece::default(), 0);
+        while piece.lines.len() < PIECE_BYTES && read < READ_BYTES {
+            if !self.place.next(&self.folder)? {
+                piece.at_end = !self.found_last()?;
+                break;
+            }
+            read += self.place.line.len();
+            if !self.wants(&self.place.line) {
+                continue;
+            }
+            match &mut self.last {
+                None => piece.lines.extend_from_slice(&self.place.line),
+                Some(last) => last.add((self.place.began_ms, self.place.offset)),
             }
         }
-        Ok(lines)
+        Ok(piece)
+    }
+
+    /// All was read; if that was the search for the last lines, goes to where they begin.
+    fn found_last(&mut self) -> io::Result<bool> {
+        let Some(last) = self.last.take() else { return Ok(false) };
+        let Some(&(began_ms, offset)) = last.begins.front() else { return Ok(false) };
+        self.place = Place::at(&self.folder, began_ms, offset)?;
+        Ok(true)
     }
 
     /// Whether there may be lines that were not there the last time.
@@ -88,27 +121,19 @@ impl Reader {
         self.function.has_ended()
     }
 
-    /// Where the last so many lines begin.
-    fn last(&self, limit: usize) -> io::Result<Place> {
-        let (mut place, mut begins) = (Place::default(), VecDeque::new());
-        while place.next(&self.folder)? {
-            if self.wants(&place.line) {
-                begins.push_back((place.began_ms, place.offset));
-                if begins.len() > limit {
-                    begins.pop_front();
-                }
-            }
-        }
-        match begins.front() {
-            Some(&(began_ms, offset)) => Place::at(&self.folder, began_ms, offset),
-            None => Ok(place),
-        }
-    }
-
     fn wants(&self, line: &[u8]) -> bool {
         let Some(head) = line::head(line) else { return false };
         let is_of = |wanted: &String| head.version.is_none_or(|version| version == wanted);
         head.time >= self.since.as_str() && self.version.as_ref().is_none_or(is_of)
+    }
+}
+
+impl Last {
+    fn add(&mut self, begin: (u64, u64)) {
+        self.begins.push_back(begin);
+        if self.begins.len() > self.limit {
+            self.begins.pop_front();
+        }
     }
 }
 

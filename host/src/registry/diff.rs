@@ -1,5 +1,7 @@
 //! What differs between two versions or revisions, found in them as JSON: whatever they come to hold is compared too.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Map, Value};
 
 /// One thing that is not the same.
@@ -31,16 +33,11 @@ fn compare(path: &mut Vec<String>, from: Option<&Value>, to: Option<&Value>, fou
         found.push(Difference { path: path.clone(), from: from.cloned(), to: to.cloned() });
         return;
     }
-    let mut names: Vec<&str> = left.iter().chain(&right).map(|(name, _)| *name).collect();
-    names.sort_unstable();
-    names.dedup();
-    let get = |side: &[(&str, &'_ Value)], wanted: &str| {
-        side.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).clone())
-    };
+    let names: BTreeSet<&str> = left.keys().chain(right.keys()).copied().collect();
     let before = found.len();
     for name in names {
         path.push(name.to_owned());
-        compare(path, get(&left, name).as_ref(), get(&right, name).as_ref(), found);
+        compare(path, left.get(name).copied(), right.get(name).copied(), found);
         path.pop();
     }
     // The same things in another order.
@@ -50,16 +47,13 @@ fn compare(path: &mut Vec<String>, from: Option<&Value>, to: Option<&Value>, fou
 }
 
 /// The parts of a value that have names: of an object, or of a list of objects that say their names, each another one.
-fn named(value: &Value) -> Option<Vec<(&str, &Value)>> {
+fn named(value: &Value) -> Option<BTreeMap<&str, &Value>> {
     match value {
         Value::Object(fields) => Some(fields.iter().map(|(name, value)| (name.as_str(), value)).collect()),
         Value::Array(items) if !items.is_empty() => {
             let parts = items.iter().map(|item| Some((name(item.as_object()?)?, item)));
-            let parts: Vec<_> = parts.collect::<Option<_>>()?;
-            let mut names: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
-            names.sort_unstable();
-            names.dedup();
-            (names.len() == parts.len()).then_some(parts)
+            let parts: BTreeMap<_, _> = parts.collect::<Option<_>>()?;
+            (parts.len() == items.len()).then_some(parts)
         }
         _ => None,
     }

@@ -6,7 +6,6 @@
 use futures::StreamExt;
 use serde_json::{Value, json};
 
-use super::super::diff::{Difference, differences};
 use super::super::name::FunctionName;
 use super::super::revision::{Action, Aliases, Revision, TrafficError};
 use super::super::timestamp::Timestamp;
@@ -60,9 +59,9 @@ impl Catalog {
         Ok(History { revisions: futures::stream::iter(read).buffered(READS).collect().await, more })
     }
 
-    /// What differs between two of a function's versions, or two of its revisions.
-    pub async fn diff(&self, function: &str, from: &Side, to: &Side) -> Result<Vec<Difference>, CatalogError> {
-        Ok(differences(&self.side(function, from).await?, &self.side(function, to).await?))
+    /// Two of a function's versions, or two of its revisions, as they are compared.
+    pub async fn sides(&self, function: &str, from: &Side, to: &Side) -> Result<(Value, Value), CatalogError> {
+        Ok((self.side(function, from).await?, self.side(function, to).await?))
     }
 
     async fn side(&self, function: &str, side: &Side) -> Result<Value, CatalogError> {

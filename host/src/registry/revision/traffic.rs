@@ -39,6 +39,11 @@ pub enum TrafficError {
     )]
     VersionGone { function: FunctionName, version: VersionName, revision: u64 },
     #[error(
+        "at revision {revision} function '{function}' was deleted; go to another revision: `nocti history {function}` lists \
+         them, or delete it"
+    )]
+    WasDeleted { function: FunctionName, revision: u64 },
+    #[error(
         "there is nothing to go back to: the aliases of function '{0}' have not been changed since its first deploy"
     )]
     NothingBefore(FunctionName),
@@ -106,6 +111,9 @@ impl Revision {
     fn with_aliases_of(&self, to: &Self, action: Action, now: Timestamp) -> Result<Self, RevisionError> {
         if self.is_deleted() {
             return Err(RevisionError::UnknownFunction(self.function.clone()));
+        }
+        if to.is_deleted() {
+            return Err(TrafficError::WasDeleted { function: self.function.clone(), revision: to.revision }.into());
         }
         for (alias, weights) in &to.aliases {
             self.check_alias(alias)?;

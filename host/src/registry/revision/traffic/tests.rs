@@ -130,6 +130,9 @@ fn what_is_gone_cannot_get_requests_again() {
     assert!(matches!(called_so.restored(&with_test, now()), Err(RevisionError::NameClash { .. })));
     let before_live = deployed(&Revision::before_first("f".parse().unwrap(), now()), "1", "one", None);
     assert!(matches!(three().restored(&before_live, now()), Err(RevisionError::Traffic(TrafficError::LiveStays(_)))));
+    let deleted = three().without_anything(now()).unwrap();
+    let error = before_live.restored(&deleted, now()).expect_err("nothing was there");
+    assert!(error.to_string().starts_with("at revision 4 function 'f' was deleted; go to another"), "{error}");
 }
 
 proptest! {

@@ -88,7 +88,11 @@ pub(super) fn register(builder: SessionBuilder, target: Target) -> ort::Result<S
     match target {
         Target::Cpu => Ok(builder),
         Target::Cuda { index } => {
-            let cuda = ep::CUDA::default().with_device_id(index).build().error_on_failure();
+            // A convolution is planned anew whenever the shape of its input changes. With the exhaustive search, the default, that
+            // took 0.7 s for ResNet-50 on an H100, with this one 0.14 s, and the runs after it took about the same.
+            let search = ep::cuda::ConvAlgorithmSearch::Heuristic;
+            let cuda = ep::CUDA::default().with_device_id(index).with_conv_algorithm_search(search);
+            let cuda = cuda.build().error_on_failure();
             Ok(builder.with_execution_providers([cuda])?)
         }
     }

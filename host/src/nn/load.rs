@@ -14,6 +14,7 @@ use super::footprint;
 use super::library::Library;
 use super::prepared::{self, Form, Prepared, Shelf};
 use super::structure::{self, Structure};
+use super::trial::Batching;
 
 use super::{NnError, batch, run, value};
 use crate::tensor::{Datatype, MAX_RANK, Signature, Tensor, TensorSpec};
@@ -57,8 +58,8 @@ pub(super) struct Facts {
     pub(super) mapped_bytes: u64,
     /// Of what each session is made of, without what its tensors take.
     pub(super) session_bytes: u64,
-    /// Whether requests may share a run, as far as the signature says.
-    pub(super) batchable: bool,
+    /// Whether requests may share a run, as far as the model's file says.
+    pub(super) sharing: Batching,
     /// Whether a run's work follows from the shapes of its inputs.
     pub(super) fixed_work: bool,
 }
@@ -183,7 +184,10 @@ pub(super) fn load(library: &Library, source: &Source, options: &Options) -> Res
     let each = grown.unwrap_or(0) / u64::from(count);
     let session_bytes = if own_memory { 0 } else { each.saturating_sub(tensors) };
     let sizes = Sizes { file_bytes, mapped_bytes: 0, session_bytes };
-    let facts = facts(first, options.target, sizes, structure.open_ended).map_err(invalid)?;
+    let mut facts = facts(first, options.target, sizes, structure.open_ended).map_err(invalid)?;
+    if own_memory && structure.convolves && facts.sharing == Batching::Untried {
+        facts.sharing = Batching::Costly;
+    }
     if let Some(error) = not_prepared {
         let (model, error): (_, &dyn std::error::Error) = (&options.model, &error);
         tracing::warn!(
@@ -298,9 +302,10 @@ fn facts(session: &OrtSession, device: Target, sizes: Sizes, open_ended: bool) -
         .iter()
         .filter_map(|initializer| value::spec(initializer.name(), initializer.dtype()))
         .collect();
-    let (batchable, fixed_work) = (batch::possible(&signature), !open_ended);
+    let sharing = if batch::possible(&signature) { Batching::Untried } else { Batching::Impossible };
+    let fixed_work = !open_ended;
     let Sizes { file_bytes, mapped_bytes, session_bytes } = sizes;
-    Ok(Facts { signature, optional, device, file_bytes, mapped_bytes, session_bytes, batchable, fixed_work })
+    Ok(Facts { signature, optional, device, file_bytes, mapped_bytes, session_bytes, sharing, fixed_work })
 }
 
 /// A signature is kept with every revision of the function: it must not be a way to fill the store.

@@ -137,12 +137,11 @@ impl Session {
 
     fn new(name: String, loaded: Loaded, took: Took, share: Share, metrics: ModelMetrics) -> Self {
         let Loaded { sessions, facts, better } = loaded;
-        let batching = if facts.batchable { Batching::Untried } else { Batching::Impossible };
         let state = State {
             queue: Queue::default(),
             flights: Flights::default(),
             quick: Quick::default(),
-            batching,
+            batching: facts.sharing,
             improvement: Improvement::new(better),
             failed_trials: 0,
             next_job: 0,
@@ -193,14 +192,14 @@ impl Session {
             }
         }
         let (answer, receiver) = oneshot::channel();
-        let bill = caller.bill(self.facts.batchable && policy.max_rows > 1, &lent);
+        let bill = caller.bill(self.facts.sharing == Batching::Untried && policy.max_rows > 1, &lent);
         let job = Job::new(lent, Wish::Kept { held, answer }, bill, Instant::now());
         let id = self.queue(self.state(), caller.lane, policy, job);
         Ticket::new(self, caller.lane, id, receiver).outputs().await
     }
 
     fn enter(self: &Arc<Self>, caller: &Caller, policy: Policy, shape: Option<u64>, inputs: Inputs) -> Entered {
-        let bill = caller.bill(self.facts.batchable && policy.max_rows > 1, &inputs);
+        let bill = caller.bill(self.facts.sharing == Batching::Untried && policy.max_rows > 1, &inputs);
         let mut state = self.state();
         let at_once =
             policy.max_delay.is_zero() && state.queue.is_empty() && shape.is_some_and(|it| state.quick.has(it));

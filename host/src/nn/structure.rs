@@ -18,6 +18,8 @@ pub(super) struct Structure {
     /// An operator's work or output may depend on what is in its inputs, not only on their shapes: loops, sizes that are
     /// computed, operators nobody knows.
     pub(super) open_ended: bool,
+    /// It has convolutions.
+    pub(super) convolves: bool,
 }
 
 /// Walks an ONNX model. What this walk cannot follow is an error of kind `InvalidData`: ONNX Runtime's parser, which is
@@ -65,6 +67,9 @@ const OPEN_ENDED: [&str; 31] = [
     "RegexFullMatch",
     "TfIdfVectorizer",
 ];
+
+/// The convolutions among the operators.
+const CONVOLUTIONS: [&[u8]; 4] = [b"Conv", b"ConvTranspose", b"ConvInteger", b"DeformConv"];
 
 /// Operators have short names; what is longer is none of ONNX's own.
 const MAX_NAME_BYTES: u64 = 64;
@@ -173,6 +178,7 @@ impl<R: Read + Seek> Walk<R> {
             _ => [&b""[..], b"ai.onnx", b"ai.onnx.ml"].contains(&name.as_slice()),
         };
         self.found.open_ended |= !known;
+        self.found.convolves |= field == 4 && CONVOLUTIONS.contains(&name.as_slice());
         Ok(())
     }
 
@@ -218,9 +224,19 @@ mod tests {
         read(&mut io::Cursor::new(bytes)).expect("memory can be read").external_data
     }
 
-    fn open_ended(operator: &[u8], domain: &[u8]) -> bool {
+    fn of_operator(operator: &[u8], domain: &[u8]) -> Structure {
         let model = field(7, &field(1, &[field(4, operator), field(7, domain)].concat()));
-        read(&mut io::Cursor::new(model)).expect("memory can be read").open_ended
+        read(&mut io::Cursor::new(model)).expect("memory can be read")
+    }
+
+    fn open_ended(operator: &[u8], domain: &[u8]) -> bool {
+        of_operator(operator, domain).open_ended
+    }
+
+    #[test]
+    fn convolutions_are_seen() {
+        assert!(of_operator(b"Conv", b"").convolves && of_operator(b"ConvTranspose", b"").convolves);
+        assert!(!of_operator(b"MatMul", b"").convolves && !of_operator(b"Gemm", b"Conv").convolves);
     }
 
     #[test]

@@ -19,6 +19,8 @@ use crate::tensor::{Datatype, Storage, Tensor};
 pub enum Batching {
     /// An input or output has no open first dimension.
     Impossible,
+    /// On this device it would cost more than it saves: the model convolves, and a GPU plans that anew for each number of rows.
+    Costly,
     /// No two requests have waited together yet: it will be tried on the first that do.
     Untried,
     /// They do where they can.

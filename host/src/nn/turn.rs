@@ -193,7 +193,7 @@ impl Turn {
     fn may_share(&mut self, inputs: &[&Inputs], options: &Arc<RunOptions>) -> bool {
         match self.session.batching() {
             Batching::On => true,
-            Batching::Impossible | Batching::RowsInteract | Batching::Undecided => false,
+            Batching::Impossible | Batching::Costly | Batching::RowsInteract | Batching::Undecided => false,
             Batching::Untried => match trial::keeps_rows_apart(self.ort(), inputs, options) {
                 Verdict::Apart => {
                     self.session.state().batching = Batching::On;

@@ -45,6 +45,7 @@ mod raw_http;
 mod repository;
 mod requests;
 mod restart;
+mod search;
 mod statistics;
 mod streaming;
 mod traffic;

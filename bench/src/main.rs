@@ -46,6 +46,7 @@ mod payload;
 mod plan;
 mod quantile;
 mod report;
+mod search;
 mod server;
 mod soak;
 mod stage;
@@ -164,6 +165,7 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     stream::measure(&mut report, &plan, &start).await?;
     cold::measure(&mut report, &plan).await?;
     density::measure(&mut report, &plan).await?;
+    search::measure(&mut report, &plan).await?;
     leak::measure(&mut report, &plan).await?;
     if plan.wants(copies::CASE) {
         copies::measure(&mut report, &plan.programs, &options.counting_server, &start).await?;

@@ -12,6 +12,7 @@ mod memory;
 mod npy;
 mod plain;
 mod project;
+mod query;
 mod v1;
 
 pub use binary::binary;
@@ -20,13 +21,14 @@ pub use grpc::grpc;
 pub use json::json;
 pub use npy::npy;
 pub use project::project;
+pub use query::query;
 pub use v1::v1;
 
 /// A check, by the name of its target and of its corpus.
 pub type Check = (&'static str, fn(&[u8]));
 
 /// All checks.
-pub const CHECKS: [Check; 7] = [
+pub const CHECKS: [Check; 8] = [
     ("json", json),
     ("binary", binary),
     ("grpc", grpc),
@@ -34,4 +36,5 @@ pub const CHECKS: [Check; 7] = [
     ("v1", v1),
     ("npy", npy),
     ("project", project),
+    ("query", query),
 ];

@@ -2,7 +2,12 @@
 
 pub mod functions;
 pub mod history;
+pub mod labels;
+pub mod list;
 pub mod logs;
+mod once;
 mod query;
+mod scan;
+pub mod search;
 pub mod status;
 pub mod traffic;

@@ -53,6 +53,9 @@ pub enum AppError {
 /// Compiling uses every core already; beside it there is room for models that take long to load.
 const EXAMINED_AT_ONCE: usize = 4;
 
+/// A look at all functions takes milliseconds, so whoever waits for a turn does not wait long.
+const SCANNED_AT_ONCE: usize = 2;
+
 impl App {
     /// Builds every part. Nothing is served yet, but the addresses are taken.
     pub async fn build(config: Config) -> Result<Self, AppError> {
@@ -79,7 +82,7 @@ impl App {
         let grpc_listener = Listener::bind(config.grpc_listen, "--grpc-listen", Speaks::Http2).await?;
         let grpc_address = grpc_listener.address().map_err(AppError::Socket)?;
         let admit = Admit::new(config.held_requests);
-        let (examining, draining) = (Arc::new(Semaphore::new(EXAMINED_AT_ONCE)), AtomicBool::new(false));
+        let (examining, scanning) = (Semaphore::new(EXAMINED_AT_ONCE).into(), Semaphore::new(SCANNED_AT_ONCE).into());
         let host = Arc::new(Host {
             config,
             address,
@@ -88,9 +91,10 @@ impl App {
             lifecycle,
             logs,
             examining,
+            scanning,
             metrics,
             started_at: Instant::now(),
-            draining,
+            draining: AtomicBool::new(false),
         });
         Ok(Self { host, listener, address, grpc_listener, grpc_address })
     }

@@ -22,11 +22,13 @@ mod head;
 mod history;
 mod inspect;
 mod invoke;
+mod label;
 mod list;
 mod logs;
 mod new;
 mod output;
 mod rollback;
+mod search;
 mod sections;
 mod serve;
 mod show;
@@ -74,6 +76,10 @@ enum Command {
     List,
     /// Show one function and its versions.
     Show(show::ShowArgs),
+    /// Find functions by words, tags, labels, metrics and what they take and give.
+    Search(search::SearchArgs),
+    /// Put labels on a version, take them off, or show them.
+    Label(label::LabelArgs),
     /// Delete a function or one of its versions.
     Delete(delete::DeleteArgs),
     /// Share an alias' requests among versions.
@@ -160,6 +166,8 @@ impl Cli {
             Command::Invoke(args) => client::block_on(invoke::run(&args, global)),
             Command::List => client::block_on(list::run(global)),
             Command::Show(args) => client::block_on(show::run(&args, global)),
+            Command::Search(args) => client::block_on(search::run(&args, global)),
+            Command::Label(args) => client::block_on(label::run(&args, global)),
             Command::Delete(args) => client::block_on(delete::run(&args, global)),
             Command::Traffic(args) => client::block_on(traffic::run(&args, global)),
             Command::Rollback(args) => client::block_on(rollback::run(&args, global)),

@@ -218,6 +218,7 @@ fn of_revision(error: &RevisionError) -> Fault {
         RevisionError::NameClash { .. } => fault(Kind::Conflict, "name_clash"),
         RevisionError::VersionInUse { .. } => fault(Kind::Conflict, "version_in_use"),
         RevisionError::UnknownFunction(_) | RevisionError::UnknownVersion { .. } => NOT_FOUND,
+        RevisionError::TooManyLabels { .. } => fault(Kind::Invalid, "too_many_labels"),
         RevisionError::Moved { .. } => fault(Kind::Conflict, "revision_moved"),
         RevisionError::Traffic(error) => match error {
             TrafficError::Weights { .. } => fault(Kind::Invalid, "invalid_weights"),
@@ -236,7 +237,10 @@ fn of_store(error: &StoreError) -> Fault {
         StoreError::Conflict { .. } => fault(Kind::Conflict, "contended"),
         StoreError::FunctionFull { .. } => fault(Kind::Conflict, "function_full"),
         StoreError::WrongContent { .. } => fault(Kind::Invalid, "invalid_bundle"),
-        StoreError::Damaged { .. } | StoreError::Missing { .. } | StoreError::TooLarge { .. } => DAMAGED,
+        StoreError::Damaged { .. }
+        | StoreError::Newer { .. }
+        | StoreError::Missing { .. }
+        | StoreError::TooLarge { .. } => DAMAGED,
         StoreError::Open { .. } | StoreError::Failed { .. } => INTERNAL,
     }
 }

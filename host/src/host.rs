@@ -20,6 +20,8 @@ pub struct Host {
     pub logs: std::sync::Arc<Logs>,
     /// Turns at loading a bundle's content to see that it runs, which takes memory that no limit of a function bounds.
     pub examining: std::sync::Arc<tokio::sync::Semaphore>,
+    /// Turns at looking through all functions, which takes a processor for a while where there are many.
+    pub scanning: std::sync::Arc<tokio::sync::Semaphore>,
     pub metrics: Metrics,
     pub started_at: Instant,
     /// Set once the host is told to stop: ready no more, though what is in flight goes on.

@@ -82,6 +82,7 @@ async fn a_function_is_shown_with_all_that_its_versions_are() {
         "license": "Apache-2.0",
         "signature": null,
         "metrics": {"accuracy": 0.978},
+        "labels": {},
         "limits": {"memory": "128MiB", "timeout": "30s", "concurrency": 64},
         "instances": {"reuse": 1000, "min_warm": 0, "max_warm": 16, "idle_timeout": "30s", "concurrent": 16},
         "network": {"allow": []},
@@ -89,7 +90,7 @@ async fn a_function_is_shown_with_all_that_its_versions_are() {
     assert_eq!(shown, expected);
     assert!(version["created_at"].as_str().is_some_and(|time| time.ends_with('Z')), "{version}");
     let size = std::fs::metadata(fixture_model("scalar.onnx")).expect("it is there").len();
-    assert_eq!(keys(&version["models"][0]), ["name", "size_bytes", "sha256", "device"]);
+    assert_eq!(keys(&version["models"][0]), ["name", "size_bytes", "sha256", "device", "inputs", "outputs"]);
     assert_eq!((&version["models"][0]["name"], &version["models"][0]["size_bytes"]), (&json!("scalar"), &json!(size)));
     assert_eq!(version["models"][0]["device"], "auto");
 }

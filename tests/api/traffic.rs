@@ -261,7 +261,7 @@ async fn what_cannot_be_done_changes_nothing() {
         (json!({"weights": {"1": 1u64 << 32}}), 400, wrong, "u32"),
         (json!({"weights": {"1": -1}}), 400, wrong, "u32"),
         (json!({"weights": {"1": 0.5}}), 400, wrong, "u32"),
-        (json!({"weights": [1]}), 400, wrong, "weights by version"),
+        (json!({"weights": [1]}), 400, wrong, "an object of names"),
         (json!({"shares": {"1": 1}}), 400, wrong, "unknown field `shares`"),
         (json!({"weights": {"3": 1}}), 404, "not_found", "function 'simple' has versions 1, 2"),
         (json!({"weights": {"1": 1}, "message": "a\nb"}), 400, wrong, "one line"),
@@ -271,7 +271,7 @@ async fn what_cannot_be_done_changes_nothing() {
         put(&host, LIVE, &body).await.expect_error(status, code, &[part]);
     }
     let twice = host.request(Method::PUT, LIVE).body(r#"{"weights": {"1": 90, "1": 10}}"#);
-    host.send(twice).await.expect_error(400, wrong, &["version \"1\" has two weights"]);
+    host.send(twice).await.expect_error(400, wrong, &["\"1\" is there twice"]);
     let one = json!({"weights": {"1": 1}});
     put(&host, "/api/functions/simple/aliases/2", &one).await.expect_error(
         409,

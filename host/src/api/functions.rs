@@ -1,4 +1,4 @@
-//! `/api/functions`: deploy, list, show, delete.
+//! `/api/functions`: deploy, show, delete.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,14 +16,14 @@ use crate::http::openapi::parameters::{Function as FunctionName, Note as NoteQue
 use crate::http::openapi::refusals::{Deleting, Deploying, Lookup};
 use crate::http::openapi::{Octets, tags};
 use crate::http::respond::{self, HttpError};
-use crate::registry::catalog::{Function, Version};
-use crate::registry::manifest::{Instances, Limits, Network};
+use crate::registry::catalog::Version;
+use crate::registry::manifest::{Instances, Limits, Model, Network};
 use crate::registry::name::AliasName;
 use crate::registry::note::Note;
-use crate::registry::revision::FunctionKind;
+use crate::registry::revision::{FunctionKind, Labels, VersionRecord};
 use crate::registry::timestamp::Timestamp;
 use crate::registry::units;
-use crate::tensor::Signature;
+use crate::tensor::{Signature, TensorSpec};
 
 pub(super) type Weights = BTreeMap<String, BTreeMap<String, u32>>;
 
@@ -37,22 +37,6 @@ struct DeployedBody<'a> {
     #[schema(value_type = BTreeMap<String, BTreeMap<String, u32>>)]
     aliases: Weights,
     size_bytes: u64,
-}
-
-#[derive(Serialize, ToSchema)]
-struct ListBody<'a> {
-    functions: Vec<Summary<'a>>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct Summary<'a> {
-    name: &'a str,
-    /// Of the newest version.
-    kind: FunctionKind,
-    live: BTreeMap<String, u32>,
-    versions: Vec<&'a str>,
-    description: &'a str,
-    tags: &'a [String],
 }
 
 #[derive(Serialize, ToSchema)]
@@ -79,6 +63,8 @@ struct VersionBody<'a> {
     signature: Option<&'a Signature>,
     models: Vec<ModelBody<'a>>,
     metrics: &'a BTreeMap<String, f64>,
+    #[schema(value_type = BTreeMap<String, String>)]
+    labels: &'a Labels,
     limits: LimitsBody,
     instances: InstancesBody,
     network: &'a Network,
@@ -90,6 +76,8 @@ struct ModelBody<'a> {
     size_bytes: u64,
     sha256: String,
     device: String,
+    inputs: &'a [TensorSpec],
+    outputs: &'a [TensorSpec],
 }
 
 #[derive(Serialize, ToSchema)]
@@ -168,21 +156,6 @@ pub(crate) async fn deploy(host: &Arc<Host>, mut request: Request<Incoming>) -> 
     };
     let status = if *changed { StatusCode::CREATED } else { StatusCode::OK };
     Ok(respond::json(status, &body))
-}
-
-/// `GET /api/functions`
-#[utoipa::path(
-    get,
-    path = "/api/functions",
-    tag = tags::MANAGEMENT,
-    operation_id = "listFunctions",
-    summary = "All functions",
-    responses((status = 200, description = "An entry for each function", body = ListBody<'_>)),
-)]
-pub(crate) fn list(host: &Host) -> Response<Body> {
-    let functions = host.catalog.functions();
-    let functions = functions.iter().filter_map(|function| summary(function)).collect();
-    respond::json(StatusCode::OK, &ListBody { functions })
 }
 
 /// `GET /api/functions/NAME`
@@ -301,18 +274,6 @@ fn terms(request: &Request<Incoming>) -> Result<(Option<AliasName>, Note), HttpE
     Ok((Some(alias).filter(|_| !no_traffic), query.note()?))
 }
 
-fn summary(function: &Function) -> Option<Summary<'_>> {
-    let newest = function.versions.values().last()?;
-    Some(Summary {
-        name: function.revision.function.as_str(),
-        kind: newest.record.kind,
-        live: weights(&function.revision.aliases).remove(AliasName::LIVE).unwrap_or_default(),
-        versions: function.versions.keys().map(|version| version.as_str()).collect(),
-        description: &newest.manifest.description,
-        tags: &newest.manifest.tags,
-    })
-}
-
 fn version_body(version: &Version) -> VersionBody<'_> {
     let manifest = &version.manifest;
     let Limits { memory, timeout, concurrency } = manifest.limits;
@@ -328,17 +289,9 @@ fn version_body(version: &Version) -> VersionBody<'_> {
         tags: &manifest.tags,
         license: manifest.license.as_deref(),
         signature: version.record.signature.as_ref(),
-        models: manifest
-            .models
-            .iter()
-            .map(|model| ModelBody {
-                name: model.name.as_str(),
-                size_bytes: model.blob.size,
-                sha256: model.blob.sha256.to_string(),
-                device: model.options.device.to_string(),
-            })
-            .collect(),
+        models: manifest.models.iter().map(|model| model_body(model, &version.record)).collect(),
         metrics: &manifest.metrics,
+        labels: &version.record.labels,
         limits: LimitsBody {
             memory: units::format_size(memory),
             timeout: units::format_duration(timeout),
@@ -352,6 +305,18 @@ fn version_body(version: &Version) -> VersionBody<'_> {
             concurrent,
         },
         network: &manifest.network,
+    }
+}
+
+fn model_body<'a>(model: &'a Model, record: &'a VersionRecord) -> ModelBody<'a> {
+    let found = record.models.iter().find(|found| found.name == model.name).map(|found| &found.signature);
+    ModelBody {
+        name: model.name.as_str(),
+        size_bytes: model.blob.size,
+        sha256: model.blob.sha256.to_string(),
+        device: model.options.device.to_string(),
+        inputs: found.map_or(&[], |signature| &signature.inputs),
+        outputs: found.map_or(&[], |signature| &signature.outputs),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `/api/functions/NAME/revisions` and `…/diff`: what was, and what differs.
 
+use std::borrow::Cow;
+
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::Serialize;
@@ -22,7 +24,7 @@ use crate::registry::revision::Action;
 use crate::registry::timestamp::Timestamp;
 
 /// Revisions in one answer, unless the query says otherwise, and at most.
-const PAGE: u64 = 50;
+const PAGE: usize = 50;
 const MAX_PAGE: usize = 200;
 
 #[derive(Serialize, ToSchema)]
@@ -39,8 +41,9 @@ struct RevisionBody {
     revision: u64,
     #[schema(value_type = Option<String>, format = DateTime)]
     created_at: Option<Timestamp>,
-    /// `deploy`, `traffic`, `delete_alias`, `rollback`, `restore`, `delete_version`, `delete_function`; null where the revision cannot be read.
-    action: Option<&'static str>,
+    /// `deploy`, `traffic`, `delete_alias`, `rollback`, `restore`, `delete_version`, `delete_function`, `labels`, or what a later release
+    /// calls its own; null where the revision cannot be read.
+    action: Option<Cow<'static, str>>,
     /// Which version was deployed or deleted.
     version: Option<String>,
     /// Which alias was changed.
@@ -114,9 +117,7 @@ pub(crate) struct DiffQuery {
 )]
 pub(crate) async fn list(host: &Host, name: &str, request: &Request<Incoming>) -> Result<Response<Body>, HttpError> {
     let query = Query::of(request, &["limit", "before"])?;
-    let limit = usize::try_from(query.number("limit")?.unwrap_or(PAGE)).ok();
-    let limit = limit.filter(|limit| (1..=MAX_PAGE).contains(limit));
-    let limit = limit.ok_or_else(|| HttpError::BadRequest(format!("parameter 'limit' must be 1 to {MAX_PAGE}")))?;
+    let limit = query.limit(MAX_PAGE)?.unwrap_or(PAGE);
     let _arrived = host.admit.arrive().map_err(InvokeError::from)?;
     let history = host.catalog.history(name, query.number("before")?, limit).await?;
     let oldest = history.revisions.last().map(|past| past.revision);
@@ -189,15 +190,17 @@ impl From<Past> for RevisionBody {
             Ok(told) => told,
             Err(why) => return Self { damaged: Some(why), ..nothing },
         };
-        let (action, version, alias, to) = match told.action {
-            Action::Create => ("create", None, None, None),
-            Action::Deploy { version, alias } => ("deploy", Some(version), alias, None),
-            Action::DeleteVersion { version } => ("delete_version", Some(version), None, None),
-            Action::DeleteFunction => ("delete_function", None, None, None),
-            Action::Traffic { alias } => ("traffic", None, Some(alias), None),
-            Action::DeleteAlias { alias } => ("delete_alias", None, Some(alias), None),
-            Action::Rollback { to } => ("rollback", None, None, Some(to)),
-            Action::Restore { to } => ("restore", None, None, Some(to)),
+        let (action, version, alias, to): (Cow<'static, str>, _, _, _) = match told.action {
+            Action::Create => ("create".into(), None, None, None),
+            Action::Deploy { version, alias } => ("deploy".into(), Some(version), alias, None),
+            Action::DeleteVersion { version } => ("delete_version".into(), Some(version), None, None),
+            Action::DeleteFunction => ("delete_function".into(), None, None, None),
+            Action::Traffic { alias } => ("traffic".into(), None, Some(alias), None),
+            Action::DeleteAlias { alias } => ("delete_alias".into(), None, Some(alias), None),
+            Action::Rollback { to } => ("rollback".into(), None, None, Some(to)),
+            Action::Restore { to } => ("restore".into(), None, None, Some(to)),
+            Action::Labels { version } => ("labels".into(), Some(version), None, None),
+            Action::Unknown { kind } => (kind.into(), None, None, None),
         };
         Self {
             created_at: Some(told.created_at),

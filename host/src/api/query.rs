@@ -43,6 +43,15 @@ impl<'r> Query<'r> {
         self.get(name).map(number).transpose()
     }
 
+    /// How much of a list is wanted: a part that is not too large, or nothing is said.
+    pub(super) fn limit(&self, most: usize) -> Result<Option<usize>, HttpError> {
+        let limit = self.number("limit")?.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        match limit.filter(|limit| !(1..=most).contains(limit)) {
+            Some(_) => Err(HttpError::BadRequest(format!("parameter 'limit' must be 1 to {most}"))),
+            None => Ok(limit),
+        }
+    }
+
     /// `true` where it stands alone, too.
     pub(super) fn flag(&self, name: &str) -> Result<bool, HttpError> {
         match self.get(name) {

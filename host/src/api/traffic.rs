@@ -1,16 +1,14 @@
 //! `/api/functions/NAME/aliases`, `…/rollback`, `…/revisions/N/restore`: where requests go.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::functions::{Weights, to_the_end, weights};
+use super::once::Once;
 use super::query::{NOTE, Query, note};
 use crate::host::Host;
 use crate::http::body::Body;
@@ -29,7 +27,7 @@ pub(crate) struct TrafficRequest {
     /// How much each version gets: its weight by the sum of all, whatever that is.
     #[schema(value_type = BTreeMap<String, u32>, example = json!({"1.0.0": 90, "1.1.0": 10}))]
     #[serde(default)]
-    weights: Shares,
+    weights: Once<String, u32>,
     /// Who makes the change: one line of at most 100 characters.
     by: Option<String>,
     /// Why: one line of at most 1000 characters.
@@ -179,35 +177,4 @@ where
 
 fn alias_name(text: &str) -> Result<AliasName, HttpError> {
     text.parse().map_err(|error| HttpError::BadRequest(format!("{error}")))
-}
-
-/// Weights by version. A version that is there twice is refused: which one was meant?
-#[derive(Default)]
-struct Shares(BTreeMap<String, u32>);
-
-impl<'de> Deserialize<'de> for Shares {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(OnceEach)
-    }
-}
-
-struct OnceEach;
-
-impl<'de> Visitor<'de> for OnceEach {
-    type Value = Shares;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("weights by version")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Shares, A::Error> {
-        let mut shares = BTreeMap::new();
-        while let Some((version, weight)) = map.next_entry::<String, u32>()? {
-            if shares.contains_key(&version) {
-                return Err(A::Error::custom(format!("version {version:?} has two weights")));
-            }
-            shares.insert(version, weight);
-        }
-        Ok(Shares(shares))
-    }
 }

@@ -88,6 +88,7 @@ fn what(revision: &Revision) -> String {
             format!("{alias} to {}", or_dash(shares))
         }
         ("delete_alias", Some(alias)) => format!("delete alias {alias}"),
+        ("labels", _) => format!("label {version}"),
         ("delete_version", _) => format!("delete {version}"),
         ("delete_function", _) => "delete the function".to_owned(),
         ("rollback", _) => format!("roll back to {to}"),
@@ -104,7 +105,9 @@ mod tests {
     #[test]
     fn every_change_is_a_line() {
         let revisions = r#"[
-            {"revision":6,"created_at":"2026-11-26T10:05:00Z","action":"rollback","to":3,"by":"ada","message":"1.1.0 errs"},
+            {"revision":8,"created_at":"2026-11-26T10:05:00Z","action":"rollback","to":3,"by":"ada","message":"1.1.0 errs"},
+            {"revision":7,"created_at":"2026-11-26T10:04:30Z","action":"labels","version":"1.0.0"},
+            {"revision":6,"created_at":"2026-11-26T10:04:30Z","action":"melt_down"},
             {"revision":5,"created_at":"2026-11-26T10:04:00Z","action":"traffic","alias":"live","by":null,
              "aliases":{"live":{"1.0.0":2,"1.1.0":1}}},
             {"revision":4,"created_at":"2026-11-26T10:03:00Z","action":"delete_alias","alias":"test"},
@@ -113,7 +116,9 @@ mod tests {
             {"revision":1,"created_at":"2026-11-26T10:00:00Z","action":"deploy","version":"1.0.0","alias":"live"}]"#;
         let expected = "\
 REVISION  WHEN                  WHO  WHAT                              WHY
-6         2026-11-26T10:05:00Z  ada  roll back to 3                    1.1.0 errs
+8         2026-11-26T10:05:00Z  ada  roll back to 3                    1.1.0 errs
+7         2026-11-26T10:04:30Z  -    label 1.0.0                       -
+6         2026-11-26T10:04:30Z  -    melt down                         -
 5         2026-11-26T10:04:00Z  -    live to 1.0.0 66.7%, 1.1.0 33.3%  -
 4         2026-11-26T10:03:00Z  -    delete alias test                 -
 3         -                     -    cannot be read: it is empty       -

@@ -41,6 +41,7 @@ struct Version {
     signature: Option<Signature>,
     models: Vec<Model>,
     metrics: Map<String, Value>,
+    labels: Map<String, Value>,
     limits: Map<String, Value>,
     instances: Map<String, Value>,
     network: Network,
@@ -75,6 +76,8 @@ struct Model {
     size_bytes: u64,
     sha256: String,
     device: String,
+    inputs: Vec<Spec>,
+    outputs: Vec<Spec>,
 }
 
 pub(super) async fn run(args: &ShowArgs, global: &Global) -> anyhow::Result<()> {
@@ -117,6 +120,7 @@ fn facts(version: &Version) -> Table {
     fact("authors", version.authors.join(", "));
     fact("tags", version.tags.join(", "));
     fact("license", version.license.clone().unwrap_or_default());
+    fact("labels", equated(&version.labels));
     if let Some(signature) = &version.signature {
         for (name, specs) in [("input", &signature.inputs), ("output", &signature.outputs)] {
             for spec in specs {
@@ -127,6 +131,14 @@ fn facts(version: &Version) -> Table {
     for model in &version.models {
         let (size, digest) = (output::size(model.size_bytes), output::short_digest(&model.sha256));
         fact("model", format!("{}, {size}, device {}, sha256 {digest}", model.name, model.device));
+        // What the function itself takes is there already where it is the model.
+        if version.kind != "model-only" {
+            for (name, specs) in [("  takes", &model.inputs), ("  gives", &model.outputs)] {
+                for spec in specs {
+                    fact(name, describe(spec));
+                }
+            }
+        }
     }
     fact("limits", listed(&version.limits));
     fact("instances", listed(&version.instances));
@@ -147,6 +159,12 @@ fn listed(values: &Map<String, Value>) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
+/// `stage=prod, team=vision`: as they are typed.
+pub(super) fn equated(values: &Map<String, Value>) -> String {
+    let words = values.iter().map(|(name, value)| format!("{name}={}", plain(value)));
+    words.collect::<Vec<_>>().join(", ")
+}
+
 fn plain(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
@@ -161,8 +179,9 @@ mod tests {
             {"version":"1.0.0","digest":"abc","kind":"typed","created_at":"2026-11-23T10:00:00Z","size_bytes":2048,
              "description":"Digits","authors":["Ada"],"tags":[],"license":null,
              "signature":{"inputs":[{"name":"image","datatype":"UINT8","shape":[-1,8,8]}],"outputs":[]},
-             "models":[{"name":"digits","size_bytes":1024,"sha256":"0123456789abcdef","device":"auto"}],
-             "metrics":{"accuracy":0.978},"limits":{"memory":"128MiB","concurrency":64},"instances":{"max_warm":16}}]}"#;
+             "models":[{"name":"digits","size_bytes":1024,"sha256":"0123456789abcdef","device":"auto",
+              "inputs":[{"name":"pixels","datatype":"FP32","shape":[-1,64]}],"outputs":[]}],
+             "metrics":{"accuracy":0.978},"labels":{"stage":"prod","team_a":"x"},"limits":{"memory":"128MiB","concurrency":64},"instances":{"max_warm":16}}]}"#;
         let expected = "\
 digits (revision 3)
   live  1.0.0
@@ -173,8 +192,10 @@ version 1.0.0 (typed)
   digest       abc
   size         2.0 KiB
   authors      Ada
+  labels       stage=prod, team_a=x
   input        image UINT8 [-1,8,8]
   model        digits, 1.0 KiB, device auto, sha256 0123456789ab
+    takes      pixels FP32 [-1,64]
   limits       memory 128MiB, concurrency 64
   instances    max warm 16
   metrics      accuracy 0.978

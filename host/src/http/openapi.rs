@@ -45,7 +45,7 @@ macro_rules! described {
 }
 
 use super::{docs, health, infer, metrics, model, plain, raw, repository, v1};
-use crate::api::{functions, history, logs, status, traffic};
+use crate::api::{functions, history, labels, list, logs, search, status, traffic};
 
 described! {
     ServerMetadata: health::server_metadata;
@@ -67,11 +67,13 @@ described! {
     V1Predict: v1::predict;
     V1Explain: v1::explain;
     Function: raw::call, plain::ask;
-    ListFunctions: functions::list;
+    ListFunctions: list::list;
+    Search: search::search;
     Deploy: functions::deploy;
     ShowFunction: functions::show;
     DeleteFunction: functions::delete;
     DeleteVersion: functions::delete_version;
+    SetLabels: labels::set;
     SetTraffic: traffic::set;
     DeleteAlias: traffic::delete_alias;
     Rollback: traffic::rollback;

@@ -58,6 +58,10 @@ pub enum Route {
     DeleteFunction(String),
     /// `DELETE /api/functions/NAME/versions/V`
     DeleteVersion(String, String),
+    /// `PATCH /api/functions/NAME/versions/V/labels`
+    SetLabels(String, String),
+    /// `GET /api/search`
+    Search,
     /// `PUT /api/functions/NAME/aliases/ALIAS`
     SetTraffic(String, String),
     /// `DELETE /api/functions/NAME/aliases/ALIAS`
@@ -90,6 +94,7 @@ impl Route {
             Self::Deploy
                 | Self::DeleteFunction(_)
                 | Self::DeleteVersion(..)
+                | Self::SetLabels(..)
                 | Self::SetTraffic(..)
                 | Self::DeleteAlias(..)
                 | Self::Rollback(_)
@@ -172,6 +177,11 @@ pub fn route(method: &Method, path: &str) -> Result<Route, RouteError> {
             Method::DELETE => Ok(Route::DeleteVersion((*name).into(), (*version).into())),
             _ => Err(RouteError::MethodNotAllowed("DELETE")),
         },
+        ["api", "functions", name, "versions", version, "labels"] => match *method {
+            Method::PATCH => Ok(Route::SetLabels((*name).into(), (*version).into())),
+            _ => Err(RouteError::MethodNotAllowed("PATCH")),
+        },
+        ["api", "search"] => get(method, Route::Search),
         ["api", "functions", name, "aliases", alias] => match *method {
             Method::PUT => Ok(Route::SetTraffic((*name).into(), (*alias).into())),
             Method::DELETE => Ok(Route::DeleteAlias((*name).into(), (*alias).into())),

@@ -6,8 +6,8 @@
 //! outlives its place in the catalog for as long as somebody uses it.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use indexmap::IndexMap;
@@ -29,9 +29,11 @@ mod draw;
 mod history;
 mod read;
 mod saved;
+mod scan;
 mod shards;
 
 pub use history::{History, Past, Side, Told};
+pub use scan::{After, Page, Search, Which};
 
 use saved::Everything;
 use shards::Shards;
@@ -90,6 +92,8 @@ pub struct Version {
     pub manifest: Arc<Manifest>,
     /// What was found when it was deployed.
     pub record: VersionRecord,
+    /// Its words as a search wants them, from the first one on.
+    words: OnceLock<Box<str>>,
 }
 
 /// A version to be deployed, whose parts are in the store already.
@@ -146,12 +150,17 @@ pub enum CatalogError {
 
 impl Version {
     fn new(function: &FunctionName, name: &VersionName, record: &VersionRecord, manifest: Manifest) -> Self {
+        Self::of(function, name, record, Arc::new(manifest))
+    }
+
+    fn of(function: &FunctionName, name: &VersionName, record: &VersionRecord, manifest: Arc<Manifest>) -> Self {
         Self {
             function: function.clone(),
             name: name.clone(),
             digest: record.digest,
-            manifest: Arc::new(manifest),
+            manifest,
             record: record.clone(),
+            words: OnceLock::new(),
         }
     }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::device::Device;
 use super::digest::{Blob, Digest};
+use super::format::{self, FORMAT};
 use super::name::{AssetPath, FunctionName, ModelName, VersionName};
 use super::rules;
 use crate::destination::Destination;
@@ -153,8 +154,10 @@ pub struct Network {
 pub enum ManifestError {
     #[error("the manifest is {size} bytes long; at most {MAX_MANIFEST_BYTES} are allowed")]
     TooLarge { size: u64 },
-    #[error("the manifest is not valid: {0}")]
+    #[error("the manifest is not valid: {}", format::why(.0))]
     Json(#[source] serde_json::Error),
+    #[error("it was built by a newer nocti (format {format}), and this one reads up to format {FORMAT}: upgrade it")]
+    Newer { format: u64 },
     #[error("the manifest is not in canonical form; write the bundle with `nocti build`")]
     NotCanonical,
     #[error("the manifest is not valid: {}", .0.join("; "))]
@@ -188,7 +191,10 @@ impl Manifest {
         if bytes.len() > MAX_MANIFEST_BYTES {
             return Err(ManifestError::TooLarge { size: bytes.len() as u64 });
         }
-        let manifest: Self = serde_json::from_slice(bytes).map_err(ManifestError::Json)?;
+        let manifest: Self = serde_json::from_slice(bytes).map_err(|error| match format::newer(bytes) {
+            Some(format) => ManifestError::Newer { format },
+            None => ManifestError::Json(error),
+        })?;
         manifest.check()?;
         if manifest.canonical_json() != bytes {
             return Err(ManifestError::NotCanonical);

@@ -127,6 +127,22 @@ name!(
     is_inner_path
 );
 
+name!(
+    /// What a label is called: `[A-Za-z0-9._/-]{1,63}`.
+    LabelKey,
+    "label",
+    "use 1 to 63 of A-Z, a-z, 0-9, '.', '_', '/' and '-'",
+    is_label_key
+);
+
+name!(
+    /// What a label says.
+    LabelValue,
+    "label's value",
+    "use one line of at most 256 characters",
+    |text| text.chars().nth(256).is_none() && !text.chars().any(char::is_control)
+);
+
 impl AliasName {
     /// The alias that a request without a version goes to.
     pub const LIVE: &'static str = "live";
@@ -145,6 +161,11 @@ fn is_label(text: &str) -> bool {
 fn is_token(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
     (1..=64).contains(&text.len()) && text.bytes().all(inner) && text.as_bytes()[0].is_ascii_alphanumeric()
+}
+
+fn is_label_key(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'/' | b'-');
+    (1..=63).contains(&text.len()) && text.bytes().all(inner)
 }
 
 fn is_inner_path(text: &str) -> bool {
@@ -186,6 +207,22 @@ mod tests {
         }
         for bad in ["", "/", "/a", "a/", "a//b", "./a", "a/..", "..", "a\\b", "a\0b", "a\nb", &"a".repeat(256)] {
             assert!(bad.parse::<AssetPath>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn labels_are_short_words_that_say_one_line() {
+        for good in ["a", "Team", "example.com/stage_1-", "-", &"a".repeat(63)] {
+            assert!(good.parse::<LabelKey>().is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "a=b", "é", "a:b", &"a".repeat(64)] {
+            assert!(bad.parse::<LabelKey>().is_err(), "{bad}");
+        }
+        for good in ["", "two words = é", &"é".repeat(256)] {
+            assert!(good.parse::<LabelValue>().is_ok(), "{good}");
+        }
+        for bad in ["a\nb", "\u{1b}[31m", &"é".repeat(257)] {
+            assert!(bad.parse::<LabelValue>().is_err(), "{bad}");
         }
     }
 

@@ -18,8 +18,10 @@ use super::note::Note;
 use super::timestamp::Timestamp;
 use crate::tensor::Signature;
 
+mod labels;
 mod traffic;
 
+pub use labels::{LabelChange, Labels};
 pub use traffic::{Aliases, TrafficError, Weights};
 
 /// A function's whole state.
@@ -46,9 +48,9 @@ pub struct Revision {
     pub aliases: Aliases,
 }
 
-/// What made a revision.
+/// What made a revision. The state is whole without it, so one that a later release made is read as far as it is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Action {
     /// The state before the first change.
     Create,
@@ -66,6 +68,11 @@ pub enum Action {
     Rollback { to: u64 },
     /// All aliases went to where they were at revision `to`.
     Restore { to: u64 },
+    /// Labels of a version were changed.
+    Labels { version: VersionName },
+    /// Something that a later release does and calls so.
+    #[serde(untagged)]
+    Unknown { kind: String },
 }
 
 /// What is known about a version, as it was found when it was deployed.
@@ -84,6 +91,9 @@ pub struct VersionRecord {
     pub models: Vec<ModelRecord>,
     /// Bytes of all its parts.
     pub size_bytes: u64,
+    /// What people have put on it since.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
 }
 
 /// A model as ONNX Runtime found it.
@@ -127,6 +137,10 @@ pub enum RevisionError {
          version with this alias first, or delete the whole function"
     )]
     VersionInUse { function: FunctionName, version: VersionName, alias: AliasName },
+    #[error(
+        "version '{version}' of function '{function}' would have {count} labels, and may have {most}; take some off first", most = labels::MOST
+    )]
+    TooManyLabels { function: FunctionName, version: VersionName, count: usize },
     #[error(transparent)]
     Traffic(#[from] TrafficError),
     #[error(
@@ -259,9 +273,10 @@ impl Revision {
         RevisionError::NameClash { function: self.function.clone(), name: name.to_owned(), choose }
     }
 
+    /// A clock that was put back does not put a change before the one that it follows.
     fn next(&self, action: Action, now: Timestamp) -> Self {
-        let revision = self.revision + 1;
-        Self { revision, created_at: now, action, by: None, message: None, ..self.clone() }
+        let (revision, created_at) = (self.revision + 1, now.max(self.created_at));
+        Self { revision, created_at, action, by: None, message: None, ..self.clone() }
     }
 }
 

@@ -16,6 +16,7 @@ use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 
 use super::digest::{Blob, Digest};
+use super::format::{self, FORMAT};
 use super::name::FunctionName;
 use super::revision::Revision;
 use crate::stamp::Stamp;
@@ -46,6 +47,10 @@ pub enum StoreError {
     Conflict { function: FunctionName, revision: u64 },
     #[error("{object} in the store is damaged: {why}; restore it from a backup, or remove it to give it up")]
     Damaged { object: String, why: String },
+    #[error(
+        "{object} in the store was written by a newer nocti (format {format}), and this one reads up to format {FORMAT}: upgrade it"
+    )]
+    Newer { object: String, format: u64 },
     #[error("{object} is missing from the store")]
     Missing { object: String },
     #[error("{object} has {size} bytes, which is more than the {cap} that are read at once")]
@@ -162,7 +167,10 @@ impl Store {
         let path = revision_path(function, number);
         let damaged = |why: String| StoreError::Damaged { object: path.to_string(), why };
         let content = self.read(&path, MAX_REVISION_BYTES).await?;
-        let revision: Revision = serde_json::from_slice(&content).map_err(|error| damaged(error.to_string()))?;
+        let revision: Revision = serde_json::from_slice(&content).map_err(|error| match format::newer(&content) {
+            Some(format) => StoreError::Newer { object: path.to_string(), format },
+            None => damaged(format::why(&error)),
+        })?;
         if (&revision.function, revision.revision) != (function, number) {
             let of = format!("it is revision {} of function '{}'", revision.revision, revision.function);
             return Err(damaged(of));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::name::{AliasName, FunctionName};
 use super::super::note::Note;
-use super::super::revision::{Revision, RevisionError, VersionRecord};
+use super::super::revision::{LabelChange, Labels, Revision, RevisionError, VersionRecord};
 use super::super::timestamp::Timestamp;
 use super::{Catalog, CatalogError, Deployment, MAX_ATTEMPTS, Published, name};
 
@@ -16,7 +16,8 @@ impl Catalog {
         let now = Timestamp::now();
         let blob = self.shared.store.write_blob(manifest.canonical_json().into()).await?;
         let size_bytes = manifest.size_bytes();
-        let record = VersionRecord { digest: blob.sha256, kind, created_at: now, signature, models, size_bytes };
+        let (digest, labels) = (blob.sha256, Labels::new());
+        let record = VersionRecord { digest, kind, created_at: now, signature, models, size_bytes, labels };
         let version = manifest.version.clone();
         let change = move |current: &Revision| current.with_deploy(&version, &record, alias.as_ref(), now);
         self.publish(manifest.name.clone(), note, change).await
@@ -49,6 +50,19 @@ impl Catalog {
     pub async fn delete_alias(&self, function: &str, alias: AliasName, note: Note) -> Result<Published, CatalogError> {
         self.publish(name(function)?, note, move |current| current.without_alias(&alias, Timestamp::now()).map(Some))
             .await
+    }
+
+    /// Puts labels on a version, and takes others off.
+    pub async fn set_labels(
+        &self,
+        function: &str,
+        version: &str,
+        labels: LabelChange,
+        note: Note,
+    ) -> Result<Published, CatalogError> {
+        let version = version.to_owned();
+        let change = move |current: &Revision| current.with_labels(&version, &labels, Timestamp::now());
+        self.publish(name(function)?, note, change).await
     }
 
     /// All aliases go to where they were at a revision; what is deployed stays.

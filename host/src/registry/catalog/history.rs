@@ -147,6 +147,7 @@ fn version_as_json(version: &Version) -> Value {
         fields.insert("kind".into(), json!(record.kind));
         fields.insert("signature".into(), json!(record.signature));
         fields.insert("model_signatures".into(), json!(record.models));
+        fields.insert("labels".into(), json!(record.labels));
     }
     all
 }
@@ -154,7 +155,8 @@ fn version_as_json(version: &Version) -> Value {
 /// Where requests go, and what is deployed as what.
 fn revision_as_json(revision: &Revision) -> Value {
     let versions = revision.versions.iter().map(|(name, record)| {
-        (name.to_string(), json!({"digest": record.digest, "kind": record.kind, "size_bytes": record.size_bytes}))
+        let (digest, kind, labels) = (record.digest, record.kind, &record.labels);
+        (name.to_string(), json!({"digest": digest, "kind": kind, "size_bytes": record.size_bytes, "labels": labels}))
     });
     json!({"aliases": revision.aliases, "versions": versions.collect::<serde_json::Map<_, _>>()})
 }

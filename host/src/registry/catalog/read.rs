@@ -5,7 +5,7 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 
 use super::super::digest::Digest;
-use super::super::manifest::{MAX_MANIFEST_BYTES, Manifest};
+use super::super::manifest::{MAX_MANIFEST_BYTES, Manifest, ManifestError};
 use super::super::name::{FunctionName, VersionName};
 use super::super::revision::Revision;
 use super::super::store::{Store, StoreError};
@@ -19,9 +19,11 @@ pub(super) async fn with_manifests(
 ) -> Result<Function, StoreError> {
     let mut versions = IndexMap::new();
     for (name, record) in &revision.versions {
-        let known = shown.and_then(|function| function.versions.get(name)).filter(|known| known.record == *record);
-        let version = match known {
-            Some(version) => Arc::clone(version),
+        let known = shown.and_then(|function| function.versions.get(name));
+        let version = match known.filter(|known| known.digest == record.digest) {
+            Some(version) if version.record == *record => Arc::clone(version),
+            // Other labels.
+            Some(version) => Arc::new(Version::of(&revision.function, name, record, Arc::clone(&version.manifest))),
             None => {
                 let manifest = manifest(store, &revision.function, name, record.digest).await?;
                 Arc::new(Version::new(&revision.function, name, record, manifest))
@@ -40,7 +42,10 @@ async fn manifest(
 ) -> Result<Manifest, StoreError> {
     let damaged = |why: String| StoreError::Damaged { object: format!("manifest {digest}"), why };
     let bytes = store.read_blob(&digest, MAX_MANIFEST_BYTES as u64).await?;
-    let manifest = Manifest::parse(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let manifest = Manifest::parse(&bytes).map_err(|error| match error {
+        ManifestError::Newer { format } => StoreError::Newer { object: format!("manifest {digest}"), format },
+        error => damaged(error.to_string()),
+    })?;
     if (&manifest.name, &manifest.version) != (function, version) {
         return Err(damaged(format!("it is of function '{}' version '{}'", manifest.name, manifest.version)));
     }

@@ -159,9 +159,18 @@ async fn a_lost_race_is_run_again_on_the_winners_state() {
 async fn a_damaged_function_leaves_the_others_alone() {
     let (dir, store) = empty().await;
     let catalog = Catalog::load(store.clone()).await.unwrap();
-    for function in ["broken-blob", "broken-revision", "whole"] {
+    for function in ["broken-blob", "broken-revision", "later-manifest", "later-revision", "whole"] {
         deployed(&catalog, function, "1").await;
     }
+    let later = |json: &str| json.replacen('{', "{\"melted\":true,\"format\":2,", 1);
+    let file = revision_file(dir.path(), "later-revision");
+    fs::write(&file, later(&fs::read_to_string(&file).unwrap())).unwrap();
+    let file = revision_file(dir.path(), "later-manifest");
+    let digest = catalog.resolve("later-manifest", None).unwrap().digest;
+    let manifest = later(&fs::read_to_string(store.local_path(&digest).unwrap()).unwrap());
+    let manifest = store.write_blob(manifest.into()).await.unwrap().sha256;
+    let revision = fs::read_to_string(&file).unwrap();
+    fs::write(&file, revision.replace(&digest.to_string(), &manifest.to_string())).unwrap();
     fs::write(revision_file(dir.path(), "broken-revision"), "{").unwrap();
     let digest = catalog.resolve("broken-blob", None).unwrap().digest;
     fs::remove_file(store.local_path(&digest).unwrap()).unwrap();
@@ -169,7 +178,13 @@ async fn a_damaged_function_leaves_the_others_alone() {
     let catalog = Catalog::load(store).await.expect("the rest can be read");
     assert_eq!(resolved(&catalog, "whole", None), Ok("1".to_owned()));
     let damaged = catalog.damaged();
-    assert_eq!(damaged.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["broken-blob", "broken-revision"]);
+    let names = ["broken-blob", "broken-revision", "later-manifest", "later-revision"];
+    assert_eq!(damaged.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), names);
+    for (_, why) in &damaged[2..] {
+        assert!(why.ends_with("by a newer nocti (format 2), and this one reads up to format 1: upgrade it"), "{why}");
+    }
+    let deploy = catalog.deploy(deployment("later-revision", "2", "x"), Note::default()).await;
+    assert!(matches!(deploy, Err(CatalogError::Store(StoreError::Newer { .. }))), "nothing of it may get lost");
     assert!(damaged[0].1.contains(&digest.to_string()), "{damaged:?}");
     assert!(damaged[1].1.contains("functions/broken-revision/00000000000000000001.json"), "{damaged:?}");
     assert!(matches!(catalog.resolve("broken-revision", None), Err(CatalogError::Damaged { .. })));
@@ -178,7 +193,7 @@ async fn a_damaged_function_leaves_the_others_alone() {
         Err(CatalogError::Store(_))
     ));
     catalog.delete_function("broken-blob", Note::default()).await.expect("what is not needed to delete may be missing");
-    assert_eq!(catalog.damaged().len(), 1);
+    assert_eq!(catalog.damaged().len(), 3);
 }
 
 fn revision_file(root: &Path, function: &str) -> std::path::PathBuf {

@@ -75,7 +75,10 @@ fn other_spellings_are_refused() {
     }
     let unknown = canonical.replace("{\"name\"", "{\"nmae\":1,\"name\"");
     let error = Manifest::parse(unknown.as_bytes()).expect_err("nmae is unknown").to_string();
-    assert!(error.contains("unknown field `nmae`"), "{error}");
+    assert!(error.contains("unknown field `nmae`") && error.contains("if a newer nocti wrote it"), "{error}");
+    let later = canonical.replace("{\"name\"", "{\"nmae\":1,\"format\":2,\"name\"");
+    let error = Manifest::parse(later.as_bytes()).expect_err("it is of a later format").to_string();
+    assert_eq!(error, "it was built by a newer nocti (format 2), and this one reads up to format 1: upgrade it");
 }
 
 /// What the message must say, and the change that breaks a rule.

@@ -2,7 +2,7 @@ use super::*;
 
 const NOW: &str = "2026-11-23T14:31:00Z";
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     NOW.parse().unwrap()
 }
 
@@ -14,10 +14,11 @@ fn record(content: &str) -> VersionRecord {
         signature: None,
         models: Vec::new(),
         size_bytes: 7,
+        labels: Labels::new(),
     }
 }
 
-fn deploy(
+pub(super) fn deploy(
     revision: &Revision,
     version: &str,
     content: &str,
@@ -32,7 +33,7 @@ fn empty() -> Revision {
 }
 
 /// Versions 1.9 and 1.10, `live` at the latter.
-fn two() -> Revision {
+pub(super) fn two() -> Revision {
     let one = deploy(&empty(), "1.9", "a", Some("live")).unwrap().unwrap();
     deploy(&one, "1.10", "b", Some("live")).unwrap().unwrap()
 }
@@ -138,9 +139,37 @@ fn who_and_why_are_kept_and_need_not_be_there() {
     assert_eq!((next.by, next.message), (None, None), "they are of one change alone");
     let text = serde_json::to_string(&two()).unwrap();
     assert!(!text.contains("\"by\"") && !text.contains("message"), "an earlier release reads it: {text}");
-    for (from, to) in [(r#""aliases""#, r#""shadows":{},"aliases""#), (r#""kind":"deploy""#, r#""kind":"later""#)] {
-        assert!(serde_json::from_str::<Revision>(&text.replace(from, to)).is_err(), "{to} is of a later release");
+    let later = text.replace(r#""aliases""#, r#""shadows":{},"aliases""#);
+    assert!(serde_json::from_str::<Revision>(&later).is_err(), "what it means is not known");
+}
+
+#[test]
+fn what_a_later_release_did_is_known_by_its_name() {
+    let text = serde_json::to_string(&two()).unwrap();
+    let action = serde_json::to_string(&two().action).unwrap();
+    let unknown = Action::Unknown { kind: "melt".into() };
+    for (written, read) in [
+        (r#"{"kind":"melt","by_degrees":3}"#, unknown.clone()),
+        (r#"{"kind":"deploy","version":"1.10","alias":"live","slowly":true}"#, two().action),
+        (r#"{"kind":"deploy","versions":["1.10"]}"#, Action::Unknown { kind: "deploy".into() }),
+    ] {
+        let revision: Revision = serde_json::from_str(&text.replace(&action, written)).unwrap();
+        assert_eq!(revision, Revision { action: read, ..two() });
     }
+    let again = serde_json::to_string(&unknown).unwrap();
+    assert_eq!((again.as_str(), serde_json::from_str(&again).unwrap()), (r#"{"kind":"melt"}"#, unknown));
+    for broken in ["{}", "5", r#"{"kind":5}"#] {
+        assert!(serde_json::from_str::<Revision>(&text.replace(&action, broken)).is_err(), "{broken}");
+    }
+}
+
+#[test]
+fn a_clock_that_is_put_back_does_not_reorder_history() {
+    let earlier = "2026-11-23T14:30:59Z".parse().unwrap();
+    let next = two().without_version("1.9", earlier).unwrap();
+    assert_eq!((next.revision, next.created_at), (3, now()));
+    let later = "2026-11-23T14:31:01Z".parse().unwrap();
+    assert_eq!(two().without_version("1.9", later).unwrap().created_at, later);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::registry::name::AliasName;
-use crate::registry::revision::{FunctionKind, VersionRecord};
+use crate::registry::revision::{FunctionKind, Labels, VersionRecord};
 
 fn name(text: &str) -> FunctionName {
     text.parse().unwrap()
@@ -23,6 +23,7 @@ fn revision(function: &str, number: u64) -> Revision {
             signature: None,
             models: Vec::new(),
             size_bytes: 1,
+            labels: Labels::new(),
         };
         let version = version.to_string().parse().unwrap();
         revision = revision.with_deploy(&version, &record, Some(&AliasName::live()), now).unwrap().unwrap();
@@ -207,6 +208,16 @@ async fn a_damaged_revision_is_named_and_no_path_is_shown() {
         assert!(message.contains("functions/f/00000000000000000001.json") && message.contains(expected), "{message}");
         assert!(!message.contains(dir.path().to_str().unwrap()), "{message}");
     }
+    fs::write(&path, good.replacen('{', "{ \"shadow\": \"2\",", 1)).unwrap();
+    let message = store.latest(&name("f")).await.expect_err("it is unknown").to_string();
+    assert!(message.contains("unknown field `shadow`") && message.contains("if a newer nocti wrote it"), "{message}");
+    fs::write(&path, good.replacen('{', "{ \"shadow\": \"2\", \"format\": 3,", 1)).unwrap();
+    let error = store.latest(&name("f")).await.expect_err("it is of later");
+    assert_eq!(
+        error.to_string(),
+        "functions/f/00000000000000000001.json in the store was written by a newer nocti (format 3), and this one reads up to \
+         format 1: upgrade it"
+    );
 }
 
 #[tokio::test]

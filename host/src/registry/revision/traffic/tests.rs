@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::{FunctionKind, VersionRecord};
+use super::super::{FunctionKind, Labels, VersionRecord};
 use super::*;
 use crate::registry::digest::Digest;
 
@@ -10,7 +10,15 @@ fn now() -> Timestamp {
 
 fn record(content: &str) -> VersionRecord {
     let (digest, kind) = (Digest::of(content.as_bytes()), FunctionKind::Http);
-    VersionRecord { digest, kind, created_at: now(), signature: None, models: Vec::new(), size_bytes: 1 }
+    VersionRecord {
+        digest,
+        kind,
+        created_at: now(),
+        signature: None,
+        models: Vec::new(),
+        size_bytes: 1,
+        labels: Labels::new(),
+    }
 }
 
 fn deployed(revision: &Revision, version: &str, content: &str, alias: Option<&str>) -> Revision {

@@ -26,6 +26,7 @@ mod logs;
 mod memory;
 mod projects;
 mod python;
+mod search;
 mod signals;
 mod snapshot;
 mod start;

@@ -114,6 +114,8 @@ async fn without_a_host_every_command_says_how_to_get_one() {
         &["rollback", "f"],
         &["history", "f"],
         &["diff", "f", "1", "2"],
+        &["search", "f"],
+        &["label", "f@1", "a=b"],
     ] {
         let mut command = nocti();
         command.args(["--server", &server]).args(words);
@@ -282,7 +284,7 @@ async fn help_names_every_command_and_option() {
     let mut command = nocti();
     command.arg("--help");
     let help = run(command).await.expect(0).out;
-    let commands: [(&str, &[&str]); 14] = [
+    let commands: [(&str, &[&str]); 16] = [
         ("serve", &["--listen", "--grpc-listen", "--store", "--config", "--print-config"]),
         ("new", &["--template"]),
         ("build", &["--output"]),
@@ -291,6 +293,8 @@ async fn help_names_every_command_and_option() {
         ("invoke", &["--data", "--file", "--explain", "--http"]),
         ("list", &[]),
         ("show", &[]),
+        ("search", &["--all-versions", "--alias", "--limit", "--after"]),
+        ("label", &["--message", "--by"]),
         ("delete", &["--yes", "--message", "--by"]),
         ("traffic", &["--alias", "--message", "--by"]),
         ("rollback", &["--to", "--message", "--by"]),

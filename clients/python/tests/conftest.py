@@ -45,10 +45,10 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundler:
     """Makes a bundle as users do, with `nocti build`."""
 
     def make(
-        name: str, *, version: str = "1.0.0", model: Path | None = None, component: Path | None = None, more: str = ""
+        name: str, *, version: str = "1.0.0", model: Path | None = None, component: Path | None = None, head: str = "", more: str = ""
     ) -> Path:
         folder = tmp_path_factory.mktemp(name)
-        lines = [f'name = "{name}"', f'version = "{version}"']
+        lines = [f'name = "{name}"', f'version = "{version}"', head]
         for heading, file in (("[component]", component), (f'[[model]]\nname = "{name}"', model)):
             if file is not None:
                 # In the folder, where a bundle's files have to be.

@@ -14,7 +14,9 @@ import nocti
 def test_it_can_do_what_the_other_can() -> None:
     def calls(client: type) -> dict[str, str]:
         found = inspect.getmembers(client, inspect.isfunction)
-        return {name: str(inspect.signature(call)) for name, call in found if not name.startswith("_")}
+        signatures = {name: str(inspect.signature(call)) for name, call in found if not name.startswith("_")}
+        # What is iterated over is awaited, too.
+        return {name: signature.replace("AsyncIterator", "Iterator") for name, signature in signatures.items()}
 
     assert calls(nocti.AsyncClient) == calls(nocti.Client)
 
@@ -46,6 +48,7 @@ def test_everything_else(client: nocti.Client, bundle: Bundler, tmp_path: Path) 
             assert (await awaited.metadata("awaited"))["outputs"][0]["name"] == "sum"
             assert await awaited.ready() and await awaited.ready("awaited")
             assert "awaited" in [found["function"] for found in (await awaited.status())["functions"]]
+            await manage(awaited)
             await awaited.delete("awaited")
             assert (await awaited.explain("free", {}, parameters={"mode": "x"}))["why"].item() == b"mode x"
             assert (await awaited.call("hello-http", "/echo", method="POST", content=b"x")).content == b"x"
@@ -61,6 +64,27 @@ def test_everything_else(client: nocti.Client, bundle: Bundler, tmp_path: Path) 
                 await awaited.deploy(tmp_path / "nothing.wasm")
 
     asyncio.run(ask())
+
+
+async def manage(awaited: nocti.AsyncClient) -> None:
+    labelled = await awaited.label("awaited@1.0.0", {"stage": "test"})
+    assert labelled["labels"] == {"stage": "test"}
+    found = await awaited.search("label:stage=test name:awaited", limit=1)
+    assert [hit["function"] for hit in found["results"]] == ["awaited"] and found["next"] is None
+    traffic = await awaited.traffic("awaited", {"1.0.0": 1}, alias="canary", by="ada")
+    assert traffic["aliases"]["canary"] == {"1.0.0": 1}
+    assert (await awaited.rollback("awaited"))["aliases"] == {"live": {"1.0.0": 100}}
+    assert (await awaited.history("awaited", limit=1))["revisions"][0]["action"] == "rollback"
+    (difference,) = await awaited.diff("awaited", 1, 2)
+    assert (difference["path"], difference["to"]) == (["versions", "1.0.0", "labels", "stage"], "test")
+    assert [summary["name"] for summary in await awaited.list(limit=1, after="avery")] == ["awaited"]
+    await awaited.predict("free", {}, parameters={"mode": "print", "message": "awaited line"}, request_id="printed-awaited")
+    async for line in awaited.logs("free", follow=True):
+        if line.get("request") == "printed-awaited":
+            break
+    with pytest.raises(nocti.NoctiError, match="'nothing' is not found"):
+        async for _ in awaited.logs("nothing"):
+            pass
 
 
 def test_who_is_cancelled_leaves_nothing_behind(client: nocti.Client) -> None:

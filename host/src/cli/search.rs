@@ -20,7 +20,7 @@ All terms must hold; upper and lower case never matter:
   input:image output:FP32    a part of a tensor's name, or its datatype
   label:stage label:team=ml  labels, as `nocti label` sets them
   accuracy>0.9 loss<=1e-3    metrics, by > >= < <= = !=; one that is not there fails them all
-  -tag:old                   must not hold; where it comes first: nocti search -- -tag:old")]
+  digits -tag:old            what has '-' before it must not hold; to begin with it: nocti search -- -tag:old")]
 pub(crate) struct SearchArgs {
     /// What is looked for, in one argument or several; without, everything.
     #[arg(value_name = "QUERY")]

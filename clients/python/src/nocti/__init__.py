@@ -10,7 +10,23 @@
 `Client` waits for its answers, `AsyncClient` is awaited; they can do the same. What fails is a `NoctiError`.
 """
 
-from .answers import Deployed, Function, Metadata, Status, Summary, TensorSpec, Version
+from .answers import (
+    Deployed,
+    Difference,
+    Found,
+    Function,
+    History,
+    Hit,
+    Labelled,
+    Line,
+    Metadata,
+    Revision,
+    Status,
+    Summary,
+    TensorSpec,
+    Traffic,
+    Version,
+)
 from .async_client import AsyncClient
 from .client import Client
 from .errors import NoctiError
@@ -22,13 +38,21 @@ __all__ = [
     "Client",
     "Datatype",
     "Deployed",
+    "Difference",
+    "Found",
     "Function",
+    "History",
+    "Hit",
+    "Labelled",
+    "Line",
     "Metadata",
     "NoctiError",
     "Outputs",
+    "Revision",
     "Status",
     "Summary",
     "Tensor",
     "TensorSpec",
+    "Traffic",
     "Version",
 ]

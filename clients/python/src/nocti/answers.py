@@ -72,6 +72,7 @@ class Version(TypedDict):
     limits: dict[str, Any]
     instances: dict[str, Any]
     network: dict[str, Any]
+    labels: dict[str, str]
 
 
 class Function(TypedDict):
@@ -92,4 +93,92 @@ class Status(TypedDict):
     memory: dict[str, Any]
 
 
+class Traffic(TypedDict):
+    """Where requests go now, and whether they went elsewhere before."""
+
+    function: str
+    revision: int
+    aliases: dict[str, Weights]
+    changed: bool
+
+
+class Labelled(TypedDict):
+    """The labels that a version has now, and whether they were others before."""
+
+    function: str
+    version: str
+    revision: int
+    labels: dict[str, str]
+    changed: bool
+
+
+class Revision(TypedDict):
+    """A change, and where requests went from then on; `damaged` says why it cannot be read, if so."""
+
+    revision: int
+    created_at: str | None
+    action: str | None
+    version: str | None
+    alias: str | None
+    to: int | None
+    by: str | None
+    message: str | None
+    aliases: dict[str, Weights]
+    damaged: str | None
+
+
+class History(TypedDict):
+    """Changes, the newest first; `next` is what `before` is for older ones, None where there are none."""
+
+    function: str
+    revisions: list[Revision]
+    next: int | None
+
+
+_Sides = TypedDict("_Sides", {"from": Any, "to": Any}, total=False)
+
+
+class Difference(_Sides):
+    """One thing that is not the same: where it is, and `from` and `to`, of which one is absent where it is on the other side alone."""
+
+    path: list[str]
+
+
+class Hit(TypedDict):
+    """A version that was found."""
+
+    function: str
+    version: str
+    kind: Kind
+    created_at: str
+    description: str
+    authors: list[str]
+    tags: list[str]
+    license: str | None
+    metrics: dict[str, float]
+    labels: dict[str, str]
+
+
+class Found(TypedDict):
+    """What a search finds; `next` is what `after` is for what follows, None where nothing does."""
+
+    results: list[Hit]
+    next: str | None
+
+
+class _KnownOfLine(TypedDict, total=False):
+    version: str
+    request: str
+    cut: bool
+
+
+class Line(_KnownOfLine):
+    """A line of a function's log. `request`, where it is known, is the `request_id` of the answer that it was printed for."""
+
+    time: str
+    stream: str
+    text: str
+
+
 Summaries = list[Summary]
+Differences = list[Difference]

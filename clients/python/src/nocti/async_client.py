@@ -1,14 +1,14 @@
 """The client that is awaited: the calls of `client`, with the same words."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import TypeVar
 
 import httpx
 
 from . import calls, connection
-from .answers import Deployed, Function, Metadata, Status, Summaries
+from .answers import Deployed, Differences, Found, Function, History, Labelled, Line, Metadata, Status, Summaries, Traffic
 from .calls import Bundle, Call
 from .errors import told
 from .inference import Inputs, Outputs, Parameters
@@ -92,21 +92,111 @@ class AsyncClient:
         """Whether the host takes requests, or a function does."""
         return await self._do(calls.ready(function, version))
 
-    async def deploy(self, bundle: Bundle, *, alias: str | None = "live", timeout: float | None = 600.0) -> Deployed:
+    async def deploy(
+        self,
+        bundle: Bundle,
+        *,
+        alias: str | None = "live",
+        by: str | None = None,
+        message: str | None = None,
+        revision: int | None = None,
+        timeout: float | None = 600.0,
+    ) -> Deployed:
         """Brings a bundle to the host; as `Client.deploy`."""
-        return await self._do(calls.deploy(bundle, alias), timeout)
+        return await self._do(calls.deploy(bundle, alias, by, message, revision), timeout)
 
-    async def list(self) -> Summaries:
-        """All functions, by name."""
-        return await self._do(calls.list_())
+    async def list(self, *, limit: int | None = None, after: str | None = None) -> Summaries:
+        """All functions, by name, or at most `limit` (of 1000), or those behind the name `after`."""
+        return await self._do(calls.list_(limit, after))
 
     async def show(self, function: str) -> Function:
         """A function with its versions and aliases."""
         return await self._do(calls.show(function))
 
-    async def delete(self, function: str, *, version: str | None = None) -> None:
+    async def search(
+        self, query: str = "", *, alias: str | None = None, all_versions: bool = False, limit: int = 50, after: str | None = None
+    ) -> Found:
+        """Finds functions; as `Client.search`."""
+        return await self._do(calls.search(query, alias, all_versions, limit, after))
+
+    async def label(
+        self,
+        function: str,
+        labels: Mapping[str, str | None],
+        *,
+        version: str | None = None,
+        by: str | None = None,
+        message: str | None = None,
+        revision: int | None = None,
+    ) -> Labelled:
+        """Puts labels on a version and takes others off; as `Client.label`."""
+        return await self._do(calls.label(function, labels, version, by, message, revision))
+
+    async def traffic(
+        self,
+        function: str,
+        weights: Mapping[str, int],
+        *,
+        alias: str = "live",
+        by: str | None = None,
+        message: str | None = None,
+        revision: int | None = None,
+    ) -> Traffic:
+        """Shares requests out among versions; as `Client.traffic`."""
+        return await self._do(calls.traffic(function, weights, alias, by, message, revision))
+
+    async def rollback(
+        self,
+        function: str,
+        *,
+        to: int | None = None,
+        by: str | None = None,
+        message: str | None = None,
+        revision: int | None = None,
+    ) -> Traffic:
+        """Sends requests where they went before; as `Client.rollback`."""
+        return await self._do(calls.rollback(function, to, by, message, revision))
+
+    async def history(self, function: str, *, limit: int = 50, before: int | None = None) -> History:
+        """What was changed, when, by whom and why: the newest changes, or those before a revision."""
+        return await self._do(calls.history(function, limit, before))
+
+    async def diff(self, function: str, one: str | int, other: str | int) -> Differences:
+        """What differs between two versions, which are names, or two revisions, which are numbers."""
+        return await self._do(calls.diff(function, one, other))
+
+    async def logs(
+        self,
+        function: str,
+        *,
+        follow: bool = False,
+        since: str | None = None,
+        version: str | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[Line]:
+        """The lines that a function has printed, and prints; as `Client.logs`, by `async for`."""
+        call = calls.logs(function, follow, since, version, limit)
+        timeout = connection.endless() if follow else httpx.USE_CLIENT_DEFAULT
+        with told(self.server):
+            url = self.server + call.path
+            async with self._http.stream(call.method, url, params=call.params, timeout=timeout) as response:
+                if not response.is_success:
+                    await response.aread()
+                call.read(response)
+                async for text in response.aiter_lines():
+                    yield calls.line(text, response)
+
+    async def delete(
+        self,
+        function: str,
+        *,
+        version: str | None = None,
+        by: str | None = None,
+        message: str | None = None,
+        revision: int | None = None,
+    ) -> None:
         """Deletes a version or, if none is named, the function with all of its versions."""
-        await self._do(calls.delete(function, version))
+        await self._do(calls.delete(function, version, by, message, revision))
 
     async def status(self) -> Status:
         """What the host has in memory, where, and what it does."""

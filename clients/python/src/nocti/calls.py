@@ -1,5 +1,6 @@
 """What each method of a client asks of the host, and what becomes of the answer. Sends nothing itself."""
 
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from urllib.parse import quote
 import httpx
 
 from . import inference
-from .answers import Deployed, Function, Metadata, Status, Summaries
+from .answers import Deployed, Differences, Found, Function, History, Labelled, Line, Metadata, Status, Summaries, Traffic
 from .errors import not_nocti, refusal
 
 T = TypeVar("T")
@@ -35,28 +36,95 @@ class Call(Generic[T]):
         return float(after) if response.status_code in (429, 503) and after.isdecimal() else None
 
 
-def deploy(bundle: Bundle, alias: str | None) -> Call[Deployed]:
+def deploy(bundle: Bundle, alias: str | None, by: str | None, message: str | None, revision: int | None) -> Call[Deployed]:
     """`POST /api/functions`"""
     content = bundle if isinstance(bundle, bytes) else Path(bundle)
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     headers = {"content-type": "application/wasm", "content-length": str(size)}
     params = {"no_traffic": "true"} if alias is None else {"alias": alias}
-    return Call("POST", "/api/functions", _json, params, headers, content)
+    return Call("POST", "/api/functions", _json, params | _said(**_note(by, message, revision)), headers, content)
 
 
-def list_() -> Call[Summaries]:
+def list_(limit: int | None, after: str | None) -> Call[Summaries]:
     """`GET /api/functions`"""
-    return Call("GET", "/api/functions", lambda response: _json(response)["functions"])
+    return Call("GET", "/api/functions", lambda response: _json(response)["functions"], _said(limit=limit, after=after))
+
+
+def search(query: str, alias: str | None, all_versions: bool, limit: int, after: str | None) -> Call[Found]:
+    """`GET /api/search`"""
+    every = "true" if all_versions else None
+    return Call("GET", "/api/search", _json, _said(q=query, alias=alias, all_versions=every, limit=limit, after=after))
+
+
+def traffic(
+    function: str, weights: Mapping[str, int], alias: str, by: str | None, message: str | None, revision: int | None
+) -> Call[Traffic]:
+    """`PUT /api/functions/NAME/aliases/ALIAS`"""
+    path = f"{_function(function)}/aliases/{quote(alias, '')}"
+    return _change("PUT", path, {"weights": dict(weights), **_note(by, message, revision)})
+
+
+def rollback(function: str, to: int | None, by: str | None, message: str | None, revision: int | None) -> Call[Traffic]:
+    """`POST /api/functions/NAME/rollback`, `POST /api/functions/NAME/revisions/N/restore`"""
+    path = "/rollback" if to is None else f"/revisions/{to}/restore"
+    return _change("POST", _function(function) + path, _note(by, message, revision))
+
+
+def label(
+    function: str,
+    labels: Mapping[str, str | None],
+    version: str | None,
+    by: str | None,
+    message: str | None,
+    revision: int | None,
+) -> Call[Labelled]:
+    """`PATCH /api/functions/NAME/versions/V/labels`"""
+    name, version = _parted(function, version)
+    if version is None:
+        raise ValueError(f"which version of '{name}' is meant? Labels are a version's: NAME@VERSION is needed")
+    path = f"{_target('/api/functions', name, version)}/labels"
+    return _change("PATCH", path, dict(labels), _said(**_note(by, message, revision)))
+
+
+def history(function: str, limit: int, before: int | None) -> Call[History]:
+    """`GET /api/functions/NAME/revisions`"""
+    return Call("GET", f"{_function(function)}/revisions", _json, _said(limit=limit, before=before))
+
+
+def diff(function: str, one: str | int, other: str | int) -> Call[Differences]:
+    """`GET /api/functions/NAME/diff`"""
+    sides = {"from": one, "to": other}
+    params = {name: f"revision:{side}" if isinstance(side, int) else side for name, side in sides.items()}
+    return Call("GET", f"{_function(function)}/diff", lambda response: _json(response)["differences"], params)
+
+
+def logs(function: str, follow: bool, since: str | None, version: str | None, limit: int | None) -> Call[None]:
+    """`GET /api/functions/NAME/logs`"""
+    name, version = _parted(function, version)
+    params = _said(follow="true" if follow else None, since=since, version=version, limit=limit)
+    return Call("GET", f"{_function(name)}/logs", _nothing, params)
+
+
+def line(text: str, response: httpx.Response) -> Line:
+    """A line of a log."""
+    try:
+        found: Line = json.loads(text)
+    except ValueError as error:
+        raise not_nocti(response, "no JSON came back") from error
+    return found
 
 
 def show(function: str) -> Call[Function]:
     """`GET /api/functions/NAME`"""
-    return Call("GET", f"/api/functions/{quote(function, '')}", _json)
+    return Call("GET", _function(function), _json)
 
 
-def delete(function: str, version: str | None) -> Call[None]:
+def delete(
+    function: str, version: str | None, by: str | None, message: str | None, revision: int | None
+) -> Call[None]:
     """`DELETE /api/functions/NAME[/versions/V]`"""
-    return Call("DELETE", _target("/api/functions", function, version), _nothing)
+    params = _said(**_note(by, message, revision))
+    return Call("DELETE", _target("/api/functions", function, version), _nothing, params)
 
 
 def status() -> Call[Status]:
@@ -104,6 +172,23 @@ def raw(
     target = quote(name, "") if version is None else f"{quote(name, '')}@{quote(version, '')}"
     path = f"/functions/{target}/{path.removeprefix('/')}"
     return Call(method, path, lambda response: response, params, headers or {}, content)
+
+
+def _change(method: str, path: str, body: Mapping[str, Any], params: Mapping[str, str] | None = None) -> Call[Any]:
+    return Call(method, path, _json, params, {"content-type": "application/json"}, json.dumps(body).encode())
+
+
+def _note(by: str | None, message: str | None, revision: int | None) -> dict[str, str | int]:
+    said = {"by": by, "message": message, "revision": revision}
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _said(**params: str | int | None) -> dict[str, str]:
+    return {name: str(value) for name, value in params.items() if value is not None}
+
+
+def _function(name: str) -> str:
+    return f"/api/functions/{quote(name, '')}"
 
 
 def _parted(function: str, version: str | None) -> tuple[str, str | None]:

@@ -1,14 +1,14 @@
 """The client that waits for its answers."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TypeVar
 
 import httpx
 
 from . import calls, connection
-from .answers import Deployed, Function, Metadata, Status, Summaries
+from .answers import Deployed, Differences, Found, Function, History, Labelled, Line, Metadata, Status, Summaries, Traffic
 from .calls import Bundle, Call
 from .errors import told
 from .inference import Inputs, Outputs, Parameters
@@ -97,25 +97,126 @@ class Client:
         """Whether the host takes requests, or a function does."""
         return self._do(calls.ready(function, version))
 
-    def deploy(self, bundle: Bundle, *, alias: str | None = "live", timeout: float | None = 600.0) -> Deployed:
+    def deploy(
+        self,
+        bundle: Bundle,
+        *,
+        alias: str | None = "live",
+        by: str | None = None,
+        message: str | None = None,
+        revision: int | None = None,
+        timeout: float | None = 600.0,
+    ) -> Deployed:
         """Brings a bundle to the host: the path of a `.wasm` file, or its bytes.
 
         `nocti build` makes bundles. `alias` points to the new version from now on; None: no alias does, so that it answers under
-        its own name alone.
+        its own name alone. `by` and `message` are kept in the history. With `revision`, the change is made only if the function is
+        at that one.
         """
-        return self._do(calls.deploy(bundle, alias), timeout)
+        return self._do(calls.deploy(bundle, alias, by, message, revision), timeout)
 
-    def list(self) -> Summaries:
-        """All functions, by name."""
-        return self._do(calls.list_())
+    def list(self, *, limit: int | None = None, after: str | None = None) -> Summaries:
+        """All functions, by name, or at most `limit` (of 1000), or those behind the name `after`."""
+        return self._do(calls.list_(limit, after))
 
     def show(self, function: str) -> Function:
         """A function with its versions and aliases."""
         return self._do(calls.show(function))
 
-    def delete(self, function: str, *, version: str | None = None) -> None:
+    def search(
+        self, query: str = "", *, alias: str | None = None, all_versions: bool = False, limit: int = 50, after: str | None = None
+    ) -> Found:
+        """Finds functions by words and by what is known of them, such as `"tag:vision accuracy>0.9 text"`.
+
+        Each is looked at as the version that `alias` sends most requests to, by default `live`, or with `all_versions` every version
+        by itself. `limit` is at most 200; `after` is the last answer's `next`. The host's README has the whole language.
+        """
+        return self._do(calls.search(query, alias, all_versions, limit, after))
+
+    def label(
+        self,
+        function: str,
+        labels: Mapping[str, str | None],
+        *,
+        version: str | None = None,
+        by: str | None = None,
+        message: str | None = None,
+        revision: int | None = None,
+    ) -> Labelled:
+        """Puts labels on a version, and takes those off that are None; the others stay. Its content is not touched.
+
+        `by`, `message` and `revision` are as for `deploy`.
+        """
+        return self._do(calls.label(function, labels, version, by, message, revision))
+
+    def traffic(
+        self,
+        function: str,
+        weights: Mapping[str, int],
+        *,
+        alias: str = "live",
+        by: str | None = None,
+        message: str | None = None,
+        revision: int | None = None,
+    ) -> Traffic:
+        """Sends the requests of an alias to versions by weight: each gets its weight by the sum of all."""
+        return self._do(calls.traffic(function, weights, alias, by, message, revision))
+
+    def rollback(
+        self,
+        function: str,
+        *,
+        to: int | None = None,
+        by: str | None = None,
+        message: str | None = None,
+        revision: int | None = None,
+    ) -> Traffic:
+        """Points all aliases where they were before their last change, or where they were at revision `to`."""
+        return self._do(calls.rollback(function, to, by, message, revision))
+
+    def history(self, function: str, *, limit: int = 50, before: int | None = None) -> History:
+        """What was changed, when, by whom and why: the newest changes, or those before a revision."""
+        return self._do(calls.history(function, limit, before))
+
+    def diff(self, function: str, one: str | int, other: str | int) -> Differences:
+        """What differs between two versions, which are names, or two revisions, which are numbers."""
+        return self._do(calls.diff(function, one, other))
+
+    def logs(
+        self,
+        function: str,
+        *,
+        follow: bool = False,
+        since: str | None = None,
+        version: str | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Line]:
+        """The lines that a function has printed and, with `follow`, those that it prints from now on, for as long as you read.
+
+        `since` is a time or how long ago, such as `"5m"`; `limit` the last so many of the lines that are there.
+        """
+        call = calls.logs(function, follow, since, version, limit)
+        timeout = connection.endless() if follow else httpx.USE_CLIENT_DEFAULT
+        with told(self.server):
+            url = self.server + call.path
+            with self._http.stream(call.method, url, params=call.params, timeout=timeout) as response:
+                if not response.is_success:
+                    response.read()
+                call.read(response)
+                for text in response.iter_lines():
+                    yield calls.line(text, response)
+
+    def delete(
+        self,
+        function: str,
+        *,
+        version: str | None = None,
+        by: str | None = None,
+        message: str | None = None,
+        revision: int | None = None,
+    ) -> None:
         """Deletes a version or, if none is named, the function with all of its versions."""
-        self._do(calls.delete(function, version))
+        self._do(calls.delete(function, version, by, message, revision))
 
     def status(self) -> Status:
         """What the host has in memory, where, and what it does."""

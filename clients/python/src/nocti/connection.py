@@ -35,6 +35,11 @@ def patience(timeout: float | None) -> httpx.Timeout:
     return httpx.Timeout(timeout, pool=None)
 
 
+def endless() -> httpx.Timeout:
+    """The same for what goes on for as long as it likes."""
+    return httpx.Timeout(60.0, read=None, pool=None)
+
+
 def chunks(file: Path) -> Iterator[bytes]:
     """A file's content, piece by piece."""
     with file.open("rb") as content:

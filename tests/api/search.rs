@@ -1,5 +1,7 @@
 //! Finding functions, their list page by page, labels, and what a newer release has written.
 
+use nocti::registry::digest::Digest;
+use nocti::registry::section::{DIGEST, MANIFEST, PREAMBLE};
 use nocti_tests::{Answer, TestHost, bundle_with, fixture_guest, fixture_model, model_bundle};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -208,4 +210,36 @@ async fn what_a_newer_release_has_written_is_told_and_left_alone() {
     let history = host.get("/api/functions/free/revisions").await.expect(200);
     assert_eq!((&history["revisions"][0]["action"], &history["revisions"][0]["revision"]), (&json!("melt"), &json!(2)));
     patch(&host, "/api/functions/free/versions/1.0.0/labels", r#"{"a": "b"}"#).await.expect(200);
+}
+
+/// A section of a bundle.
+fn section(name: &str, content: &[u8]) -> Vec<u8> {
+    let content = [&[u8::try_from(name.len()).expect("it is short")], name.as_bytes(), content].concat();
+    let (mut bytes, mut length) = (vec![0], content.len());
+    loop {
+        let low = u8::try_from(length & 0x7f).expect("seven bits");
+        length >>= 7;
+        bytes.push(if length > 0 { low | 0x80 } else { low });
+        if length == 0 {
+            return [bytes, content].concat();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_a_newer_release_has_built_is_refused_so() {
+    let host = TestHost::start().await;
+    for (head, part) in [
+        (
+            r#""format":7,"melted":1"#,
+            "it was built by a newer nocti (format 7), and this one reads up to format 1: upgrade it",
+        ),
+        (r#""melted":1"#, "unknown field `melted`"),
+    ] {
+        let manifest = format!(r#"{{{head},"name":"f","version":"1"}}"#);
+        let digest = Digest::of(manifest.as_bytes()).to_string();
+        let parts = [&PREAMBLE[..], &section(MANIFEST, manifest.as_bytes()), &section(DIGEST, digest.as_bytes())];
+        host.post("/api/functions", parts.concat()).await.expect_error(400, "invalid_bundle", &[part, "upgrade"]);
+    }
+    assert_eq!(host.get("/api/functions").await.expect(200), json!({"functions": []}));
 }

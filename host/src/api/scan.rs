@@ -5,25 +5,23 @@ use std::sync::Arc;
 use crate::elsewhere::elsewhere;
 use crate::host::Host;
 use crate::http::respond::HttpError;
-use crate::invoke::InvokeError;
 use crate::registry::catalog::Catalog;
 
 /// Functions that are looked at in passing; of more, the executor's thread is for others meanwhile.
 const FEW: usize = 500;
 
-/// Does what looks at all functions and gives its answer, when there is room for that.
+/// Does what looks at all functions and gives its answer, when it is its turn. A host that is full of requests lists its functions still.
 pub(super) async fn scan<T: Send + 'static>(
     host: &Arc<Host>,
     look: impl FnOnce(&Catalog) -> T + Send + 'static,
 ) -> Result<T, HttpError> {
-    let arrived = host.admit.arrive().map_err(InvokeError::from)?;
     let turn = Arc::clone(&host.scanning).acquire_owned().await;
     let turn = turn.map_err(|_| HttpError::Internal("nobody gives turns any more".into()))?;
     let catalog = host.catalog.clone();
     let is_large = catalog.count() > FEW;
     let looked = elsewhere(is_large, move || {
         let found = look(&catalog);
-        drop((turn, arrived));
+        drop(turn);
         found
     });
     Ok(looked.await?)

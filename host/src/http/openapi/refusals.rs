@@ -28,7 +28,7 @@ refusals! {
     /// Of what reads a log.
     Reading: Invalid, NotFound, Internal, Unavailable;
     /// Of what looks at all functions.
-    Searching: Invalid, Internal, Unavailable;
+    Searching: Invalid, Internal;
     /// Of what asks a function.
     Asking: Invalid, NotFound, Stalled, TooLarge, Encoding, Busy, Internal, Unsupported, Function, Unavailable, Deadline;
     /// Of the repository's index.

@@ -3,7 +3,7 @@
 use nocti::registry::digest::Digest;
 use nocti::registry::section::{DIGEST, MANIFEST, PREAMBLE};
 use nocti_tests::{Answer, TestHost, bundle_with, fixture_guest, fixture_model, model_bundle};
-use reqwest::Method;
+use reqwest::{Method, Url};
 use serde_json::{Value, json};
 
 const LABELS: &str = "/api/functions/simple/versions/1/labels";
@@ -35,7 +35,8 @@ async fn patch(host: &TestHost, path: &str, body: impl Into<reqwest::Body>) -> A
 }
 
 async fn search(host: &TestHost, query: &[(&str, &str)]) -> Answer {
-    host.send(host.request(Method::GET, "/api/search").query(query)).await
+    let url = Url::parse_with_params(&format!("{}/api/search", host.url), query).expect("a URL");
+    host.get(&format!("{}?{}", url.path(), url.query().unwrap_or_default())).await
 }
 
 /// What a query finds, and what the next page is.

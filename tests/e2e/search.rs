@@ -10,8 +10,9 @@ use super::{ask, text};
 async fn labels_are_put_on_shown_found_and_taken_off() {
     let store = TempDir::new().unwrap();
     let host = HostProcess::start(store.path(), &[]).await;
+    let model = fixture_model("addsub.onnx");
     for (name, version) in [("sums", "1"), ("sums", "2"), ("other", "1")] {
-        let words = ["deploy", text(&fixture_model("addsub.onnx")), "--name", name, "--version", version];
+        let words = ["deploy", text(&model), "--name", name, "--version", version];
         ask(&host, &words).await.expect(0);
     }
     let ran = ask(&host, &["label", "sums@1"]).await.expect(0);
@@ -25,7 +26,7 @@ async fn labels_are_put_on_shown_found_and_taken_off() {
     assert_eq!((&ran["changed"], &ran["labels"]), (&json!(false), &json!({"team": "vision & more"})));
     assert_eq!(ask(&host, &["label", "sums@1"]).await.expect(0).out, "team  vision & more\n");
     let ran = ask(&host, &["show", "sums"]).await.expect(0);
-    assert!(ran.out.contains("labels       team=vision & more\n"), "{ran:?}");
+    assert!(ran.out.contains("labels     team=vision & more\n"), "{ran:?}");
     let ran = ask(&host, &["history", "sums", "-n", "2"]).await.expect(0);
     let changes: Vec<&str> =
         ran.out.lines().skip(1).filter_map(|line| line.split_once("Z  ")).map(|(_, told)| told).collect();

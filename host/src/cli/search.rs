@@ -14,13 +14,13 @@ use crate::registry::name::AliasName;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 All terms must hold; upper and lower case never matter:
-  digits \"8x8 grey\"          words and phrases in name, description, authors, tags, license, models, tensors
-  tag:vision kind:typed      whole: tag, kind (model-only, typed, http), device (auto, cpu, cuda, cuda:N)
+  digits \"8x8 grey\"          words and phrases, anywhere in what a version says of itself
+  tag:vision kind:typed      whole: tag, kind, device
   author:ada license:mit     in part: name, author, license, model
   input:image output:FP32    a part of a tensor's name, or its datatype
   label:stage label:team=ml  labels, as `nocti label` sets them
   accuracy>0.9 loss<=1e-3    metrics, by > >= < <= = !=; one that is not there fails them all
-  digits -tag:old            what has '-' before it must not hold; to begin with it: nocti search -- -tag:old")]
+  digits -tag:old            what has '-' before it must not hold (to begin so: search -- -tag)")]
 pub(crate) struct SearchArgs {
     /// What is looked for, in one argument or several; without, everything.
     #[arg(value_name = "QUERY")]

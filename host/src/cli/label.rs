@@ -59,7 +59,7 @@ pub(super) async fn run(args: &LabelArgs, global: &Global) -> anyhow::Result<()>
         let Function { versions } = serde_json::from_value(answer).context("the host's answer is not as expected")?;
         let found = versions.into_iter().find(|found| found.version == version.as_str());
         let found = found.with_context(|| format!("function '{function}' has no version '{version}'"))?;
-        return tell(&found.labels, json!(found.labels), global);
+        return tell(&found.labels, &json!(found.labels), global);
     }
     let why = query(args.why.pairs());
     let path = format!("/api/functions/{function}/versions/{version}/labels{why}");
@@ -69,12 +69,12 @@ pub(super) async fn run(args: &LabelArgs, global: &Global) -> anyhow::Result<()>
     if !changed {
         output::note("nothing is changed by this: it has these labels already");
     }
-    tell(&labels, answer, global)
+    tell(&labels, &answer, global)
 }
 
-fn tell(labels: &Map<String, Value>, answer: Value, global: &Global) -> anyhow::Result<()> {
+fn tell(labels: &Map<String, Value>, answer: &Value, global: &Global) -> anyhow::Result<()> {
     if global.json {
-        return output::json(&answer);
+        return output::json(answer);
     }
     if labels.is_empty() {
         output::note("it has no labels");

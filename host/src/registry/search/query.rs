@@ -139,7 +139,7 @@ fn term(reader: &mut Reader<'_>) -> Result<Term, QueryError> {
     };
     let what = match reader.peek() {
         Some(':') if !in_quotes => field(reader, begin, &word)?,
-        Some('<' | '>' | '=' | '!') => metric(reader, begin, word, in_quotes)?,
+        Some('<' | '>' | '=' | '!') => metric(reader, begin, &word, in_quotes)?,
         Some(next) if !next.is_whitespace() => return Err(reader.wrong(AFTER_A_PHRASE)),
         _ if word.is_empty() && in_quotes => return Err(begin.wrong("nothing is between the quotes")),
         _ if word.is_empty() || (word.starts_with('-') && !in_quotes) => {
@@ -189,7 +189,7 @@ fn field(reader: &mut Reader<'_>, begin: reader::Place, word: &str) -> Result<Wh
     }
 }
 
-fn metric(reader: &mut Reader<'_>, begin: reader::Place, name: String, in_quotes: bool) -> Result<What, QueryError> {
+fn metric(reader: &mut Reader<'_>, begin: reader::Place, name: &str, in_quotes: bool) -> Result<What, QueryError> {
     const WITHOUT_SPACES: &str = "a comparison has no spaces in it: accuracy>0.9";
     if name.is_empty() || (name.starts_with('-') && !in_quotes) {
         return Err(begin.wrong(WITHOUT_SPACES));

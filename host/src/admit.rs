@@ -118,6 +118,11 @@ impl Admit {
         self.max_held.saturating_sub(self.host.available_permits())
     }
 
+    /// Whether the host holds half as many requests as it may: what can wait is to leave the rest to callers.
+    pub fn is_busy(&self) -> bool {
+        self.held() >= self.max_held.div_ceil(2)
+    }
+
     /// A version is deployed no more. Requests that are there go on.
     pub fn forget(&self, version: &Digest) {
         self.gates.remove(version);
@@ -144,6 +149,11 @@ impl Gate {
     fn new(concurrency: u32, calls: Calls) -> Self {
         let permits = Arc::new(Semaphore::new(concurrency as usize));
         Self { permits, concurrency, calls: Arc::new(calls), present: AtomicUsize::new(0) }
+    }
+
+    /// Whether a request would not wait.
+    pub fn has_room(&self) -> bool {
+        self.permits.available_permits() > 0
     }
 }
 

@@ -1,5 +1,6 @@
 //! Management: what is deployed, and how it is doing. The CLI's only door.
 
+mod directions;
 pub mod functions;
 pub mod history;
 pub mod labels;
@@ -7,6 +8,7 @@ pub mod list;
 pub mod logs;
 mod once;
 mod query;
+pub mod rollout;
 mod scan;
 pub mod search;
 pub mod status;

@@ -14,6 +14,7 @@ use crate::config::{self, Config};
 use crate::grpc;
 use crate::host::Host;
 use crate::http::server;
+use crate::invoke::copies;
 use crate::lifecycle::{Lifecycle, Parts};
 use crate::listener::{ListenError, Listener, Speaks};
 use crate::logs::Logs;
@@ -21,7 +22,9 @@ use crate::nn::library::{Library, LibraryError};
 use crate::nn::{Models, graph};
 use crate::registry::catalog::Catalog;
 use crate::registry::store::{Store, StoreError};
+use crate::rollout;
 use crate::runtime::load::Loader;
+use crate::shadow::Shadows;
 use crate::telemetry::Metrics;
 
 /// A host that has its addresses and waits to serve.
@@ -89,6 +92,7 @@ impl App {
             catalog,
             admit,
             lifecycle,
+            shadows: Shadows::default(),
             logs,
             examining,
             scanning,
@@ -116,8 +120,10 @@ impl App {
             self.host.lifecycle.keep_warm(&self.host.catalog, function.name().as_str());
         }
         let http = server::serve(Arc::clone(&self.host), self.listener, stop.clone());
-        let grpc = grpc::serve(Arc::clone(&self.host), self.grpc_listener, stop);
-        let (http_drained, grpc_drained) = tokio::join!(http, grpc);
+        let grpc = grpc::serve(Arc::clone(&self.host), self.grpc_listener, stop.clone());
+        let copies = copies::run(Arc::clone(&self.host), stop.clone());
+        let rollouts = rollout::run(Arc::clone(&self.host), stop);
+        let (http_drained, grpc_drained, (), ()) = tokio::join!(http, grpc, copies, rollouts);
         self.host.lifecycle.clear();
         self.host.logs.close().await;
         self.host.catalog.save().await;

@@ -17,6 +17,7 @@ mod component;
 mod delete;
 mod deploy;
 mod diff;
+mod directions;
 mod guest_env;
 mod head;
 mod history;

@@ -227,6 +227,10 @@ fn of_revision(error: &RevisionError) -> Fault {
             TrafficError::VersionGone { .. } => fault(Kind::Conflict, "version_gone"),
             TrafficError::WasDeleted { .. } => fault(Kind::Conflict, "version_gone"),
             TrafficError::NothingBefore(_) => fault(Kind::Conflict, "nothing_before"),
+            TrafficError::Shadow { .. } => fault(Kind::Invalid, "invalid_shadow"),
+            TrafficError::IsShadow { .. } => fault(Kind::Conflict, "version_in_use"),
+            TrafficError::Rollout { .. } => fault(Kind::Invalid, "invalid_rollout"),
+            TrafficError::NoRollout { .. } => fault(Kind::Conflict, "no_rollout"),
         },
     }
 }

@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::lifecycle::Lifecycle;
 use crate::logs::Logs;
 use crate::registry::catalog::Catalog;
+use crate::shadow::Shadows;
 use crate::telemetry::Metrics;
 
 /// A running host.
@@ -17,6 +18,8 @@ pub struct Host {
     pub catalog: Catalog,
     pub admit: Admit,
     pub lifecycle: Lifecycle,
+    /// Copies of requests.
+    pub shadows: Shadows,
     pub logs: std::sync::Arc<Logs>,
     /// Turns at loading a bundle's content to see that it runs, which takes memory that no limit of a function bounds.
     pub examining: std::sync::Arc<tokio::sync::Semaphore>,

@@ -18,14 +18,17 @@ use crate::lifecycle::{Cause, Kind, Live, WakeError};
 use crate::nn::NnError;
 use crate::protocol::predict::PredictRequest;
 use crate::protocol::{ProtocolError, check, classify};
-use crate::registry::catalog::{CatalogError, Version};
+use crate::registry::catalog::{CatalogError, Destined, Version};
 use crate::registry::revision::FunctionKind;
 use crate::runtime::http::{Place, ResponseBody};
 use crate::runtime::typed::{self, Question};
 use crate::runtime::{RuntimeError, http as guest_http};
+use crate::shadow::Original;
 use crate::telemetry::metrics::Timer;
 use crate::telemetry::{Asked, Call, Calls, Outcome};
 use crate::tensor::{Signature, Tensor};
+
+pub mod copies;
 
 /// Who is asked: a function and, if the caller cares, a version or alias.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +40,8 @@ pub struct Target {
 /// A request that was let in, before anything of its body is read: which version answers, and until when.
 pub struct Begun {
     version: Arc<Version>,
+    /// The version that is to get a copy.
+    shadow: Option<Arc<Version>>,
     /// For the whole of the request, its body included.
     pub due: Deadline,
     held: Held,
@@ -97,17 +102,22 @@ pub enum InvokeError {
 /// too many must not take memory. `key` is its routing key, if its head has one.
 pub fn begin(host: &Host, target: &Target, key: Option<&[u8]>, asked: Asked) -> Result<(Begun, Call), InvokeError> {
     // Alias and traffic weights become an immutable version; it sets the time.
-    let version = host.catalog.resolve_for(key, &target.function, target.version.as_deref())?;
+    let Destined { version, shadow } = host.catalog.resolve_for(key, &target.function, target.version.as_deref())?;
     let began = Instant::now();
     let gate = gate(host, &version);
     let call = gate.calls.begin(asked, began);
-    match hold(host, version, gate, asked, began) {
+    match hold(host, (version, shadow), gate, asked, began) {
         Ok(begun) => Ok((begun, call)),
         Err(error) => {
             call.end(if matches!(error, InvokeError::NotAdmitted(_)) { Outcome::Refused } else { Outcome::Invalid });
             Err(error)
         }
     }
+}
+
+/// How the requests to a version went.
+pub fn calls(host: &Host, version: &Version) -> Arc<Calls> {
+    Arc::clone(&gate(host, version).calls)
 }
 
 /// How requests come to a version.
@@ -121,7 +131,7 @@ fn gate(host: &Host, version: &Version) -> Arc<Gate> {
 
 fn hold(
     host: &Host,
-    version: Arc<Version>,
+    (version, shadow): (Arc<Version>, Option<Arc<Version>>),
     gate: Arc<Gate>,
     asked: Asked,
     began: Instant,
@@ -130,16 +140,18 @@ fn hold(
         return Err(wrong_kind(&version));
     }
     let (due, held) = (Deadline::of(began, version.manifest.limits.timeout), host.admit.hold(gate)?);
-    Ok(Begun { version, due, held })
+    Ok(Begun { version, shadow, due, held })
 }
 
 /// Tensors in, tensors out: an answer, or what explains it. Dropping the future cancels the work, wherever it is.
 pub async fn ask(
     host: &Host,
-    begun: Begun,
+    mut begun: Begun,
     question: Question,
     mut request: PredictRequest,
 ) -> Result<Answer, InvokeError> {
+    let shadow = begun.shadow.take().filter(|_| question == Question::Predict);
+    let original = shadow.map(|shadow| Original::of(shadow, &request));
     let Inside { version, due, live, permit } = begun.enter(host).await?;
     let name = version.function.as_str();
     let (wanted, classes) = (request.outputs.clone(), std::mem::take(&mut request.classes));
@@ -170,6 +182,9 @@ pub async fn ask(
         (Kind::Http(_), _) => return Err(wrong_kind(&version)),
     };
     let outputs = check::select_outputs(name, outputs, wanted.as_deref())?;
+    if let Some(original) = original {
+        copies::offer(host, *original, &version, &outputs);
+    }
     let answer = Answer { version, outputs, _permit: permit };
     if classes.is_empty() { Ok(answer) } else { classified(answer, classes).await }
 }
@@ -219,22 +234,27 @@ impl Begun {
         &self.version
     }
 
+    /// The same request, to be copied for a version that was found where it was resolved.
+    pub fn shadowed_by(self, shadow: Option<Arc<Version>>) -> Self {
+        Self { shadow: shadow.or(self.shadow), ..self }
+    }
+
     /// The same request with its routing key, which only its body told: another version may have to answer.
     pub fn routed(self, host: &Host, target: &Target, key: &[u8], call: &mut Call) -> Result<Self, InvokeError> {
-        let version = host.catalog.resolve_for(Some(key), &target.function, target.version.as_deref());
+        let destined = host.catalog.resolve_for(Some(key), &target.function, target.version.as_deref());
         // One that was let in is answered, whatever has been deleted since.
-        let Some(version) = version.ok().filter(|version| version.digest != self.version.digest) else {
+        let Some(Destined { version, shadow }) = destined.ok().filter(|to| to.version.digest != self.version.digest) else {
             return Ok(self);
         };
         // Its place first: nobody needs two.
         drop(self);
         let gate = gate(host, &version);
         call.turn_to(&gate.calls);
-        hold(host, version, gate, call.asked, call.began)
+        hold(host, (version, shadow), gate, call.asked, call.began)
     }
 
     async fn enter(self, host: &Host) -> Result<Inside, InvokeError> {
-        let Self { version, due, held } = self;
+        let Self { version, due, held, .. } = self;
         let permit = held.enter(due).await?;
         if let Some(live) = host.lifecycle.awake(&version) {
             return Ok(Inside { version, due, live, permit });
@@ -259,6 +279,7 @@ impl Drop for PutAway<'_> {
         if !self.host.catalog.has(self.version) {
             self.host.lifecycle.forget(&self.version.digest);
             self.host.admit.forget(&self.version.digest);
+            self.host.shadows.forget(&self.version.digest);
             if self.host.catalog.function(self.version.function.as_str()).is_err() {
                 self.host.logs.forget(self.version.function.as_str());
             }

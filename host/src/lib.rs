@@ -14,10 +14,12 @@ pub mod deploy;
 pub mod fault;
 pub mod invoke;
 pub mod oip;
+pub mod rollout;
 
 pub mod admit;
 pub mod host;
 pub mod lifecycle;
+pub mod shadow;
 
 pub mod registry;
 pub mod runtime;

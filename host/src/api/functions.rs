@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
+use super::directions::Directions;
 use super::query::{NOTE, Query};
 use crate::deploy::{self, Deployed};
 use crate::host::Host;
@@ -43,8 +44,8 @@ struct DeployedBody<'a> {
 struct FunctionBody<'a> {
     name: &'a str,
     revision: u64,
-    #[schema(value_type = BTreeMap<String, BTreeMap<String, u32>>)]
-    aliases: Weights,
+    #[serde(flatten)]
+    directions: Directions,
     versions: Vec<VersionBody<'a>>,
 }
 
@@ -173,7 +174,7 @@ pub(crate) fn show(host: &Host, name: &str) -> Result<Response<Body>, HttpError>
     let body = FunctionBody {
         name,
         revision: function.revision.revision,
-        aliases: weights(&function.revision.aliases),
+        directions: Directions::of(host, &function),
         versions: function.versions.values().map(|version| version_body(version)).collect(),
     };
     Ok(respond::json(StatusCode::OK, &body))
@@ -202,6 +203,7 @@ pub(crate) async fn delete(
         for version in function.versions.values() {
             host.lifecycle.forget(&version.digest);
             host.admit.forget(&version.digest);
+            host.shadows.forget(&version.digest);
         }
         Ok(deleted(&name))
     })
@@ -215,7 +217,7 @@ pub(crate) async fn delete(
     tag = tags::MANAGEMENT,
     operation_id = "deleteVersion",
     summary = "Deletes a version",
-    description = "One that an alias sends requests to is refused.",
+    description = "One that an alias sends requests to, or copies of them, is refused.",
     params(
         ("function" = String, Path, description = "A function's name"),
         ("version" = String, Path, description = "A version's name"),
@@ -237,6 +239,7 @@ pub(crate) async fn delete_version(
         if let Some(digest) = digest {
             host.lifecycle.forget(&digest);
             host.admit.forget(&digest);
+            host.shadows.forget(&digest);
         }
         Ok(deleted(&format!("{name}@{version}")))
     })

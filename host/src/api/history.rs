@@ -1,6 +1,7 @@
 //! `/api/functions/NAME/revisions` and `…/diff`: what was, and what differs.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -8,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
+use super::directions::{ShadowBody, shadows};
 use super::functions::{Weights, weights};
 use super::query::Query;
 use crate::elsewhere::elsewhere;
@@ -41,10 +43,10 @@ struct RevisionBody {
     revision: u64,
     #[schema(value_type = Option<String>, format = DateTime)]
     created_at: Option<Timestamp>,
-    /// `deploy`, `traffic`, `delete_alias`, `rollback`, `restore`, `delete_version`, `delete_function`, `labels`, or what a later release
-    /// calls its own; null where the revision cannot be read.
+    /// `deploy`, `traffic`, `delete_alias`, `rollback`, `restore`, `rollout`, `rollout_step`, `rollout_back`, `delete_version`, `delete_function`,
+    /// `labels`, or what a later release calls its own; null where the revision cannot be read.
     action: Option<Cow<'static, str>>,
-    /// Which version was deployed or deleted.
+    /// Which version was deployed or deleted, or requests went to step by step.
     version: Option<String>,
     /// Which alias was changed.
     alias: Option<String>,
@@ -55,6 +57,9 @@ struct RevisionBody {
     /// Where requests went from then on.
     #[schema(value_type = BTreeMap<String, BTreeMap<String, u32>>)]
     aliases: Weights,
+    /// Which versions got copies of them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    shadows: BTreeMap<String, ShadowBody>,
     /// Why the revision cannot be read.
     damaged: Option<String>,
 }
@@ -184,6 +189,7 @@ impl From<Past> for RevisionBody {
             by: None,
             message: None,
             aliases: Weights::new(),
+            shadows: BTreeMap::new(),
             damaged: None,
         };
         let told = match told {
@@ -201,6 +207,9 @@ impl From<Past> for RevisionBody {
             Action::Restore { to } => ("restore".into(), None, None, Some(to)),
             Action::Labels { version } => ("labels".into(), Some(version), None, None),
             Action::Unknown { kind } => (kind.into(), None, None, None),
+            Action::Rollout { alias, version } => ("rollout".into(), Some(version), Some(alias), None),
+            Action::RolloutStep { alias, version, .. } => ("rollout_step".into(), Some(version), Some(alias), None),
+            Action::RolloutBack { alias, version, to } => ("rollout_back".into(), Some(version), Some(alias), Some(to)),
         };
         Self {
             created_at: Some(told.created_at),
@@ -211,6 +220,7 @@ impl From<Past> for RevisionBody {
             by: told.by,
             message: told.message,
             aliases: weights(&told.aliases),
+            shadows: shadows(&told.shadows),
             ..nothing
         }
     }

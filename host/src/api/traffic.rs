@@ -7,7 +7,8 @@ use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::functions::{Weights, to_the_end, weights};
+use super::directions::Directions;
+use super::functions::to_the_end;
 use super::once::Once;
 use super::query::{NOTE, Query, note};
 use crate::host::Host;
@@ -19,6 +20,7 @@ use crate::http::respond::{self, HttpError};
 use crate::http::small;
 use crate::registry::catalog::{CatalogError, Published};
 use crate::registry::name::AliasName;
+use crate::registry::revision::Shadowing;
 
 /// Where an alias is to send requests.
 #[derive(Default, Deserialize, ToSchema)]
@@ -28,12 +30,26 @@ pub(crate) struct TrafficRequest {
     #[schema(value_type = BTreeMap<String, u32>, example = json!({"1.0.0": 90, "1.1.0": 10}))]
     #[serde(default)]
     weights: Once<String, u32>,
+    /// A version that gets copies of the alias' requests. Its answers are compared with those that callers get, and counted.
+    /// Without one, nothing is copied any more.
+    shadow: Option<ShadowRequest>,
     /// Who makes the change: one line of at most 100 characters.
     by: Option<String>,
     /// Why: one line of at most 1000 characters.
     message: Option<String>,
     /// The revision that the function must be at; at any other one the change is refused.
     revision: Option<u64>,
+}
+
+/// Which version gets copies.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ShadowRequest {
+    #[schema(example = "1.1.0")]
+    version: String,
+    /// How many of a hundred requests are copied; all of them without.
+    #[schema(minimum = 1, maximum = 100)]
+    percent: Option<u32>,
 }
 
 /// What is said of a change.
@@ -50,11 +66,11 @@ pub(crate) struct NoteRequest {
 
 /// Where requests go now.
 #[derive(Serialize, ToSchema)]
-struct TrafficBody<'a> {
+pub(super) struct TrafficBody<'a> {
     function: &'a str,
     revision: u64,
-    #[schema(value_type = BTreeMap<String, BTreeMap<String, u32>>)]
-    aliases: Weights,
+    #[serde(flatten)]
+    directions: Directions,
     /// Whether they went elsewhere before.
     changed: bool,
 }
@@ -66,7 +82,8 @@ struct TrafficBody<'a> {
     tag = tags::MANAGEMENT,
     operation_id = "setTraffic",
     summary = "Points an alias at versions, by weight",
-    description = "One that is not there is made. From the next request on it is so; those that were begun stay where they are.",
+    description = "One that is not there is made. From the next request on it is so; those that were begun stay where they are. A shadow or \
+                   a rollout of the alias that is not asked for again ends with it.",
     params(Alias),
     request_body = TrafficRequest,
     responses((status = 200, description = "Requests go there", body = TrafficBody<'_>), Directing),
@@ -77,10 +94,11 @@ pub(crate) async fn set(
     alias: &str,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, HttpError> {
-    let (TrafficRequest { weights, by, message, revision }, _arrived) = small::read(host, request).await?;
+    let (TrafficRequest { weights, shadow, by, message, revision }, _arrived) = small::read(host, request).await?;
     let (alias, note) = (alias_name(alias)?, note(by, message, revision)?);
+    let shadow = shadow.map(|ShadowRequest { version, percent }| Shadowing { version, percent: percent.unwrap_or(100) });
     let (catalog, function) = (host.catalog.clone(), name.clone());
-    change(host, name, async move { catalog.set_traffic(&function, alias, weights.0, note).await }).await
+    change(host, name, async move { catalog.set_traffic(&function, alias, weights.0, shadow, note).await }).await
 }
 
 /// `DELETE /api/functions/NAME/aliases/ALIAS`
@@ -112,7 +130,7 @@ pub(crate) async fn delete_alias(
     tag = tags::MANAGEMENT,
     operation_id = "rollback",
     summary = "Points all aliases where they were before their last change",
-    description = "A deploy that moved an alias is such a change. Another rollback goes back one change further. What is \
+    description = "A deploy that moved an alias is such a change, and a rollout with all its steps is one. Another rollback goes back one change further. What is \
                    deployed stays.",
     params(FunctionName),
     request_body(content = Option<NoteRequest>, description = "May be absent"),
@@ -159,7 +177,7 @@ pub(crate) async fn restore(
 }
 
 /// Makes a change to the end, and then keeps warm what gets requests from now on.
-async fn change<F>(host: &Arc<Host>, name: String, change: F) -> Result<Response<Body>, HttpError>
+pub(super) async fn change<F>(host: &Arc<Host>, name: String, change: F) -> Result<Response<Body>, HttpError>
 where
     F: Future<Output = Result<Published, CatalogError>> + Send + 'static,
 {
@@ -169,12 +187,12 @@ where
         host.lifecycle.keep_warm(&host.catalog, &name);
         let revision = function.revision.revision;
         tracing::info!(function = name, revision, changed, "traffic");
-        let aliases = weights(&function.revision.aliases);
-        Ok(respond::json(StatusCode::OK, &TrafficBody { function: &name, revision, aliases, changed }))
+        let directions = Directions::of(&host, &function);
+        Ok(respond::json(StatusCode::OK, &TrafficBody { function: &name, revision, directions, changed }))
     })
     .await
 }
 
-fn alias_name(text: &str) -> Result<AliasName, HttpError> {
+pub(super) fn alias_name(text: &str) -> Result<AliasName, HttpError> {
     text.parse().map_err(|error| HttpError::BadRequest(format!("{error}")))
 }

@@ -42,6 +42,7 @@ struct Revision {
     by: Option<String>,
     message: Option<String>,
     aliases: Map<String, Value>,
+    shadows: Map<String, Value>,
     damaged: Option<String>,
 }
 
@@ -84,9 +85,14 @@ fn what(revision: &Revision) -> String {
         ("deploy", Some(alias)) => format!("deploy {version}, {alias} to it"),
         ("deploy", None) => format!("deploy {version}, no traffic"),
         ("traffic", Some(alias)) => {
-            let shares = revision.aliases.get(alias).and_then(Value::as_object).map(weights);
-            format!("{alias} to {}", or_dash(shares))
+            let shadow = revision.shadows.get(alias).and_then(|shadow| shadow["version"].as_str());
+            let copies = shadow.map(|version| format!(", copies to {version}")).unwrap_or_default();
+            format!("{alias} to {}{copies}", shares(revision, alias))
         }
+        ("rollout" | "rollout_step", Some(alias)) => {
+            format!("rollout of {version}: {alias} to {}", shares(revision, alias))
+        }
+        ("rollout_back", Some(alias)) => format!("rollout of {version}: {alias} back to {to}"),
         ("delete_alias", Some(alias)) => format!("delete alias {alias}"),
         ("labels", _) => format!("label {version}"),
         ("delete_version", _) => format!("delete {version}"),
@@ -96,6 +102,10 @@ fn what(revision: &Revision) -> String {
         // Of a later release.
         (action, _) => action.replace('_', " "),
     }
+}
+
+fn shares(revision: &Revision, alias: &str) -> String {
+    or_dash(revision.aliases.get(alias).and_then(Value::as_object).map(weights))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::Global;
 use super::client::Client;
-use super::list::weights;
+use super::directions::Directions;
 use super::output::{self, Table};
 use crate::registry::name::FunctionName;
 
@@ -21,8 +21,8 @@ pub(crate) struct ShowArgs {
 #[serde(default)]
 struct Function {
     name: String,
-    revision: u64,
-    aliases: Map<String, Value>,
+    #[serde(flatten)]
+    directions: Directions,
     versions: Vec<Version>,
 }
 
@@ -89,21 +89,12 @@ pub(super) async fn run(args: &ShowArgs, global: &Global) -> anyhow::Result<()> 
 }
 
 fn text(function: &Function) -> String {
-    let mut text = heading(&function.name, function.revision, &function.aliases);
+    let mut text = function.directions.heading(&function.name);
     for version in &function.versions {
         text += &format!("\nversion {} ({})\n", version.version, version.kind);
         text += &facts(version).text(2);
     }
     text
-}
-
-/// What a function is called, and where its requests go.
-pub(super) fn heading(name: &str, revision: u64, aliases: &Map<String, Value>) -> String {
-    let mut table = Table::of_pairs();
-    for (alias, versions) in aliases {
-        table.row([alias.clone(), versions.as_object().map(weights).unwrap_or_default()]);
-    }
-    format!("{name} (revision {revision})\n{}", table.text(2))
 }
 
 fn facts(version: &Version) -> Table {

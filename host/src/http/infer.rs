@@ -93,7 +93,7 @@ async fn ask(
         let id = request.id.clone();
         Ok((request, Written { id, binary }))
     };
-    tensors::ask(host, target, question, request, Form { json_length, read }).await
+    tensors::ask(host, target, question, request, Form { json_length, read, shadow: None }).await
 }
 
 /// How an answer is written.

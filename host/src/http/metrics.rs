@@ -45,6 +45,7 @@ fn observe(host: &Host) -> Observed {
         budgets: budgets.map(|(device, budget)| (device.to_string(), budget.bytes().1)).collect(),
         held_requests: host.admit.held(),
         calls: host.admit.calls(),
+        shadowed: host.shadows.all(),
         functions: functions.collect(),
         moved_bytes: tensor::moved_bytes(),
     }

@@ -45,7 +45,7 @@ macro_rules! described {
 }
 
 use super::{docs, health, infer, metrics, model, plain, raw, repository, v1};
-use crate::api::{functions, history, labels, list, logs, search, status, traffic};
+use crate::api::{functions, history, labels, list, logs, rollout, search, status, traffic};
 
 described! {
     ServerMetadata: health::server_metadata;
@@ -76,6 +76,8 @@ described! {
     SetLabels: labels::set;
     SetTraffic: traffic::set;
     DeleteAlias: traffic::delete_alias;
+    BeginRollout: rollout::begin;
+    EndRollout: rollout::end;
     Rollback: traffic::rollback;
     Restore: traffic::restore;
     History: history::list;

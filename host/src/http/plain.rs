@@ -4,6 +4,8 @@
 //! What a body is, its first bytes and its content type say; which input it is for, the function's signature, or the query:
 //! `?input=NAME`. The answer is that of the Open Inference Protocol in JSON.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, Response};
@@ -21,6 +23,7 @@ use crate::protocol::oip_json::described::{InferRequest, InferResponse};
 use crate::protocol::oip_json::{self, Halves};
 use crate::protocol::predict::PredictRequest;
 use crate::protocol::{ProtocolError, npy};
+use crate::registry::catalog::Version;
 use crate::runtime::typed::Question;
 use crate::tensor::{Datatype, Signature, Tensor, TensorSpec};
 
@@ -49,14 +52,19 @@ use crate::tensor::{Datatype, Signature, Tensor, TensorSpec};
             content_type = "*/*"),
     ),
 )]
-pub(super) async fn ask(host: &Host, target: &Target, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
+pub(super) async fn ask(
+    host: &Host,
+    target: &Target,
+    shadow: Option<Arc<Version>>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, HttpError> {
     let (headers, input) = (request.headers().clone(), wanted_input(request.uri().query().unwrap_or_default()));
     let read = move |function: &str, signature: &Signature, body: Bytes, _| {
         let request = read(function, signature, &headers, input.as_deref(), body)?;
         let id = request.id.clone();
         Ok((request, Written { id, ..Written::default() }))
     };
-    tensors::ask(host, target, Question::Predict, request, Form { json_length: |_| Ok(None), read }).await
+    tensors::ask(host, target, Question::Predict, request, Form { json_length: |_| Ok(None), read, shadow }).await
 }
 
 /// `input=NAME` of a query.

@@ -41,17 +41,16 @@ pub(super) async fn call(
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, HttpError> {
     let key = request.headers().get(&ROUTING_KEY).map(HeaderValue::as_bytes);
-    let version = host.catalog.resolve_for(key, &target.function, target.version.as_deref());
+    let destined = host.catalog.resolve_for(key, &target.function, target.version.as_deref()).ok();
     // Weights are drawn by once: the version that is looked at is the one that is asked.
-    let drawn = version
+    let drawn = destined
         .as_ref()
-        .ok()
-        .map(|version| Target { function: target.function.clone(), version: Some(version.name.to_string()) });
+        .map(|to| Target { function: target.function.clone(), version: Some(to.version.name.to_string()) });
     let target = drawn.as_ref().unwrap_or(target);
-    let takes_tensors = version.is_ok_and(|version| version.record.kind != FunctionKind::Http);
+    let takes_tensors = destined.as_ref().is_some_and(|to| to.version.record.kind != FunctionKind::Http);
     if takes_tensors && path == "/" && request.method() == Method::POST {
         // Boxed, so that other requests need no room for it.
-        return Box::pin(plain::ask(host, target, request)).await;
+        return Box::pin(plain::ask(host, target, destined.and_then(|to| to.shadow), request)).await;
     }
     let begun = begin(host, target, path, &mut request);
     let (begun, call) = body::refused(&mut request, begun).await?;

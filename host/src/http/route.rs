@@ -66,6 +66,10 @@ pub enum Route {
     SetTraffic(String, String),
     /// `DELETE /api/functions/NAME/aliases/ALIAS`
     DeleteAlias(String, String),
+    /// `PUT /api/functions/NAME/aliases/ALIAS/rollout`
+    BeginRollout(String, String),
+    /// `DELETE /api/functions/NAME/aliases/ALIAS/rollout`
+    EndRollout(String, String),
     /// `POST /api/functions/NAME/rollback`
     Rollback(String),
     /// `POST /api/functions/NAME/revisions/N/restore`
@@ -97,6 +101,8 @@ impl Route {
                 | Self::SetLabels(..)
                 | Self::SetTraffic(..)
                 | Self::DeleteAlias(..)
+                | Self::BeginRollout(..)
+                | Self::EndRollout(..)
                 | Self::Rollback(_)
                 | Self::Restore(..)
                 | Self::RepositoryLoad(_)
@@ -185,6 +191,11 @@ pub fn route(method: &Method, path: &str) -> Result<Route, RouteError> {
         ["api", "functions", name, "aliases", alias] => match *method {
             Method::PUT => Ok(Route::SetTraffic((*name).into(), (*alias).into())),
             Method::DELETE => Ok(Route::DeleteAlias((*name).into(), (*alias).into())),
+            _ => Err(RouteError::MethodNotAllowed("PUT, DELETE")),
+        },
+        ["api", "functions", name, "aliases", alias, "rollout"] => match *method {
+            Method::PUT => Ok(Route::BeginRollout((*name).into(), (*alias).into())),
+            Method::DELETE => Ok(Route::EndRollout((*name).into(), (*alias).into())),
             _ => Err(RouteError::MethodNotAllowed("PUT, DELETE")),
         },
         ["api", "functions", name, "rollback"] => post(method, Route::Rollback((*name).into())),

@@ -126,6 +126,8 @@ async fn answer(
         Route::SetLabels(name, version) => api::labels::set(host, name, version, request).await,
         Route::SetTraffic(name, alias) => api::traffic::set(host, name, &alias, request).await,
         Route::DeleteAlias(name, alias) => api::traffic::delete_alias(host, name, &alias, &request).await,
+        Route::BeginRollout(name, alias) => api::rollout::begin(host, name, &alias, request).await,
+        Route::EndRollout(name, alias) => api::rollout::end(host, name, &alias, &request).await,
         Route::Rollback(name) => api::traffic::rollback(host, name, request).await,
         Route::Restore(name, revision) => api::traffic::restore(host, name, &revision, request).await,
         Route::History(name) => api::history::list(host, &name, &request).await,

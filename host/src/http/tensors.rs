@@ -1,5 +1,7 @@
 //! Tensors in a body, tensors in the answer's: the way of a request through the host is the same in whatever form they are.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
@@ -12,6 +14,7 @@ use crate::host::Host;
 use crate::invoke::{self, Answer, Begun, InvokeError, Target};
 use crate::protocol::ProtocolError;
 use crate::protocol::predict::PredictRequest;
+use crate::registry::catalog::Version;
 use crate::runtime::typed::Question;
 use crate::telemetry::Outcome;
 use crate::tensor::Signature;
@@ -29,6 +32,8 @@ pub(super) struct Form<R> {
     pub(super) json_length: fn(&Request<Incoming>) -> Result<Option<usize>, HttpError>,
     /// Reads a body for a function of that name and signature, whose JSON is so long.
     pub(super) read: R,
+    /// The shadow of a version that was drawn before.
+    pub(super) shadow: Option<Arc<Version>>,
 }
 
 /// How a request wants its answer.
@@ -55,6 +60,7 @@ where
 {
     let key = request.headers().get(&ROUTING_KEY).map(HeaderValue::as_bytes);
     let begun = invoke::begin(host, target, key, question.into()).map_err(HttpError::from);
+    let begun = begun.map(|(begun, call)| (begun.shadowed_by(form.shadow), call));
     let (begun, mut call) = body::refused(&mut request, begun).await?;
     let wanted = encoding::wanted(request.headers());
     let answer = async {

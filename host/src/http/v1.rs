@@ -80,7 +80,7 @@ async fn ask(
     let read = move |function: &str, signature: &Signature, body: Bytes, _| {
         Ok((kserve_v1::parse_request(function, signature, &body)?, answers))
     };
-    tensors::ask(host, target, question, request, Form { json_length: |_| Ok(None), read }).await
+    tensors::ask(host, target, question, request, Form { json_length: |_| Ok(None), read, shadow: None }).await
 }
 
 impl Writer for Answers {

@@ -34,6 +34,8 @@ pub enum Cause {
     MinWarm,
     /// Somebody loaded it by hand.
     Load,
+    /// A rollout is to send requests to it.
+    Rollout,
 }
 
 /// A part of a cold start. Those of one start overlap.
@@ -310,6 +312,7 @@ impl Cause {
             Self::Request => "request",
             Self::MinWarm => "min_warm",
             Self::Load => "load",
+            Self::Rollout => "rollout",
         }
     }
 }

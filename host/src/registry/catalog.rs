@@ -28,13 +28,17 @@ mod change;
 mod draw;
 mod history;
 mod read;
+mod resolve;
+mod rolling;
 mod saved;
 mod scan;
 mod shards;
 
 pub use history::{History, Past, Side, Told};
+pub use resolve::Destined;
 pub use scan::{After, Page, Search, Which};
 
+use rolling::Rolling;
 use saved::Everything;
 use shards::Shards;
 
@@ -53,6 +57,7 @@ struct Shared {
     snapshot: ArcSwap<Snapshot>,
     /// One change at a time in this process, so that snapshots follow each other in order.
     changing: tokio::sync::Mutex<()>,
+    rolling: Rolling,
     /// What makes the next start quicker.
     file: Option<saved::File>,
     /// Writes the file after the start.
@@ -185,8 +190,9 @@ impl Catalog {
 
     async fn read(store: Store, file: Option<saved::File>) -> Result<Self, StoreError> {
         let Everything { functions, damaged, unsaved } = saved::read_all(&store, file.as_ref()).await?;
-        let mut snapshot = Snapshot::default();
+        let (mut snapshot, rolling) = (Snapshot::default(), Rolling::default());
         for function in functions.into_iter().filter(|function| !function.revision.is_deleted()) {
+            rolling.look(&function.revision);
             snapshot.insert(function.name().clone(), Entry::Usable(function));
         }
         for (name, why) in damaged {
@@ -200,6 +206,7 @@ impl Catalog {
             store,
             snapshot: ArcSwap::from_pointee(snapshot),
             changing: tokio::sync::Mutex::default(),
+            rolling,
             file,
             saving: tokio::sync::Mutex::new(saving),
             unsaved: AtomicBool::new(false),
@@ -227,34 +234,6 @@ impl Catalog {
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "what is deployed cannot be saved; the next start takes longer"),
         }
-    }
-
-    /// The version that a request for `function` goes to: the one called `version`, or the one that the alias of that
-    /// name picks by its weights. Without `version`, the `live` alias decides.
-    pub fn resolve(&self, function: &str, version: Option<&str>) -> Result<Arc<Version>, CatalogError> {
-        self.resolve_for(None, function, version)
-    }
-
-    /// The same for a request with a routing key, which goes where others of that key go.
-    pub fn resolve_for(
-        &self,
-        key: Option<&[u8]>,
-        function: &str,
-        version: Option<&str>,
-    ) -> Result<Arc<Version>, CatalogError> {
-        let snapshot = self.shared.snapshot.load();
-        let function = entry(&snapshot, function)?;
-        if let Some(found) = version.and_then(|version| function.versions.get(version)) {
-            return Ok(Arc::clone(found));
-        }
-        let alias = version.unwrap_or(AliasName::LIVE);
-        let weights = function.revision.aliases.get(alias);
-        let picked = weights.and_then(|weights| match key {
-            Some(key) if weights.len() > 1 => draw::by_key(weights, function.name().as_str(), alias, key),
-            _ => draw::by_chance(weights),
-        });
-        let picked = picked.and_then(|version| function.versions.get(version));
-        picked.map(Arc::clone).ok_or_else(|| function.unknown(version))
     }
 
     /// Whether the version is deployed still.
@@ -333,6 +312,7 @@ impl Shared {
     }
 
     fn show(&self, function: Arc<Function>) {
+        let rolling = Arc::clone(&function);
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
         let name = function.revision.function.clone();
         if function.revision.is_deleted() {
@@ -341,6 +321,8 @@ impl Shared {
             snapshot.insert(name, Entry::Usable(function));
         }
         self.snapshot.store(Arc::new(snapshot));
+        // After it can be seen: who is told looks at once.
+        self.rolling.look(&rolling.revision);
     }
 }
 

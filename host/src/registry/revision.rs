@@ -19,9 +19,13 @@ use super::timestamp::Timestamp;
 use crate::tensor::Signature;
 
 mod labels;
+mod rollout;
+mod shadow;
 mod traffic;
 
 pub use labels::{LabelChange, Labels};
+pub use rollout::{AtStep, Plan, Rollout, RolloutState, Rollouts};
+pub use shadow::{Shadow, Shadowing, Shadows};
 pub use traffic::{Aliases, TrafficError, Weights};
 
 /// A function's whole state.
@@ -46,6 +50,12 @@ pub struct Revision {
     pub versions: IndexMap<VersionName, VersionRecord>,
     /// Where each alias sends requests, by weight.
     pub aliases: Aliases,
+    /// Which versions get copies of their requests.
+    #[serde(default, skip_serializing_if = "Shadows::is_empty")]
+    pub shadows: Shadows,
+    /// Which of them go to a version step by step, or went.
+    #[serde(default, skip_serializing_if = "Rollouts::is_empty")]
+    pub rollouts: Rollouts,
 }
 
 /// What made a revision. The state is whole without it, so one that a later release made is read as far as it is known.
@@ -68,6 +78,12 @@ pub enum Action {
     Rollback { to: u64 },
     /// All aliases went to where they were at revision `to`.
     Restore { to: u64 },
+    /// An alias' requests begin to go to a version step by step.
+    Rollout { alias: AliasName, version: VersionName },
+    /// They went on to the next step. `from` is the revision before the first one.
+    RolloutStep { alias: AliasName, version: VersionName, percent: u32, from: u64 },
+    /// The alias went back to where it was at revision `to`, before the first step.
+    RolloutBack { alias: AliasName, version: VersionName, to: u64 },
     /// Labels of a version were changed.
     Labels { version: VersionName },
     /// Something that a later release does and calls so.
@@ -154,8 +170,9 @@ impl Revision {
     /// The state of a function that has never been deployed.
     pub fn before_first(function: FunctionName, now: Timestamp) -> Self {
         let (versions, aliases) = (IndexMap::new(), BTreeMap::new());
-        let action = Action::Create;
-        Self { function, revision: 0, created_at: now, action, by: None, message: None, versions, aliases }
+        let (action, shadows, rollouts) = (Action::Create, Shadows::new(), Rollouts::new());
+        let (by, message) = (None, None);
+        Self { function, revision: 0, created_at: now, action, by, message, versions, aliases, shadows, rollouts }
     }
 
     /// True when there is nothing deployed.
@@ -194,9 +211,9 @@ impl Revision {
             None => drop(next.versions.insert(version.clone(), record.clone())),
         }
         if let Some(alias) = alias {
-            next.aliases.insert(alias.clone(), BTreeMap::from([(version.clone(), 100)]));
+            next.point(alias, BTreeMap::from([(version.clone(), 100)]), None);
         }
-        let changed = next.versions != self.versions || next.aliases != self.aliases;
+        let changed = next.versions != self.versions || !next.directs_as(self);
         Ok(changed.then_some(next))
     }
 
@@ -207,10 +224,13 @@ impl Revision {
         };
         let mut next = self.next(Action::DeleteVersion { version: name.clone() }, now);
         if self.versions.len() == 1 {
-            next.aliases.clear();
+            next.undirected();
         } else if let Some((alias, _)) = self.aliases.iter().find(|(_, weights)| weights.contains_key(version)) {
             let (function, alias) = (self.function.clone(), alias.clone());
             return Err(RevisionError::VersionInUse { function, version: name.clone(), alias });
+        } else if let Some((alias, _)) = self.shadows.iter().find(|(_, shadow)| shadow.version == *name) {
+            let (function, alias) = (self.function.clone(), alias.clone());
+            return Err(TrafficError::IsShadow { function, version: name.clone(), alias }.into());
         }
         next.versions.shift_remove(version);
         Ok(next)
@@ -223,7 +243,7 @@ impl Revision {
         }
         let mut next = self.next(Action::DeleteFunction, now);
         next.versions.clear();
-        next.aliases.clear();
+        next.undirected();
         Ok(next)
     }
 
@@ -253,7 +273,8 @@ impl Revision {
                 return Err(format!("the weights of alias '{alias}' add up to nothing usable"));
             }
         }
-        Ok(())
+        self.check_shadows()?;
+        self.check_rollouts()
     }
 
     fn unknown_version(&self, version: &str) -> RevisionError {

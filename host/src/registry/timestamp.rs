@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use chrono::{DateTime, Datelike, NaiveDateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,11 @@ impl Timestamp {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let now = i64::try_from(since).ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
         Self(now.unwrap_or_default())
+    }
+
+    /// How long ago it was; nothing, where the clock has gone back behind it.
+    pub fn elapsed(self) -> Duration {
+        (Self::now().0 - self.0).to_std().unwrap_or_default()
     }
 }
 
@@ -96,6 +101,12 @@ mod tests {
         ] {
             assert!(bad.parse::<Timestamp>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_is_to_come_was_no_time_ago() {
+        assert_eq!(at(253_402_300_799).elapsed(), Duration::ZERO);
+        assert!(at(1_700_000_000).elapsed() > Duration::from_secs(3600));
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! How the requests to one version went: counted by what was asked and what came of it, and timed.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,6 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::Instant;
 
+use super::latencies::{Latencies, Spread};
 use super::metrics::SECONDS;
 use super::usage::{Timed, Times};
 use crate::logs::{Log, Stream};
@@ -22,6 +23,8 @@ pub enum Asked {
     Predict,
     Explain,
     Http,
+    /// To predict for a copy of a request, whose answer nobody gets.
+    Shadow,
 }
 
 /// What comes of a request.
@@ -52,8 +55,21 @@ pub struct Calls {
     last_ns: AtomicU64,
     /// From the head's arrival to the answer, or to the end of a raw response's body.
     seconds: Histogram,
+    /// The same of those that were answered, finely, since somebody began to look.
+    watched: OnceLock<Box<Latencies>>,
     /// Where each request is a line, if it is one.
     log: Option<Log>,
+}
+
+/// What callers got of a version so far. What they brought about themselves says nothing about it and is not here.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Requests that were answered.
+    pub answered: u64,
+    /// Those that failed, or took too long.
+    pub failed: u64,
+    /// How long answers took, since somebody began to look.
+    pub took: Spread,
 }
 
 /// A request that has come in. One that is dropped before its [end](Self::end) was cancelled.
@@ -73,7 +89,18 @@ impl Calls {
         let (function, version) = (function.to_owned(), version.to_owned());
         let seconds = Histogram::new(SECONDS);
         let (made, last_ns) = (Instant::now(), AtomicU64::new(0));
-        Self { function, version, counts: Default::default(), made, last_ns, seconds, log }
+        let (counts, watched) = Default::default();
+        Self { function, version, counts, made, last_ns, seconds, watched, log }
+    }
+
+    /// How requests went so far, copies aside. From the first look on, times are kept.
+    pub fn served(&self) -> Served {
+        let took = self.watched.get_or_init(Box::default).spread();
+        let asked = [Asked::Predict, Asked::Explain, Asked::Http];
+        let sum = |outcomes: &[Outcome]| {
+            asked.iter().flat_map(|&asked| outcomes.iter().map(move |&outcome| self.count(asked, outcome))).sum()
+        };
+        Served { answered: sum(&[Outcome::Ok]), failed: sum(&[Outcome::Failed, Outcome::Timeout]), took }
     }
 
     /// A request came in.
@@ -112,7 +139,32 @@ impl Calls {
 
     fn record(&self, asked: Asked, outcome: Outcome, took: Duration) {
         self.counts[asked as usize][outcome as usize].add(took);
+        if asked == Asked::Shadow {
+            return;
+        }
         self.seconds.observe(took.as_secs_f64());
+        if outcome == Outcome::Ok
+            && let Some(watched) = self.watched.get()
+        {
+            watched.add(took);
+        }
+    }
+}
+
+impl Served {
+    /// What came since then.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            answered: self.answered.saturating_sub(earlier.answered),
+            failed: self.failed.saturating_sub(earlier.failed),
+            took: self.took.since(&earlier.took),
+        }
+    }
+
+    /// Both together.
+    pub fn and(&self, other: &Self) -> Self {
+        let (answered, failed) = (self.answered + other.answered, self.failed + other.failed);
+        Self { answered, failed, took: self.took.and(&other.took) }
     }
 }
 
@@ -146,13 +198,14 @@ impl Drop for Call {
 }
 
 impl Asked {
-    const ALL: [Self; 3] = [Self::Predict, Self::Explain, Self::Http];
+    const ALL: [Self; 4] = [Self::Predict, Self::Explain, Self::Http, Self::Shadow];
 
     fn name(self) -> &'static str {
         match self {
             Self::Predict => "predict",
             Self::Explain => "explain",
             Self::Http => "http",
+            Self::Shadow => "shadow",
         }
     }
 }

@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
 use super::calls::{AllCalls, Calls};
+use super::shadowed::{AllShadowed, Shadowed};
 
 /// The media type of [`Metrics::text`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -60,6 +61,8 @@ pub struct Observed {
     pub held_requests: usize,
     /// Of every version that was asked for since the host started.
     pub calls: Vec<Arc<Calls>>,
+    /// Of every version that had a shadow since.
+    pub shadowed: Vec<Arc<Shadowed>>,
     pub functions: Vec<ObservedFunction>,
     /// Bytes of tensors copied, in a build that counts them.
     pub moved_bytes: Option<u64>,
@@ -218,6 +221,7 @@ impl Observed {
         );
 
         registry.register_collector(Box::new(AllCalls(self.calls.clone())));
+        registry.register_collector(Box::new(AllShadowed(self.shadowed.clone())));
         if let Some(bytes) = self.moved_bytes {
             let moved = Counter::<u64>::default();
             moved.inc_by(bytes);

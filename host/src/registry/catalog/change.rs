@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use super::super::name::{AliasName, FunctionName};
 use super::super::note::Note;
-use super::super::revision::{LabelChange, Labels, Revision, RevisionError, VersionRecord};
+use super::super::revision::{
+    AtStep, LabelChange, Labels, Plan, Revision, RevisionError, Shadowing, VersionRecord,
+};
 use super::super::timestamp::Timestamp;
 use super::{Catalog, CatalogError, Deployment, MAX_ATTEMPTS, Published, name};
 
@@ -34,16 +36,55 @@ impl Catalog {
         self.publish(name(function)?, note, |current| current.without_anything(Timestamp::now()).map(Some)).await
     }
 
-    /// Points an alias, which may be a new one, at versions by their weights.
+    /// Points an alias, which may be a new one, at versions by their weights, and has its requests copied if a shadow is asked for.
     pub async fn set_traffic(
         &self,
         function: &str,
         alias: AliasName,
         weights: BTreeMap<String, u32>,
+        shadow: Option<Shadowing>,
         note: Note,
     ) -> Result<Published, CatalogError> {
-        let change = move |current: &Revision| current.with_traffic(&alias, &weights, Timestamp::now());
+        let change =
+            move |current: &Revision| current.with_traffic(&alias, &weights, shadow.as_ref(), Timestamp::now());
         self.publish(name(function)?, note, change).await
+    }
+
+    /// An alias' requests begin to go to a version step by step.
+    pub async fn begin_rollout(
+        &self,
+        function: &str,
+        alias: AliasName,
+        (version, plan): (String, Plan),
+        note: Note,
+    ) -> Result<Published, CatalogError> {
+        let change = move |current: &Revision| current.with_rollout(&alias, &version, &plan, Timestamp::now());
+        self.publish(name(function)?, note, move |current| change(current).map(Some)).await
+    }
+
+    /// A rollout goes on from the step that was looked at. Unchanged: it is not there any more.
+    pub async fn step_rollout(&self, function: &FunctionName, at: AtStep) -> Result<Published, CatalogError> {
+        let change = move |current: &Revision| current.stepped(&at, Timestamp::now());
+        self.publish(function.clone(), Note::default(), change).await
+    }
+
+    /// A version did badly at the step that was looked at, for this reason. Unchanged: its rollout is not there any more.
+    pub async fn take_rollout_back(
+        &self,
+        function: &FunctionName,
+        at: AtStep,
+        why: String,
+    ) -> Result<Published, CatalogError> {
+        let note = Note { message: Some(why.clone()), ..Note::default() };
+        let change = move |current: &Revision| Ok(current.taken_back(&at, &why, Timestamp::now()));
+        self.publish(function.clone(), note, change).await
+    }
+
+    /// Ends a rollout by hand: requests go where they went before it.
+    pub async fn end_rollout(&self, function: &str, alias: AliasName, note: Note) -> Result<Published, CatalogError> {
+        let why = note.message.clone().unwrap_or_else(|| "ended by hand".to_owned());
+        let change = move |current: &Revision| current.without_rollout(&alias, &why, Timestamp::now());
+        self.publish(name(function)?, note, move |current| change(current).map(Some)).await
     }
 
     /// Takes an alias other than `live` away.

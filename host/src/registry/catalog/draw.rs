@@ -18,6 +18,11 @@ pub(super) fn by_chance(weights: &Weights) -> Option<&VersionName> {
     at(weights, rand::random_range(0..weights.values().sum()))
 }
 
+/// Whether a request is one of so many in a hundred.
+pub(super) fn is_copied(percent: u32) -> bool {
+    percent >= 100 || rand::random_range(0..100) < percent
+}
+
 /// The version that belongs to a key of requests to `alias` of `function`.
 pub(super) fn by_key<'w>(weights: &'w Weights, function: &str, alias: &str, key: &[u8]) -> Option<&'w VersionName> {
     let waits = weights.iter().map(|(version, &weight)| {

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 
 use super::super::name::FunctionName;
-use super::super::revision::{Action, Aliases, Revision, TrafficError};
+use super::super::revision::{Action, Aliases, Revision, Shadows, TrafficError};
 use super::super::timestamp::Timestamp;
 use super::{Catalog, CatalogError, RevisionError, Version, name};
 
@@ -39,6 +39,7 @@ pub struct Told {
     pub by: Option<String>,
     pub message: Option<String>,
     pub aliases: Aliases,
+    pub shadows: Shadows,
 }
 
 impl Catalog {
@@ -86,7 +87,7 @@ impl Catalog {
     }
 
     /// The newest revision's number, and the revision before the last change of aliases. What was rolled back is passed over: from a
-    /// rollback, the search goes on where that went to.
+    /// rollback, the search goes on where that went to. A rollout is one change, however many steps it took.
     pub(super) async fn before_the_last_traffic(&self, name: &FunctionName) -> Result<(u64, Revision), CatalogError> {
         let mut numbers = self.numbers(name).await?;
         let store = &self.shared.store;
@@ -97,7 +98,8 @@ impl Catalog {
         }
         loop {
             let before = match at.action {
-                Action::Rollback { to } => to,
+                Action::Rollback { to } | Action::RolloutBack { to, .. } => to,
+                Action::RolloutStep { from, .. } => from,
                 _ => {
                     numbers.retain(|&number| number < at.revision);
                     let Some(&before) = numbers.last() else { break };
@@ -109,7 +111,7 @@ impl Catalog {
             if earlier.is_deleted() || earlier.revision >= at.revision {
                 break;
             }
-            if earlier.aliases != at.aliases {
+            if !earlier.sends_as(&at) {
                 return Ok((newest, earlier));
             }
             at = earlier;
@@ -133,8 +135,8 @@ pub enum Side {
 
 impl From<Revision> for Told {
     fn from(revision: Revision) -> Self {
-        let Revision { created_at, action, by, message, aliases, .. } = revision;
-        Self { created_at, action, by, message, aliases }
+        let Revision { created_at, action, by, message, aliases, shadows, .. } = revision;
+        Self { created_at, action, by, message, aliases, shadows }
     }
 }
 
@@ -158,7 +160,7 @@ fn revision_as_json(revision: &Revision) -> Value {
         let (digest, kind, labels) = (record.digest, record.kind, &record.labels);
         (name.to_string(), json!({"digest": digest, "kind": kind, "size_bytes": record.size_bytes, "labels": labels}))
     });
-    json!({"aliases": revision.aliases, "versions": versions.collect::<serde_json::Map<_, _>>()})
+    json!({"aliases": revision.aliases, "shadows": revision.shadows, "versions": versions.collect::<serde_json::Map<_, _>>()})
 }
 
 #[cfg(test)]

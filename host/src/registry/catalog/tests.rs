@@ -207,16 +207,16 @@ async fn traffic_is_split_between_versions() {
     deployed(&catalog, "f", "1").await;
     deployed(&catalog, "f", "2").await;
     let halves = ["1", "2"].map(|version| (version.to_owned(), 50)).into();
-    catalog.set_traffic("f", AliasName::live(), halves, Note::default()).await.unwrap();
+    catalog.set_traffic("f", AliasName::live(), halves, None, Note::default()).await.unwrap();
     let ones = (0..1000).filter(|_| resolved(&catalog, "f", None).as_deref() == Ok("1")).count();
     assert!((300..700).contains(&ones), "{ones} of 1000, twelve standard deviations are allowed");
     let other = Catalog::load(store).await.unwrap();
     let keyed = |catalog: &Catalog, key: usize| {
-        catalog.resolve_for(Some(&key.to_le_bytes()), "f", None).unwrap().name.to_string()
+        catalog.resolve_for(Some(&key.to_le_bytes()), "f", None).unwrap().version.name.to_string()
     };
     let kept: Vec<String> = (0..1000).map(|key| keyed(&catalog, key)).collect();
     let ones = kept.iter().filter(|version| *version == "1").count();
     assert!((300..700).contains(&ones), "{ones} of 1000");
     assert_eq!(kept, (0..1000).map(|key| keyed(&other, key)).collect::<Vec<_>>(), "every host agrees");
-    assert_eq!(catalog.resolve_for(Some(b"any"), "f", Some("2")).unwrap().name.as_str(), "2", "a version is a version");
+    assert_eq!(catalog.resolve_for(Some(b"any"), "f", Some("2")).unwrap().version.name.as_str(), "2", "a version is a version");
 }

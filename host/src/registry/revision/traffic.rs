@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::super::name::{AliasName, FunctionName, VersionName};
 use super::super::timestamp::Timestamp;
-use super::{Action, Revision, RevisionError};
+use super::{Action, Revision, RevisionError, Shadow, Shadowing};
 
 /// How much of an alias' requests each version gets: its weight by the sum of all.
 pub type Weights = BTreeMap<VersionName, u32>;
@@ -47,15 +47,27 @@ pub enum TrafficError {
         "there is nothing to go back to: the aliases of function '{0}' have not been changed since its first deploy"
     )]
     NothingBefore(FunctionName),
+    #[error("version '{version}' cannot be the shadow of alias '{alias}' of function '{function}': {why}")]
+    Shadow { function: FunctionName, alias: AliasName, version: VersionName, why: String },
+    #[error(
+        "version '{version}' of function '{function}' gets copies of the requests to alias '{alias}'; point the alias without a shadow \
+         first (`nocti traffic {function} VERSION=WEIGHT --alias {alias}`)"
+    )]
+    IsShadow { function: FunctionName, alias: AliasName, version: VersionName },
+    #[error("the requests of alias '{alias}' of function '{function}' cannot be moved step by step: {why}")]
+    Rollout { function: FunctionName, alias: AliasName, why: String },
+    #[error("no rollout of alias '{alias}' of function '{function}' is going on")]
+    NoRollout { function: FunctionName, alias: AliasName },
 }
 
 impl Revision {
-    /// An alias, which may be a new one, sends requests to versions by these weights. `None`: it does already. A version of
-    /// weight 0 gets nothing and is left out.
+    /// An alias, which may be a new one, sends requests to versions by these weights, and copies to a shadow if one is asked for.
+    /// `None`: it does already. A version of weight 0 gets nothing and is left out.
     pub fn with_traffic(
         &self,
         alias: &AliasName,
         weights: &BTreeMap<String, u32>,
+        shadow: Option<&Shadowing>,
         now: Timestamp,
     ) -> Result<Option<Self>, RevisionError> {
         self.check_alias(alias)?;
@@ -77,22 +89,23 @@ impl Revision {
             let why = format!("there are {MAX_ALIASES} aliases already, which is the most; delete one first");
             return Err(TrafficError::Weights { function: self.function.clone(), alias: alias.clone(), why }.into());
         }
+        let shadow = shadow.map(|shadow| self.shadow(alias, &found, shadow)).transpose()?;
         let mut next = self.next(Action::Traffic { alias: alias.clone() }, now);
-        next.aliases.insert(alias.clone(), found);
-        Ok((next.aliases != self.aliases).then_some(next))
+        next.point(alias, found, shadow);
+        Ok((!next.directs_as(self)).then_some(next))
     }
 
     /// An alias is gone.
     pub fn without_alias(&self, alias: &AliasName, now: Timestamp) -> Result<Self, RevisionError> {
-        let function = || self.function.clone();
         if self.is_deleted() {
-            return Err(RevisionError::UnknownFunction(function()));
+            return Err(RevisionError::UnknownFunction(self.function.clone()));
         }
         let mut next = self.next(Action::DeleteAlias { alias: alias.clone() }, now);
         if next.aliases.remove(alias).is_none() {
-            let (alias, existing) = (alias.clone(), self.aliases.keys().cloned().collect());
-            return Err(TrafficError::UnknownAlias { function: function(), alias, existing }.into());
+            return Err(self.unknown_alias(alias));
         }
+        next.shadows.remove(alias);
+        next.rollouts.remove(alias);
         self.keeps_live(&next)?;
         Ok(next)
     }
@@ -105,7 +118,7 @@ impl Revision {
     /// All aliases go to where they were at revision `to`. `None`: they are there.
     pub fn restored(&self, to: &Self, now: Timestamp) -> Result<Option<Self>, RevisionError> {
         let next = self.with_aliases_of(to, Action::Restore { to: to.revision }, now)?;
-        Ok((next.aliases != self.aliases).then_some(next))
+        Ok((!next.directs_as(self)).then_some(next))
     }
 
     fn with_aliases_of(&self, to: &Self, action: Action, now: Timestamp) -> Result<Self, RevisionError> {
@@ -117,7 +130,8 @@ impl Revision {
         }
         for (alias, weights) in &to.aliases {
             self.check_alias(alias)?;
-            for version in weights.keys() {
+            let shadow = to.shadows.get(alias).map(|shadow| &shadow.version);
+            for version in weights.keys().chain(shadow) {
                 // One that was deleted may have come back with other content.
                 let digest = |of: &Self| of.versions.get(version).map(|record| record.digest);
                 if digest(self).is_none() || digest(self) != digest(to) {
@@ -126,9 +140,45 @@ impl Revision {
                 }
             }
         }
-        let next = Self { aliases: to.aliases.clone(), ..self.next(action, now) };
+        let mut next = self.next(action, now);
+        next.undirected();
+        (next.aliases, next.shadows) = (to.aliases.clone(), to.shadows.clone());
         self.keeps_live(&next)?;
         Ok(next)
+    }
+
+    /// Points an alias, which ends what went on with it.
+    pub(super) fn point(&mut self, alias: &AliasName, weights: Weights, shadow: Option<Shadow>) {
+        self.rollouts.remove(alias);
+        self.shadows.remove(alias);
+        self.shadows.extend(shadow.map(|shadow| (alias.clone(), shadow)));
+        self.aliases.insert(alias.clone(), weights);
+    }
+
+    /// No alias points anywhere.
+    pub(super) fn undirected(&mut self) {
+        self.aliases.clear();
+        self.shadows.clear();
+        self.rollouts.clear();
+    }
+
+    /// Whether requests and their copies go where they went there.
+    pub fn sends_as(&self, other: &Self) -> bool {
+        self.aliases == other.aliases && self.shadows == other.shadows
+    }
+
+    /// Whether they also go on going there.
+    pub(super) fn directs_as(&self, other: &Self) -> bool {
+        let running = |of: &Self| of.rollouts.values().filter(|rollout| rollout.is_running()).cloned().collect::<Vec<_>>();
+        self.sends_as(other) && running(self) == running(other)
+    }
+
+    pub(super) fn unknown_alias(&self, alias: &AliasName) -> RevisionError {
+        if self.is_deleted() {
+            return RevisionError::UnknownFunction(self.function.clone());
+        }
+        let (function, existing) = (self.function.clone(), self.aliases.keys().cloned().collect());
+        TrafficError::UnknownAlias { function, alias: alias.clone(), existing }.into()
     }
 
     fn keeps_live(&self, next: &Self) -> Result<(), TrafficError> {
@@ -138,7 +188,7 @@ impl Revision {
 }
 
 /// Why these weights share nothing out, if they do not.
-fn unusable(weights: &Weights) -> Option<String> {
+pub(super) fn unusable(weights: &Weights) -> Option<String> {
     if weights.is_empty() {
         return Some("no version has a weight above 0; give at least one of them some".to_owned());
     }

@@ -19,7 +19,7 @@ fn at(revision: u64) -> Note {
 
 async fn traffic(catalog: &Catalog, alias: &str, weights: &[(&str, u32)]) -> Published {
     let weights: BTreeMap<_, _> = weights.iter().map(|(version, weight)| ((*version).to_owned(), *weight)).collect();
-    catalog.set_traffic("f", alias.parse().unwrap(), weights, Note::default()).await.expect("the versions are there")
+    catalog.set_traffic("f", alias.parse().unwrap(), weights, None, Note::default()).await.expect("the versions are there")
 }
 
 /// Versions 1, 2 and 3 of a function, each deployed with all traffic: three revisions.
@@ -84,7 +84,7 @@ async fn what_cannot_be_gone_back_to_is_refused_and_nothing_changes() {
     let error = rolled_back(&catalog).await.expect_err("what was deleted is no state to go back to");
     assert!(error.starts_with("there is nothing to go back to"), "{error}");
     assert!(matches!(catalog.rollback("unknown", Note::default()).await, Err(CatalogError::UnknownFunction(_))));
-    let of_none = catalog.set_traffic("unknown", AliasName::live(), BTreeMap::from([("1".into(), 1)]), at(5)).await;
+    let of_none = catalog.set_traffic("unknown", AliasName::live(), BTreeMap::from([("1".into(), 1)]), None, at(5)).await;
     assert!(matches!(of_none, Err(CatalogError::Revision(RevisionError::UnknownFunction(_)))), "{of_none:?}");
 }
 
@@ -94,7 +94,7 @@ async fn a_change_for_another_revision_is_refused() {
     let all_to_one = || BTreeMap::from([("1".to_owned(), 1)]);
     for stale in [2, 4] {
         let outcomes = [
-            catalog.set_traffic("f", AliasName::live(), all_to_one(), at(stale)).await,
+            catalog.set_traffic("f", AliasName::live(), all_to_one(), None, at(stale)).await,
             catalog.rollback("f", at(stale)).await,
             catalog.restore("f", 1, at(stale)).await,
             catalog.delete_function("f", at(stale)).await,
@@ -111,7 +111,7 @@ async fn a_change_for_another_revision_is_refused() {
 async fn history_is_told_newest_first_and_in_pages() {
     let (dir, _store, catalog) = three().await;
     catalog
-        .set_traffic("f", "test".parse().unwrap(), BTreeMap::from([("1".into(), 1)]), because("a trial"))
+        .set_traffic("f", "test".parse().unwrap(), BTreeMap::from([("1".into(), 1)]), None, because("a trial"))
         .await
         .unwrap();
     catalog.delete_function("f", because("no longer used")).await.unwrap();

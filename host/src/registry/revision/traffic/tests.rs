@@ -41,7 +41,7 @@ fn weights(weights: &[(&str, u32)]) -> BTreeMap<String, u32> {
 }
 
 fn traffic(revision: &Revision, name: &str, shares: &[(&str, u32)]) -> Result<Option<Revision>, RevisionError> {
-    revision.with_traffic(&alias(name), &weights(shares), now())
+    revision.with_traffic(&alias(name), &weights(shares), None, now())
 }
 
 fn refused(revision: &Revision, name: &str, shares: &[(&str, u32)]) -> String {
@@ -148,7 +148,7 @@ proptest! {
     fn whatever_is_asked_for_is_a_sound_state_or_refused(
         shares in prop::collection::btree_map("[1-4]", prop_oneof![0..3u32, Just(u32::MAX)], 0..5),
     ) {
-        if let Ok(Some(next)) = three().with_traffic(&AliasName::live(), &shares, now()) {
+        if let Ok(Some(next)) = three().with_traffic(&AliasName::live(), &shares, None, now()) {
             prop_assert_eq!(next.check(), Ok(()));
             for (version, weight) in &next.aliases["live"] {
                 prop_assert_eq!(shares.get(version.as_str()), Some(weight));

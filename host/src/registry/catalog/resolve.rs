@@ -1,0 +1,48 @@
+//! Which version a request goes to, and which gets a copy: a look at the snapshot, without a lock.
+
+use std::sync::Arc;
+
+use super::super::name::AliasName;
+use super::{Catalog, CatalogError, Version, draw, entry};
+
+/// Where a request goes.
+#[derive(Debug)]
+pub struct Destined {
+    /// The version that answers it.
+    pub version: Arc<Version>,
+    /// The version that is to get a copy.
+    pub shadow: Option<Arc<Version>>,
+}
+
+impl Catalog {
+    /// The version that a request for `function` goes to: the one called `version`, or the one that the alias of that
+    /// name picks by its weights. Without `version`, the `live` alias decides.
+    pub fn resolve(&self, function: &str, version: Option<&str>) -> Result<Arc<Version>, CatalogError> {
+        self.resolve_for(None, function, version).map(|destined| destined.version)
+    }
+
+    /// The same for a request that may have a routing key, which goes where others of that key go. Whether it is copied is a matter of
+    /// chance.
+    pub fn resolve_for(
+        &self,
+        key: Option<&[u8]>,
+        function: &str,
+        version: Option<&str>,
+    ) -> Result<Destined, CatalogError> {
+        let snapshot = self.shared.snapshot.load();
+        let function = entry(&snapshot, function)?;
+        if let Some(found) = version.and_then(|version| function.versions.get(version)) {
+            return Ok(Destined { version: Arc::clone(found), shadow: None });
+        }
+        let alias = version.unwrap_or(AliasName::LIVE);
+        let weights = function.revision.aliases.get(alias);
+        let picked = weights.and_then(|weights| match key {
+            Some(key) if weights.len() > 1 => draw::by_key(weights, function.name().as_str(), alias, key),
+            _ => draw::by_chance(weights),
+        });
+        let picked = picked.and_then(|version| function.versions.get(version));
+        let version = picked.map(Arc::clone).ok_or_else(|| function.unknown(version))?;
+        let shadow = function.revision.shadows.get(alias).filter(|shadow| draw::is_copied(shadow.percent));
+        Ok(Destined { version, shadow: shadow.and_then(|shadow| function.versions.get(&shadow.version)).map(Arc::clone) })
+    }
+}

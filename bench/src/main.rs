@@ -46,11 +46,13 @@ mod payload;
 mod plan;
 mod quantile;
 mod report;
+mod resolve;
 mod search;
 mod server;
 mod soak;
 mod stage;
 mod stream;
+mod traffic;
 mod variants;
 
 /// Measures nocti beside a server written by hand.
@@ -163,6 +165,8 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     Report::heading();
     compare_all(&mut report, &plan, &start, effort).await?;
     stream::measure(&mut report, &plan, &start).await?;
+    traffic::measure(&mut report, &plan, &start).await?;
+    resolve::measure(&mut report, &plan).await?;
     cold::measure(&mut report, &plan).await?;
     density::measure(&mut report, &plan).await?;
     search::measure(&mut report, &plan).await?;

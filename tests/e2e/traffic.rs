@@ -58,6 +58,27 @@ async fn requests_are_shared_out_and_sent_back() {
 }
 
 #[tokio::test]
+async fn requests_are_copied_and_moved_step_by_step() {
+    let (host, _store) = host().await;
+    let ran = ask(&host, &["traffic", "f", "2=1", "--shadow", "1", "--shadow-percent", "50", "--by", ""]).await.expect(0);
+    assert_eq!(ran.out, "f (revision 3)\n  live  2\n        copies of 50% to 1\n");
+    let plan = ["--steps", "5,25,100", "--every", "5m", "--max-error-rate", "0.5%", "--max-p99", "1.5x", "--min-requests", "9"];
+    let ran = ask(&host, &[&["traffic", "f", "1", "--by", "ada"], &plan[..]].concat()).await.expect(0);
+    let begins = "f (revision 4)\n  live  1 5%, 2 95%\n        rollout of 1: step 1 of 3 (5%) since ";
+    assert!(ran.out.starts_with(begins) && ran.out.ends_with(", every 5m\n"), "{ran:?}");
+    let shown = ask(&host, &["show", "f", "--json"]).await.expect(0).json()["rollouts"]["live"].clone();
+    let limits = ["max_error_rate", "max_p99", "min_requests"].map(|limit| shown[limit].clone());
+    assert_eq!(limits, [json!(0.005), json!(1.5), json!(9)]);
+    assert!(ask(&host, &["show", "f"]).await.expect(0).out.starts_with(begins));
+    let ran = ask(&host, &["rollback", "f", "--by", ""]).await.expect(0);
+    assert_eq!(ran.out, "f (revision 5)\n  live  2\n        copies of 50% to 1\n", "what it ended is back");
+    let ran = ask(&host, &["history", "f"]).await.expect(0);
+    for part in ["roll back to 3", "rollout of 1: live to 1 5%, 2 95%", "live to 2, copies to 1"] {
+        assert!(ran.out.contains(part), "{part} is not in {}", ran.out);
+    }
+}
+
+#[tokio::test]
 async fn what_differs_is_shown_side_by_side() {
     let (host, _store) = host().await;
     let ran = ask(&host, &["diff", "f", "1", "2"]).await.expect(0);
@@ -81,7 +102,15 @@ async fn what_is_wrong_is_told() {
     let (host, _store) = host().await;
     for (words, code, parts) in [
         (&["traffic", "f"][..], 2, &["VERSION=WEIGHT"][..]),
-        (&["traffic", "f", "1"], 2, &["say VERSION=WEIGHT, such as 1.0.0=90"]),
+        (&["traffic", "f", "1"], 2, &["say VERSION=WEIGHT, such as 1=90"]),
+        (&["traffic", "f", "1=1", "--shadow", "3"], 1, &["'3'", "has versions 1, 2"]),
+        (&["traffic", "f", "1=1", "--shadow", "2", "--shadow-percent", "0"], 2, &["1..=100"]),
+        (&["traffic", "f", "2", "--steps", "5,100"], 2, &["--every"]),
+        (&["traffic", "f", "2=1", "--steps", "5,100", "--every", "5m"], 2, &["name it alone"]),
+        (&["traffic", "f", "1", "--steps", "100,5", "--every", "5m"], 1, &["percents that rise"]),
+        (&["traffic", "f", "1", "--steps", "5,100", "--every", "5"], 2, &["not a duration"]),
+        (&["traffic", "f", "1", "--steps", "5,100", "--every", "5m", "--max-p99", "1"], 2, &["such as 1.5x"]),
+        (&["traffic", "f", "1", "--steps", "5,100", "--every", "5m", "--max-error-rate", "1"], 2, &["such as 1%"]),
         (&["traffic", "f", "1=90%"], 2, &["'90%' is no weight"]),
         (&["traffic", "f", "1=1", "1=2"], 2, &["version 1 has two weights"]),
         (&["traffic", "f", "3=1"], 1, &["'3'", "has versions 1, 2"]),

@@ -139,7 +139,7 @@ fn who_and_why_are_kept_and_need_not_be_there() {
     assert_eq!((next.by, next.message), (None, None), "they are of one change alone");
     let text = serde_json::to_string(&two()).unwrap();
     assert!(!text.contains("\"by\"") && !text.contains("message"), "an earlier release reads it: {text}");
-    let later = text.replace(r#""aliases""#, r#""shadows":{},"aliases""#);
+    let later = text.replace(r#""aliases""#, r#""later":{},"aliases""#);
     assert!(serde_json::from_str::<Revision>(&later).is_err(), "what it means is not known");
 }
 

@@ -7,6 +7,7 @@ use super::*;
 use crate::registry::diff::{Difference, differences};
 use crate::registry::name::AliasName;
 use crate::registry::note::Note;
+use crate::registry::revision::{AtStep, Plan};
 use crate::registry::store::Store;
 
 fn because(message: &str) -> Note {
@@ -169,4 +170,36 @@ async fn of_rollbacks_at_once_each_goes_back_one_change() {
     lives.sort_unstable();
     assert_eq!(lives, ["1=100", "2=100"]);
     assert_eq!(Catalog::load(store).await.unwrap().resolve("f", None).unwrap().name.as_str(), "1");
+}
+
+#[tokio::test]
+async fn a_rollout_is_one_change_and_one_of_several_hosts_makes_its_steps() {
+    let (_dir, store, catalog) = three().await;
+    let plan = Plan {
+        steps: vec![5, 25, 100],
+        every_ms: 1,
+        min_requests: 1,
+        max_error_ppm: 0,
+        max_p99_permille: None,
+    };
+    let begin = async |catalog: &Catalog, version: &str| {
+        let (alias, what) = (AliasName::live(), (version.to_owned(), plan.clone()));
+        catalog.begin_rollout("f", alias, what, because("try it")).await.unwrap().function.revision.rollouts["live"].clone()
+    };
+    let begun = begin(&catalog, "1").await;
+    assert_eq!(catalog.next_rolling().await.as_str(), "f");
+    let at = |step| AtStep { alias: AliasName::live(), from_revision: begun.from_revision, step };
+    let other = Catalog::load(store).await.unwrap();
+    assert_eq!(other.next_rolling().await.as_str(), "f", "a start sees it");
+    let name = "f".parse().unwrap();
+    let (one, two) = tokio::join!(catalog.step_rollout(&name, at(0)), other.take_rollout_back(&name, at(0), "why".into()));
+    let (one, two) = (one.unwrap(), two.unwrap());
+    assert!(one.changed != two.changed, "one was first");
+    if two.changed {
+        begin(&catalog, "1").await;
+    }
+    let after = if one.changed { at(1) } else { AtStep { from_revision: 5, ..at(0) } };
+    assert!(catalog.step_rollout(&name, after).await.unwrap().changed, "the loser's catalog has seen it");
+    let to = rolled_back(&catalog).await;
+    assert_eq!(to.map(|(weights, _)| weights), Ok("3=100".into()), "all steps at once");
 }

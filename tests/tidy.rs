@@ -52,7 +52,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "tensor",
         ],
     ),
-    ("rollout", &["host", "invoke", "lifecycle", "registry", "telemetry"]),
+    ("rollout", &["host", "invoke", "registry", "telemetry"]),
     ("deploy", &["host", "lifecycle", "registry", "runtime", "tensor"]),
     ("oip", &["host", "invoke", "lifecycle", "nn", "protocol", "registry", "telemetry"]),
     // What knows every error knows every room.

@@ -160,7 +160,10 @@ mod tests {
         };
         let found = |answers| followed(&asked(answers), at, 1).expect("it holds");
         assert_eq!(found(&[(0, Some(1)), (1, Some(1))]), Duration::ZERO);
-        assert_eq!(found(&[(1, Some(0)), (2, Some(1)), (3, Some(0)), (4, None), (5, Some(1))]), Duration::from_millis(4));
+        assert_eq!(
+            found(&[(1, Some(0)), (2, Some(1)), (3, Some(0)), (4, None), (5, Some(1))]),
+            Duration::from_millis(4)
+        );
         assert_eq!(found(&[(1, Some(1)), (300, Some(0))]), Duration::from_millis(1), "that is after the next change");
         assert!(followed(&asked(&[(1, Some(0))]), at, 1).is_err());
         assert!(contains(br#"{"model_name":"f","model_version":"2.0.0"}"#, "2.0.0"));

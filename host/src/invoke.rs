@@ -120,6 +120,21 @@ pub fn calls(host: &Host, version: &Version) -> Arc<Calls> {
     Arc::clone(&gate(host, version).calls)
 }
 
+/// Brings a version into memory that no request has asked for yet, and sees that it can serve one.
+pub async fn prepare(host: &Host, version: &Arc<Version>) -> Result<(), InvokeError> {
+    let (name, due) = (version.function.as_str(), Deadline::after(version.manifest.limits.timeout));
+    let live = due.bound(host.lifecycle.wake(version, Cause::Rollout)).await?;
+    let live = live.map_err(|source| InvokeError::Wake { function: name.to_owned(), source })?;
+    match &live.kind {
+        // No instance that began with it: whoever asks for one is told why.
+        Kind::Typed(pool) | Kind::Http(pool) if pool.counts() == (0, 0) => {
+            let lease = due.bound(host.lifecycle.check_out(pool)).await?;
+            lease.map(drop).map_err(|source| failed(name, source))
+        }
+        Kind::ModelOnly(_) | Kind::Typed(_) | Kind::Http(_) => Ok(()),
+    }
+}
+
 /// How requests come to a version.
 fn gate(host: &Host, version: &Version) -> Arc<Gate> {
     let calls = || {
@@ -243,7 +258,8 @@ impl Begun {
     pub fn routed(self, host: &Host, target: &Target, key: &[u8], call: &mut Call) -> Result<Self, InvokeError> {
         let destined = host.catalog.resolve_for(Some(key), &target.function, target.version.as_deref());
         // One that was let in is answered, whatever has been deleted since.
-        let Some(Destined { version, shadow }) = destined.ok().filter(|to| to.version.digest != self.version.digest) else {
+        let Some(Destined { version, shadow }) = destined.ok().filter(|to| to.version.digest != self.version.digest)
+        else {
             return Ok(self);
         };
         // Its place first: nobody needs two.

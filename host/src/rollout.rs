@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::host::Host;
 use crate::invoke;
-use crate::lifecycle::Cause;
 use crate::registry::catalog::{Function, Published, Version};
 use crate::registry::name::{AliasName, FunctionName};
 use crate::registry::revision::{AtStep, Rollout};
@@ -89,7 +88,7 @@ async fn carry_on(host: Arc<Host>, moved: Moved) -> Moved {
 /// The version is in memory before what it does counts: the first requests after a start are slow for a reason of their own.
 async fn begin(host: &Host, function: &Function, rollout: &Rollout, at: AtStep) -> Step {
     if let Some(version) = function.versions.get(&rollout.version)
-        && let Err(error) = host.lifecycle.wake(version, Cause::Rollout).await
+        && let Err(error) = invoke::prepare(host, version).await
     {
         // Its requests will fail, and be counted.
         tracing::warn!(function = %version.label(), error = %error, "the version of a rollout cannot be loaded");

@@ -171,7 +171,8 @@ impl Taken {
     fn end(self, likeness: Likeness, why: Option<&str>) {
         let Shadowed { function, version, shadow, .. } = &*self.pair.shadowed;
         self.pair.shadowed.add(likeness);
-        if let Some(why) = why.filter(|_| matches!(likeness, Likeness::Different | Likeness::Failed) && self.is_time()) {
+        if let Some(why) = why.filter(|_| matches!(likeness, Likeness::Different | Likeness::Failed) && self.is_time())
+        {
             let id = self.id.as_deref().unwrap_or_default();
             tracing::warn!(function, version, shadow, id, why, "a shadow did not answer as its version");
         }

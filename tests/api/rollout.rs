@@ -92,10 +92,8 @@ async fn a_version_that_fails_goes_back_and_history_says_why() {
     .await;
     let why = rollout(&host, "misbehave").await["why"].as_str().expect("a reason").to_owned();
     assert!(why.contains("requests failed, 1% are allowed, and 0 of the others'"), "{why}");
-    let expected = [
-        json!(["rollout", {"1": 50, "2": 50}, "less memory will do"]),
-        json!(["rollout_back", {"1": 100}, why]),
-    ];
+    let expected =
+        [json!(["rollout", {"1": 50, "2": 50}, "less memory will do"]), json!(["rollout_back", {"1": 100}, why])];
     assert_eq!(history(&host, "misbehave", 3).await, expected);
     host.infer("misbehave", &hoard).await.expect(200);
     // Faults of callers say nothing about a version.
@@ -178,7 +176,7 @@ async fn what_cannot_be_done_is_refused_and_changes_nothing() {
     none.expect_error(404, "not_found", &["has no alias 'none'; it has live"]);
     put(&host, "/api/functions/other/aliases/live/rollout", &good).await.expect_error(404, "not_found", &["'other'"]);
     assert_eq!(host.get("/api/functions/simple").await.expect(200)["revision"], 2);
-    // One that cannot be loaded gets no request.
+    // One that cannot begin to serve gets no request.
     let host = misbehave().await;
     let bundle = bundle_with(&fixture_guest("misbehave"), |project| {
         project.manifest.version = "3".parse().expect("a version");
@@ -187,6 +185,6 @@ async fn what_cannot_be_done_is_refused_and_changes_nothing() {
     host.post("/api/functions?no_traffic=true", bundle).await.expect(201);
     let plan = json!({"version": "3", "steps": [5, 100], "every": "5m"});
     let refused = put(&host, "/api/functions/misbehave/aliases/live/rollout", &plan).await;
-    assert!(refused.status >= 500, "{}", refused.text());
+    refused.expect_error(502, "function_failed", &["init traps because"]);
     assert_eq!(rollout(&host, "misbehave").await, Value::Null);
 }

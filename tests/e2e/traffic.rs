@@ -60,9 +60,21 @@ async fn requests_are_shared_out_and_sent_back() {
 #[tokio::test]
 async fn requests_are_copied_and_moved_step_by_step() {
     let (host, _store) = host().await;
-    let ran = ask(&host, &["traffic", "f", "2=1", "--shadow", "1", "--shadow-percent", "50", "--by", ""]).await.expect(0);
+    let ran =
+        ask(&host, &["traffic", "f", "2=1", "--shadow", "1", "--shadow-percent", "50", "--by", ""]).await.expect(0);
     assert_eq!(ran.out, "f (revision 3)\n  live  2\n        copies of 50% to 1\n");
-    let plan = ["--steps", "5,25,100", "--every", "5m", "--max-error-rate", "0.5%", "--max-p99", "1.5x", "--min-requests", "9"];
+    let plan = [
+        "--steps",
+        "5,25,100",
+        "--every",
+        "5m",
+        "--max-error-rate",
+        "0.5%",
+        "--max-p99",
+        "1.5x",
+        "--min-requests",
+        "9",
+    ];
     let ran = ask(&host, &[&["traffic", "f", "1", "--by", "ada"], &plan[..]].concat()).await.expect(0);
     let begins = "f (revision 4)\n  live  1 5%, 2 95%\n        rollout of 1: step 1 of 3 (5%) since ";
     assert!(ran.out.starts_with(begins) && ran.out.ends_with(", every 5m\n"), "{ran:?}");

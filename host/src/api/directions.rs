@@ -84,11 +84,7 @@ impl Directions {
             (alias.to_string(), ShadowBody { compared, ..shadow_body(shadow) })
         };
         let rollouts = rollouts.iter().map(|(alias, rollout)| (alias.to_string(), rollout_body(rollout)));
-        Self {
-            aliases: weights(aliases),
-            shadows: shadows.iter().map(shadow).collect(),
-            rollouts: rollouts.collect(),
-        }
+        Self { aliases: weights(aliases), shadows: shadows.iter().map(shadow).collect(), rollouts: rollouts.collect() }
     }
 }
 

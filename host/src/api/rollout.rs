@@ -12,12 +12,11 @@ use super::traffic::{TrafficBody, alias_name, change};
 use crate::host::Host;
 use crate::http::body::Body;
 use crate::http::openapi::parameters::{Alias, Note as NoteQuery};
-use crate::http::openapi::refusals::{Deleting, Directing};
+use crate::http::openapi::refusals::{Deleting, Rolling};
 use crate::http::openapi::tags;
 use crate::http::respond::HttpError;
 use crate::http::small;
-use crate::invoke::InvokeError;
-use crate::lifecycle::Cause;
+use crate::invoke;
 use crate::registry::catalog::CatalogError;
 use crate::registry::name::AliasName;
 use crate::registry::revision::Plan;
@@ -69,7 +68,7 @@ const MIN_REQUESTS: u64 = 20;
                    a revision. Whatever else points the alias elsewhere ends it.",
     params(Alias),
     request_body = RolloutRequest,
-    responses((status = 200, description = "The first step is taken", body = TrafficBody<'_>), Directing),
+    responses((status = 200, description = "The first step is taken", body = TrafficBody<'_>), Rolling),
 )]
 pub(crate) async fn begin(
     host: &Arc<Host>,
@@ -134,14 +133,13 @@ fn whole(number: f64) -> Option<u32> {
     format!("{number:.0}").parse().ok()
 }
 
-/// Sees that it can be done, and has the version in memory: one that cannot be loaded gets no request, and a cold start is not held
+/// Sees that it can be done, and has the version in memory: one that cannot begin to serve gets no request, and a cold start is not held
 /// against it.
 async fn ready(host: &Host, name: &str, alias: &AliasName, version: &str, plan: &Plan) -> Result<(), HttpError> {
     let function = host.catalog.function(name)?;
     function.revision.with_rollout(alias, version, plan, Timestamp::now()).map_err(CatalogError::from)?;
     if let Some(version) = function.versions.get(version) {
-        let woken = host.lifecycle.wake(version, Cause::Rollout).await;
-        woken.map_err(|source| InvokeError::Wake { function: name.to_owned(), source })?;
+        invoke::prepare(host, version).await?;
     }
     Ok(())
 }

@@ -96,7 +96,8 @@ pub(crate) async fn set(
 ) -> Result<Response<Body>, HttpError> {
     let (TrafficRequest { weights, shadow, by, message, revision }, _arrived) = small::read(host, request).await?;
     let (alias, note) = (alias_name(alias)?, note(by, message, revision)?);
-    let shadow = shadow.map(|ShadowRequest { version, percent }| Shadowing { version, percent: percent.unwrap_or(100) });
+    let shadow =
+        shadow.map(|ShadowRequest { version, percent }| Shadowing { version, percent: percent.unwrap_or(100) });
     let (catalog, function) = (host.catalog.clone(), name.clone());
     change(host, name, async move { catalog.set_traffic(&function, alias, weights.0, shadow, note).await }).await
 }

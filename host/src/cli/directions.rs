@@ -77,7 +77,10 @@ impl Rollout {
         let why = why.as_deref().unwrap_or_default();
         match self.state.as_str() {
             "running" => {
-                format!("rollout of {version}: step {step} of {} ({percent}%) since {since}, every {every}", steps.len())
+                format!(
+                    "rollout of {version}: step {step} of {} ({percent}%) since {since}, every {every}",
+                    steps.len()
+                )
             }
             "done" => format!("rollout of {version}: done {since}"),
             "back" => format!("rollout of {version}: went back from {percent}%: {why}"),

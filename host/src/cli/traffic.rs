@@ -112,7 +112,8 @@ fn share(text: &str) -> Result<Share, String> {
         Some((version, weight)) => (version, Some(weight)),
         None => (text, None),
     };
-    let number = |weight: &str| weight.parse().map_err(|_| format!("'{weight}' is no weight: use a whole number, such as 90"));
+    let number =
+        |weight: &str| weight.parse().map_err(|_| format!("'{weight}' is no weight: use a whole number, such as 90"));
     let weight = weight.map(number).transpose()?;
     Ok((version.parse().map_err(|error| format!("{error}"))?, weight))
 }
@@ -125,8 +126,7 @@ mod tests {
     fn shares_are_versions_with_weights() {
         assert_eq!(share("1.0.0=90"), Ok(("1.0.0".parse().expect("a version"), Some(90))));
         assert_eq!(share("1.0.0"), Ok(("1.0.0".parse().expect("a version"), None)));
-        for (bad, part) in [("1=", "no weight"), ("1=-1", "'-1' is no weight"), ("1=90%", "90"), ("/=1", "'/'")]
-        {
+        for (bad, part) in [("1=", "no weight"), ("1=-1", "'-1' is no weight"), ("1=90%", "90"), ("/=1", "'/'")] {
             let error = share(bad).expect_err(bad);
             assert!(error.contains(part), "{error}");
         }

@@ -94,7 +94,8 @@ mod tests {
         for (one, other) in [(0.0, 0.0011), (1000.0, 1002.1), (1.0, f32::NAN), (f32::MAX, f32::INFINITY), (1.0, -1.0)] {
             assert_eq!(likeness(&[one, 1.0], &[other, 1.0]), Likeness::Different, "{one} {other}");
         }
-        let halves = |bits: u16| Tensor::fixed(Datatype::Fp16, vec![1], bits.to_le_bytes().to_vec().into()).expect("one");
+        let halves =
+            |bits: u16| Tensor::fixed(Datatype::Fp16, vec![1], bits.to_le_bytes().to_vec().into()).expect("one");
         let (likeness, what) = compare(&[("x".into(), halves(0x3c00))], &[("x".into(), halves(0x4000))]);
         assert_eq!((likeness, what.as_deref()), (Likeness::Different, Some("output 'x' differs by up to 1e0")));
     }

@@ -106,7 +106,10 @@ mod tests {
         assert_eq!(Spread::default().quantile(0.5), None);
         let few = spread(&[3, 1, 2, 9]);
         assert_eq!(few.quantile(0.5), Some(Duration::from_micros(2)));
-        assert_eq!((few.quantile(1.0), few.quantile(0.0)), (Some(Duration::from_micros(9)), Some(Duration::from_micros(1))));
+        assert_eq!(
+            (few.quantile(1.0), few.quantile(0.0)),
+            (Some(Duration::from_micros(9)), Some(Duration::from_micros(1)))
+        );
         assert_eq!((few.above(Duration::from_micros(2)), few.above(Duration::from_micros(9))), (2, 0));
         let later = few.and(&spread(&[100, 200]));
         assert_eq!((later.count(), later.since(&few).count()), (6, 2));

@@ -41,6 +41,8 @@ refusals! {
     Deploying: Invalid, Forbidden, Stalled, Conflict, TooLarge, Internal, Unavailable, StoreFull;
     /// Of what changes where requests go.
     Directing: Invalid, Forbidden, NotFound, Stalled, Conflict, TooLarge, Encoding, Internal, Unavailable, StoreFull;
+    /// Of what begins a rollout, for which the version comes into memory.
+    Rolling: Invalid, Forbidden, NotFound, Stalled, Conflict, TooLarge, Encoding, Internal, Function, Unavailable, Deadline, StoreFull;
     /// Of what looks into the past.
     Past: Invalid, NotFound, Internal;
     /// Of what deletes.

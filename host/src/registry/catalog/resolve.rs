@@ -43,6 +43,9 @@ impl Catalog {
         let picked = picked.and_then(|version| function.versions.get(version));
         let version = picked.map(Arc::clone).ok_or_else(|| function.unknown(version))?;
         let shadow = function.revision.shadows.get(alias).filter(|shadow| draw::is_copied(shadow.percent));
-        Ok(Destined { version, shadow: shadow.and_then(|shadow| function.versions.get(&shadow.version)).map(Arc::clone) })
+        Ok(Destined {
+            version,
+            shadow: shadow.and_then(|shadow| function.versions.get(&shadow.version)).map(Arc::clone),
+        })
     }
 }

@@ -218,5 +218,9 @@ async fn traffic_is_split_between_versions() {
     let ones = kept.iter().filter(|version| *version == "1").count();
     assert!((300..700).contains(&ones), "{ones} of 1000");
     assert_eq!(kept, (0..1000).map(|key| keyed(&other, key)).collect::<Vec<_>>(), "every host agrees");
-    assert_eq!(catalog.resolve_for(Some(b"any"), "f", Some("2")).unwrap().version.name.as_str(), "2", "a version is a version");
+    assert_eq!(
+        catalog.resolve_for(Some(b"any"), "f", Some("2")).unwrap().version.name.as_str(),
+        "2",
+        "a version is a version"
+    );
 }

@@ -61,7 +61,9 @@ pub enum RolloutState {
     /// The version gets all requests.
     Done,
     /// Requests go where they went before.
-    Back { why: String },
+    Back {
+        why: String,
+    },
 }
 
 /// One step of one rollout, as it was looked at.
@@ -163,8 +165,7 @@ impl Revision {
             percent: rollout.percent(),
             from: rollout.from_revision,
         };
-        let refused =
-            |why| TrafficError::Rollout { function: self.function.clone(), alias: at.alias.clone(), why };
+        let refused = |why| TrafficError::Rollout { function: self.function.clone(), alias: at.alias.clone(), why };
         Ok(Some(self.at_step(&at.alias, rollout, action, now).map_err(refused)?))
     }
 
@@ -239,7 +240,10 @@ fn shares(from: &Weights, version: &VersionName, percent: u32) -> Result<Weights
     let mut weights = Weights::new();
     for (version, weight) in all {
         let weight = u32::try_from(weight / divisor * factor);
-        weights.insert(version.clone(), weight.map_err(|_| "its weights are too large; use smaller ones, such as percents")?);
+        weights.insert(
+            version.clone(),
+            weight.map_err(|_| "its weights are too large; use smaller ones, such as percents")?,
+        );
     }
     match unusable(&weights) {
         Some(why) => Err(why),

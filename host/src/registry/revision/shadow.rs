@@ -41,13 +41,15 @@ impl Revision {
     ) -> Result<Shadow, RevisionError> {
         let known = self.versions.get_key_value(asked.version.as_str());
         let (version, record) = known.ok_or_else(|| self.unknown_version(&asked.version))?;
-        let raw = |version: &VersionName| self.versions.get(version).is_some_and(|found| found.kind == FunctionKind::Http);
+        let raw =
+            |version: &VersionName| self.versions.get(version).is_some_and(|found| found.kind == FunctionKind::Http);
         let why = if !(1..=100).contains(&asked.percent) {
             format!("{} % of the requests cannot be copied; say 1 to 100", asked.percent)
         } else if weights.contains_key(version) {
             "the alias sends requests to it, so a copy would be compared with itself; choose another version".to_owned()
         } else if record.kind == FunctionKind::Http || weights.keys().any(raw) {
-            "raw HTTP cannot be copied: a body that streams is read once; only functions that take tensors can".to_owned()
+            "raw HTTP cannot be copied: a body that streams is read once; only functions that take tensors can"
+                .to_owned()
         } else {
             return Ok(Shadow { version: version.clone(), percent: asked.percent });
         };
@@ -59,7 +61,10 @@ impl Revision {
     pub(super) fn check_shadows(&self) -> Result<(), String> {
         for (alias, shadow) in &self.shadows {
             if !self.aliases.contains_key(alias) || !self.versions.contains_key(&shadow.version) {
-                return Err(format!("alias '{alias}' has version '{}' as its shadow: one is not there", shadow.version));
+                return Err(format!(
+                    "alias '{alias}' has version '{}' as its shadow: one is not there",
+                    shadow.version
+                ));
             }
             if !(1..=100).contains(&shadow.percent) {
                 return Err(format!("the shadow of alias '{alias}' gets {} % of the requests", shadow.percent));

@@ -169,7 +169,8 @@ impl Revision {
 
     /// Whether they also go on going there.
     pub(super) fn directs_as(&self, other: &Self) -> bool {
-        let running = |of: &Self| of.rollouts.values().filter(|rollout| rollout.is_running()).cloned().collect::<Vec<_>>();
+        let running =
+            |of: &Self| of.rollouts.values().filter(|rollout| rollout.is_running()).cloned().collect::<Vec<_>>();
         self.sends_as(other) && running(self) == running(other)
     }
 

@@ -4,13 +4,7 @@ use super::*;
 use crate::telemetry::latencies::Latencies;
 
 fn plan() -> Plan {
-    Plan {
-        steps: vec![5, 100],
-        every_ms: 1000,
-        min_requests: 20,
-        max_error_ppm: 10_000,
-        max_p99_permille: Some(1500),
-    }
+    Plan { steps: vec![5, 100], every_ms: 1000, min_requests: 20, max_error_ppm: 10_000, max_p99_permille: Some(1500) }
 }
 
 /// So many answers of a millisecond, so many slow ones, and so many failures.

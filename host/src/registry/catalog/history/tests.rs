@@ -20,7 +20,10 @@ fn at(revision: u64) -> Note {
 
 async fn traffic(catalog: &Catalog, alias: &str, weights: &[(&str, u32)]) -> Published {
     let weights: BTreeMap<_, _> = weights.iter().map(|(version, weight)| ((*version).to_owned(), *weight)).collect();
-    catalog.set_traffic("f", alias.parse().unwrap(), weights, None, Note::default()).await.expect("the versions are there")
+    catalog
+        .set_traffic("f", alias.parse().unwrap(), weights, None, Note::default())
+        .await
+        .expect("the versions are there")
 }
 
 /// Versions 1, 2 and 3 of a function, each deployed with all traffic: three revisions.
@@ -85,7 +88,8 @@ async fn what_cannot_be_gone_back_to_is_refused_and_nothing_changes() {
     let error = rolled_back(&catalog).await.expect_err("what was deleted is no state to go back to");
     assert!(error.starts_with("there is nothing to go back to"), "{error}");
     assert!(matches!(catalog.rollback("unknown", Note::default()).await, Err(CatalogError::UnknownFunction(_))));
-    let of_none = catalog.set_traffic("unknown", AliasName::live(), BTreeMap::from([("1".into(), 1)]), None, at(5)).await;
+    let of_none =
+        catalog.set_traffic("unknown", AliasName::live(), BTreeMap::from([("1".into(), 1)]), None, at(5)).await;
     assert!(matches!(of_none, Err(CatalogError::Revision(RevisionError::UnknownFunction(_)))), "{of_none:?}");
 }
 
@@ -175,16 +179,11 @@ async fn of_rollbacks_at_once_each_goes_back_one_change() {
 #[tokio::test]
 async fn a_rollout_is_one_change_and_one_of_several_hosts_makes_its_steps() {
     let (_dir, store, catalog) = three().await;
-    let plan = Plan {
-        steps: vec![5, 25, 100],
-        every_ms: 1,
-        min_requests: 1,
-        max_error_ppm: 0,
-        max_p99_permille: None,
-    };
+    let plan = Plan { steps: vec![5, 25, 100], every_ms: 1, min_requests: 1, max_error_ppm: 0, max_p99_permille: None };
     let begin = async |catalog: &Catalog, version: &str| {
         let (alias, what) = (AliasName::live(), (version.to_owned(), plan.clone()));
-        catalog.begin_rollout("f", alias, what, because("try it")).await.unwrap().function.revision.rollouts["live"].clone()
+        catalog.begin_rollout("f", alias, what, because("try it")).await.unwrap().function.revision.rollouts["live"]
+            .clone()
     };
     let begun = begin(&catalog, "1").await;
     assert_eq!(catalog.next_rolling().await.as_str(), "f");
@@ -192,7 +191,8 @@ async fn a_rollout_is_one_change_and_one_of_several_hosts_makes_its_steps() {
     let other = Catalog::load(store).await.unwrap();
     assert_eq!(other.next_rolling().await.as_str(), "f", "a start sees it");
     let name = "f".parse().unwrap();
-    let (one, two) = tokio::join!(catalog.step_rollout(&name, at(0)), other.take_rollout_back(&name, at(0), "why".into()));
+    let (one, two) =
+        tokio::join!(catalog.step_rollout(&name, at(0)), other.take_rollout_back(&name, at(0), "why".into()));
     let (one, two) = (one.unwrap(), two.unwrap());
     assert!(one.changed != two.changed, "one was first");
     if two.changed {

@@ -101,7 +101,9 @@ fn what_cannot_be_done_is_refused() {
         error.expect_err("it must be refused").to_string()
     };
     for steps in [&[][..], &[0, 100], &[5, 5, 100], &[25, 5, 100], &[5, 101], &[1; 101]] {
-        assert!(refused("live", "2", plan(steps)).contains("percents that rise, such as 5,25,100") || steps == [5, 101]);
+        assert!(
+            refused("live", "2", plan(steps)).contains("percents that rise, such as 5,25,100") || steps == [5, 101]
+        );
     }
     for steps in [&[5][..], &[5, 101]] {
         assert!(refused("live", "2", plan(steps)).contains("the last step must be 100"));

@@ -47,7 +47,10 @@ fn a_shadow_begins_and_ends_with_where_its_alias_points() {
 fn what_gets_copies_is_not_deleted() {
     let with = shadowed(&three(), "1", Some(("2", 100))).unwrap().unwrap();
     let error = with.without_version("2", now()).expect_err("it gets copies").to_string();
-    assert!(error.contains("gets copies of the requests to alias 'live'; point the alias without a shadow first"), "{error}");
+    assert!(
+        error.contains("gets copies of the requests to alias 'live'; point the alias without a shadow first"),
+        "{error}"
+    );
     let ended = shadowed(&with, "1", None).unwrap().unwrap().without_version("2", now()).unwrap();
     let error = ended.restored(&with, now()).expect_err("it is gone").to_string();
     assert!(error.contains("a version '2' that is not deployed any more"), "{error}");

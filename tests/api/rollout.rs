@@ -185,6 +185,6 @@ async fn what_cannot_be_done_is_refused_and_changes_nothing() {
     host.post("/api/functions?no_traffic=true", bundle).await.expect(201);
     let plan = json!({"version": "3", "steps": [5, 100], "every": "5m"});
     let refused = put(&host, "/api/functions/misbehave/aliases/live/rollout", &plan).await;
-    refused.expect_error(502, "function_failed", &["init traps because"]);
+    refused.expect_error(502, "function_failed", &["the function failed"]);
     assert_eq!(rollout(&host, "misbehave").await, Value::Null);
 }

@@ -180,11 +180,12 @@ async fn what_cannot_be_done_is_refused_and_changes_nothing() {
     let host = misbehave().await;
     let bundle = bundle_with(&fixture_guest("misbehave"), |project| {
         project.manifest.version = "3".parse().expect("a version");
-        project.manifest.env.insert("MISBEHAVE_INIT".into(), "trap".into());
+        // Less than an instance begins with.
+        project.manifest.limits.memory = 1 << 20;
     });
     host.post("/api/functions?no_traffic=true", bundle).await.expect(201);
     let plan = json!({"version": "3", "steps": [5, 100], "every": "5m"});
     let refused = put(&host, "/api/functions/misbehave/aliases/live/rollout", &plan).await;
-    refused.expect_error(502, "function_failed", &["the function failed"]);
+    refused.expect_error(502, "function_failed", &["function 'misbehave'"]);
     assert_eq!(rollout(&host, "misbehave").await, Value::Null);
 }

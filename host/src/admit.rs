@@ -155,6 +155,11 @@ impl Gate {
     pub fn has_room(&self) -> bool {
         self.permits.available_permits() > 0
     }
+
+    /// Whether requests wait to come inside.
+    pub fn is_crowded(&self) -> bool {
+        self.present.load(Ordering::Relaxed) > self.concurrency as usize
+    }
 }
 
 #[cfg(test)]
@@ -193,6 +198,9 @@ mod tests {
         }
         assert_eq!(enter(&admit, b"v", later).await.err(), Some(AdmitError::FunctionFull));
         assert!(enter(&admit, b"w", later).await.is_ok());
+        let gate = |version: &[u8]| admit.gate(Digest::of(version), 1, || Calls::new("f", "1.0.0", None));
+        assert!(gate(b"v").is_crowded() && !gate(b"v").has_room() && !gate(b"w").is_crowded() && gate(b"w").has_room());
+        assert!(!admit.is_busy(), "three of eight");
         drop((inside, waiting));
         assert!(admit.gates.iter().all(|gate| gate.present.load(Ordering::Relaxed) == 0));
     }

@@ -82,8 +82,18 @@ async fn write(catalog: Catalog, store: Store, manifest: Manifest) -> anyhow::Re
         let blob = store.write_blob(manifest.canonical_json().into()).await?;
         let (created_at, kind) = (Timestamp::now(), FunctionKind::ModelOnly);
         let (signature, models) = (None, Vec::new());
-        versions
-            .push((version, VersionRecord { digest: blob.sha256, kind, created_at, signature, models, size_bytes: 0 }));
+        versions.push((
+            version,
+            VersionRecord {
+                digest: blob.sha256,
+                kind,
+                created_at,
+                signature,
+                models,
+                size_bytes: 0,
+                labels: Default::default(),
+            },
+        ));
     }
     let versions = Arc::new(versions);
     let deploy = move |current: &Revision| {

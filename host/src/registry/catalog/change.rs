@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use super::super::name::{AliasName, FunctionName};
 use super::super::note::Note;
-use super::super::revision::{
-    AtStep, LabelChange, Labels, Plan, Revision, RevisionError, Shadowing, VersionRecord,
-};
+use super::super::revision::{AtStep, LabelChange, Labels, Plan, Revision, RevisionError, Shadowing, VersionRecord};
 use super::super::timestamp::Timestamp;
 use super::{Catalog, CatalogError, Deployment, MAX_ATTEMPTS, Published, name};
 

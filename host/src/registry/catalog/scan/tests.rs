@@ -44,7 +44,7 @@ async fn a_function_is_found_by_the_version_that_stands_for_it() {
     let all = ["animals@1", "quiet@1", "quiet@2", "zebras@1", "zebras@2"];
     assert_eq!(found(&catalog, "", Which::All), all);
     let weights = BTreeMap::from([("1".to_owned(), 10), ("2".to_owned(), 90)]);
-    catalog.set_traffic("zebras", AliasName::live(), weights, Note::default()).await.unwrap();
+    catalog.set_traffic("zebras", AliasName::live(), weights, None, Note::default()).await.unwrap();
     assert_eq!(found(&catalog, "horses", Which::Live), ["zebras@2"], "it gets the most");
 }
 

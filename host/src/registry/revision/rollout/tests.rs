@@ -13,8 +13,15 @@ fn three() -> Revision {
     let empty = Revision::before_first("f".parse().unwrap(), now());
     [("1", Some("live")), ("2", None), ("3", None)].into_iter().fold(empty, |revision, (version, alias)| {
         let (digest, kind) = (Digest::of(version.as_bytes()), FunctionKind::Http);
-        let record =
-            VersionRecord { digest, kind, created_at: now(), signature: None, models: Vec::new(), size_bytes: 1 };
+        let record = VersionRecord {
+            digest,
+            kind,
+            created_at: now(),
+            signature: None,
+            models: Vec::new(),
+            size_bytes: 1,
+            labels: Default::default(),
+        };
         let (version, alias) = (version.parse().unwrap(), alias.map(|alias| alias.parse().unwrap()));
         revision.with_deploy(&version, &record, alias.as_ref(), now()).unwrap().expect("it is new")
     })

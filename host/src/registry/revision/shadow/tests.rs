@@ -9,7 +9,15 @@ fn now() -> Timestamp {
 
 fn deployed(revision: &Revision, version: &str, kind: FunctionKind, alias: Option<&str>) -> Revision {
     let digest = Digest::of(version.as_bytes());
-    let record = VersionRecord { digest, kind, created_at: now(), signature: None, models: Vec::new(), size_bytes: 1 };
+    let record = VersionRecord {
+        digest,
+        kind,
+        created_at: now(),
+        signature: None,
+        models: Vec::new(),
+        size_bytes: 1,
+        labels: Default::default(),
+    };
     let (version, alias) = (version.parse().unwrap(), alias.map(|alias| alias.parse().unwrap()));
     revision.with_deploy(&version, &record, alias.as_ref(), now()).unwrap().expect("it is new")
 }

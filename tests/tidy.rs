@@ -53,6 +53,7 @@ const EDGES: &[(&str, &[&str])] = &[
         ],
     ),
     ("rollout", &["host", "invoke", "registry", "telemetry"]),
+    ("collect", &["fault", "host", "registry"]),
     ("deploy", &["host", "lifecycle", "registry", "runtime", "tensor"]),
     ("oip", &["host", "invoke", "lifecycle", "nn", "protocol", "registry", "telemetry"]),
     // What knows every error knows every room.
@@ -119,6 +120,7 @@ const EDGES: &[(&str, &[&str])] = &[
         &[
             "admit",
             "cache",
+            "collect",
             "config",
             "grpc",
             "host",

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admit::Admit;
 use crate::cache::Cache;
+use crate::collect;
 use crate::config::{self, Config};
 use crate::grpc;
 use crate::host::Host;
@@ -21,6 +22,7 @@ use crate::logs::Logs;
 use crate::nn::library::{Library, LibraryError};
 use crate::nn::{Models, graph};
 use crate::registry::catalog::Catalog;
+use crate::registry::spool::Spool;
 use crate::registry::store::{Store, StoreError};
 use crate::rollout;
 use crate::runtime::load::Loader;
@@ -84,12 +86,14 @@ impl App {
         let address = listener.address().map_err(AppError::Socket)?;
         let grpc_listener = Listener::bind(config.grpc_listen, "--grpc-listen", Speaks::Http2).await?;
         let grpc_address = grpc_listener.address().map_err(AppError::Socket)?;
+        let spool = Spool::new(cache_dir.join("uploads"), config.uploads.clone());
         let admit = Admit::new(config.held_requests);
         let (examining, scanning) = (Semaphore::new(EXAMINED_AT_ONCE).into(), Semaphore::new(SCANNED_AT_ONCE).into());
         let host = Arc::new(Host {
             config,
             address,
             catalog,
+            spool,
             admit,
             lifecycle,
             shadows: Shadows::default(),
@@ -119,11 +123,14 @@ impl App {
         for function in self.host.catalog.functions() {
             self.host.lifecycle.keep_warm(&self.host.catalog, function.name().as_str());
         }
+        let collecting = tokio::spawn(collect::run(Arc::clone(&self.host), stop.clone()));
         let http = server::serve(Arc::clone(&self.host), self.listener, stop.clone());
         let grpc = grpc::serve(Arc::clone(&self.host), self.grpc_listener, stop.clone());
         let copies = copies::run(Arc::clone(&self.host), stop.clone());
         let rollouts = rollout::run(Arc::clone(&self.host), stop);
         let (http_drained, grpc_drained, (), ()) = tokio::join!(http, grpc, copies, rollouts);
+        // It has been told, too.
+        let _ = collecting.await;
         self.host.lifecycle.clear();
         self.host.logs.close().await;
         self.host.catalog.save().await;

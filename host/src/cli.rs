@@ -18,6 +18,7 @@ mod delete;
 mod deploy;
 mod diff;
 mod directions;
+mod download;
 mod guest_env;
 mod head;
 mod history;
@@ -36,6 +37,7 @@ mod show;
 mod status;
 mod target;
 mod traffic;
+mod upload;
 mod why;
 
 /// What every command needs to know.
@@ -71,6 +73,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// Deploy a bundle, a function's folder, a component or an ONNX model.
     Deploy(deploy::DeployArgs),
+    /// Get the bundle of a version back.
+    Download(download::DownloadArgs),
     /// Call a function.
     Invoke(invoke::InvokeArgs),
     /// List the deployed functions.
@@ -164,6 +168,7 @@ impl Cli {
             Command::Build(args) => build::run(&args, global),
             Command::Inspect(args) => inspect::run(&args, global),
             Command::Deploy(args) => client::block_on(deploy::run(&args, global)),
+            Command::Download(args) => client::block_on(download::run(&args, global)),
             Command::Invoke(args) => client::block_on(invoke::run(&args, global)),
             Command::List => client::block_on(list::run(global)),
             Command::Show(args) => client::block_on(show::run(&args, global)),

@@ -10,7 +10,11 @@ use std::time::Duration;
 use crate::lifecycle::Idle;
 use crate::logs;
 use crate::nn::{library, memory};
-use crate::registry::units;
+use crate::registry::{spool, units};
+
+mod lists;
+
+use lists::{set_devices, set_origins};
 
 /// The effective configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +50,10 @@ pub struct Config {
     pub cors_origins: Vec<String>,
     /// What is kept of what functions print.
     pub logs: logs::Config,
+    /// How long a blob is kept that nothing deployed refers to, and then for as long again in the trash.
+    pub blob_grace: Duration,
+    /// What blobs that are being sent may take.
+    pub uploads: spool::Config,
 }
 
 impl Default for Config {
@@ -71,6 +79,8 @@ impl Default for Config {
             connections: 10_000,
             cors_origins: Vec::new(),
             logs: logs::Config::default(),
+            blob_grace: Duration::from_secs(24 * 3600),
+            uploads: spool::Config::default(),
         }
     }
 }
@@ -200,6 +210,24 @@ const KEYS: &[Key] = &[
         name: "logs.requests",
         set: |config, text| assign(&mut config.logs.requests, text.parse(), "true or false"),
         get: |config| config.logs.requests.into(),
+    },
+    Key {
+        name: "blobs.grace",
+        set: |config, text| {
+            let grace = units::parse_duration(text).ok().filter(|grace| *grace >= Duration::from_secs(1));
+            assign(&mut config.blob_grace, grace.ok_or(()), "a time of a second at least, such as 24h")
+        },
+        get: |config| units::format_duration(config.blob_grace).into(),
+    },
+    Key {
+        name: "uploads.max_bytes",
+        set: |config, text| assign(&mut config.uploads.max_bytes, units::parse_size(text), "a size such as 20GiB"),
+        get: |config| units::format_size(config.uploads.max_bytes).into(),
+    },
+    Key {
+        name: "uploads.max_age",
+        set: |config, text| assign(&mut config.uploads.max_age, units::parse_duration(text), "a time such as 24h"),
+        get: |config| units::format_duration(config.uploads.max_age).into(),
     },
 ];
 
@@ -351,15 +379,6 @@ fn folder(place: &mut PathBuf, text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn set_devices(config: &mut Config, text: &str) -> Result<(), String> {
-    let devices: Vec<String> = text.split(',').map(|device| device.trim().to_owned()).collect();
-    if let Some(unknown) = devices.iter().find(|device| !["cuda", "cpu"].contains(&device.as_str())) {
-        return Err(format!("'{unknown}' is not a device: write a list of cuda, cpu"));
-    }
-    config.onnxruntime.devices = devices;
-    Ok(())
-}
-
 fn at_least_one(field: &mut usize, text: &str) -> Result<(), String> {
     match text.parse() {
         Ok(count) if count > 0 => {
@@ -367,23 +386,6 @@ fn at_least_one(field: &mut usize, text: &str) -> Result<(), String> {
             Ok(())
         }
         _ => Err(format!("'{text}' is not a number of at least 1")),
-    }
-}
-
-fn set_origins(field: &mut Vec<String>, text: &str) -> Result<(), String> {
-    let origins = text.split(',').map(str::trim).filter(|origin| !origin.is_empty());
-    let origins: Vec<String> = origins.map(ToOwned::to_owned).collect();
-    let is_origin = |text: &str| {
-        let uri = text.parse::<http::Uri>().ok();
-        uri.is_some_and(|uri| uri.scheme().is_some() && uri.path() == "/" && uri.query().is_none())
-            && !text.ends_with('/')
-    };
-    match origins.iter().find(|origin| *origin != "*" && !is_origin(origin)) {
-        Some(wrong) => Err(format!("'{wrong}' is not an origin: write * or a list such as https://example.com")),
-        None => {
-            *field = origins;
-            Ok(())
-        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! THE deploy path: a bundle streams in, its parts become blobs, what it is gets checked, and one revision makes it real.
 //!
+//! A client may send the parts as blobs first, those that the host lacks, and then the manifest alone.
+//!
 //! Until the revision is written nothing is deployed: a failure or a kill anywhere before leaves at most blobs that nobody
 //! refers to. Memory use does not depend on the bundle's size, but for the component, which has to be compiled.
 
@@ -12,13 +14,15 @@ use http_body_util::BodyExt;
 
 use crate::host::Host;
 use crate::lifecycle::{self, Parts, WakeError};
+use crate::registry::bundle::Layout;
 use crate::registry::catalog::{CatalogError, Deployment, Function, Published};
-use crate::registry::manifest::Manifest;
+use crate::registry::digest::Blob;
+use crate::registry::manifest::{Manifest, ManifestError};
 use crate::registry::name::AliasName;
 use crate::registry::note::Note;
 use crate::registry::revision::{FunctionKind, ModelRecord};
 use crate::registry::split::{Event, SplitError, Splitter};
-use crate::registry::store::StoreError;
+use crate::registry::store::{Store, StoreError};
 use crate::runtime::instance::Pre;
 use crate::tensor::Signature;
 
@@ -30,7 +34,7 @@ pub struct Deployed {
     pub function: Arc<Function>,
     /// False when all of it was so before.
     pub changed: bool,
-    /// Bytes of the bundle as it came in.
+    /// Bytes of the bundle.
     pub size_bytes: u64,
 }
 
@@ -43,6 +47,10 @@ pub enum DeployError {
     Stalled,
     #[error(transparent)]
     Bundle(#[from] SplitError),
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    #[error("{}", lacking(.0))]
+    BlobsMissing(Vec<Blob>),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("the bundle cannot be deployed: {0}")]
@@ -66,8 +74,31 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let parts = &host.lifecycle.parts;
-    let (manifest, size_bytes) = receive(parts, bundle).await?;
+    let (manifest, size_bytes) = receive(&host.lifecycle.parts, bundle).await?;
+    checked(host, manifest, size_bytes, alias, note).await
+}
+
+/// The same where all parts are blobs of the store already.
+pub async fn deploy_manifest(
+    host: &Arc<Host>,
+    manifest: &[u8],
+    alias: Option<AliasName>,
+    note: Note,
+) -> Result<Deployed, DeployError> {
+    let manifest = Arc::new(Manifest::parse(manifest)?);
+    has_all(&host.lifecycle.parts.store, manifest.blobs().collect()).await?;
+    let size_bytes = Layout::of(&manifest).size_bytes();
+    checked(host, manifest, size_bytes, alias, note).await
+}
+
+/// Sees that it runs, and makes it real.
+async fn checked(
+    host: &Arc<Host>,
+    manifest: Arc<Manifest>,
+    size_bytes: u64,
+    alias: Option<AliasName>,
+    note: Note,
+) -> Result<Deployed, DeployError> {
     let found = in_turn(host, Arc::clone(&manifest)).await?;
     let Found { kind, signature, models } = found;
     let deployment = Deployment { manifest: Arc::clone(&manifest), kind, signature, models, alias };
@@ -81,12 +112,29 @@ where
 async fn publish(host: &Arc<Host>, deployment: Deployment, note: Note) -> Result<Published, DeployError> {
     let host = Arc::clone(host);
     let published = tokio::spawn(async move {
-        let name = deployment.manifest.name.clone();
+        let (store, manifest) = (&host.lifecycle.parts.store, Arc::clone(&deployment.manifest));
+        has_all(store, manifest.blobs().collect()).await?;
         let published = host.catalog.deploy(deployment, note).await?;
+        // Whoever collected garbage until now may not have seen the revision, so whatever is in the trash by now comes back;
+        // whoever does from now on sees it.
+        has_all(store, manifest.blobs().chain([Blob::of(&manifest.canonical_json())]).collect()).await?;
+        let name = &manifest.name;
         host.lifecycle.keep_warm(&host.catalog, name.as_str());
         Ok(published)
     });
     published.await.unwrap_or_else(|error| Err(DeployError::Failed(error.to_string())))
+}
+
+/// Refuses to go on without these.
+async fn has_all(store: &Store, blobs: Vec<Blob>) -> Result<(), DeployError> {
+    let missing = store.lacks(blobs).await?;
+    if missing.is_empty() { Ok(()) } else { Err(DeployError::BlobsMissing(missing)) }
+}
+
+fn lacking(blobs: &[Blob]) -> String {
+    let first = blobs.first().map(|blob| blob.sha256.to_string()).unwrap_or_default();
+    let more = if blobs.len() > 1 { format!(" and {} more", blobs.len() - 1) } else { String::new() };
+    format!("the host lacks blob {first}{more}; send it to /api/blobs first, or deploy the whole bundle")
 }
 
 /// How long a client may pause while it uploads.

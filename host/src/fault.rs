@@ -16,6 +16,7 @@ use crate::oip::RepositoryError;
 use crate::protocol::ProtocolError;
 use crate::registry::catalog::CatalogError;
 use crate::registry::revision::{RevisionError, TrafficError};
+use crate::registry::spool::SpoolError;
 use crate::registry::store::StoreError;
 use crate::runtime::RuntimeError;
 use crate::telemetry::Outcome;
@@ -60,6 +61,8 @@ pub enum Kind {
     Deadline,
     /// The store is full.
     StoreFull,
+    /// There is no such part of it.
+    Range,
 }
 
 const fn fault(kind: Kind, code: &'static str) -> Fault {
@@ -106,6 +109,7 @@ impl Fault {
             | Kind::NotAllowed
             | Kind::Conflict
             | Kind::TooLarge
+            | Kind::Range
             | Kind::Encoding => Outcome::Invalid,
             Kind::Unsupported | Kind::Function | Kind::Internal | Kind::StoreFull => Outcome::Failed,
         }
@@ -235,7 +239,7 @@ fn of_revision(error: &RevisionError) -> Fault {
     }
 }
 
-fn of_store(error: &StoreError) -> Fault {
+pub fn of_store(error: &StoreError) -> Fault {
     match error {
         StoreError::Full { .. } => fault(Kind::StoreFull, "storage_full"),
         StoreError::Conflict { .. } => fault(Kind::Conflict, "contended"),
@@ -249,9 +253,26 @@ fn of_store(error: &StoreError) -> Fault {
     }
 }
 
+pub fn of_upload(error: &SpoolError) -> Fault {
+    match error {
+        SpoolError::WrongOffset { .. } => fault(Kind::Conflict, "wrong_offset"),
+        SpoolError::Incomplete { .. } => fault(Kind::Conflict, "upload_incomplete"),
+        SpoolError::Busy => fault(Kind::Conflict, "upload_busy"),
+        SpoolError::TooLong { .. } | SpoolError::WrongContent { .. } => fault(Kind::Invalid, "wrong_content"),
+        SpoolError::TooLarge { .. } => TOO_LARGE,
+        SpoolError::NoRoom => fault(Kind::StoreFull, "uploads_full"),
+        SpoolError::DiskFull => fault(Kind::StoreFull, "storage_full"),
+        SpoolError::Failed(_) => INTERNAL,
+        SpoolError::Store(error) => of_store(error),
+    }
+}
+
 pub fn of_deploy(error: &DeployError) -> Fault {
     match error {
-        DeployError::Upload(_) | DeployError::Bundle(_) => fault(Kind::Invalid, "invalid_bundle"),
+        DeployError::Upload(_) | DeployError::Bundle(_) | DeployError::Manifest(_) => {
+            fault(Kind::Invalid, "invalid_bundle")
+        }
+        DeployError::BlobsMissing(_) => fault(Kind::Conflict, "blobs_missing"),
         DeployError::Stalled => STALLED,
         DeployError::Busy => OVERLOADED,
         DeployError::Failed(_) => INTERNAL,

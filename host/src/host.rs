@@ -8,6 +8,7 @@ use crate::lifecycle::Lifecycle;
 use crate::logs::Logs;
 use crate::registry::catalog::Catalog;
 use crate::shadow::Shadows;
+use crate::registry::spool::Spool;
 use crate::telemetry::Metrics;
 
 /// A running host.
@@ -16,6 +17,8 @@ pub struct Host {
     /// Where HTTP is served, with the port that port 0 became.
     pub address: std::net::SocketAddr,
     pub catalog: Catalog,
+    /// Blobs that are being sent.
+    pub spool: Spool,
     pub admit: Admit,
     pub lifecycle: Lifecycle,
     /// Copies of requests.

@@ -10,6 +10,7 @@ pub mod listener;
 pub mod protocol;
 
 pub mod api;
+pub mod collect;
 pub mod deploy;
 pub mod fault;
 pub mod invoke;

@@ -25,6 +25,7 @@ pub mod search;
 pub mod section;
 pub mod since;
 pub mod split;
+pub mod spool;
 pub mod store;
 pub mod timestamp;
 mod toml_reader;

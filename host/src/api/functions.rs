@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use http::header::CONTENT_TYPE;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::Serialize;
@@ -17,8 +18,9 @@ use crate::http::openapi::parameters::{Function as FunctionName, Note as NoteQue
 use crate::http::openapi::refusals::{Deleting, Deploying, Lookup};
 use crate::http::openapi::{Octets, tags};
 use crate::http::respond::{self, HttpError};
+use crate::http::small;
 use crate::registry::catalog::Version;
-use crate::registry::manifest::{Instances, Limits, Model, Network};
+use crate::registry::manifest::{Instances, Limits, MAX_MANIFEST_BYTES, Model, Network};
 use crate::registry::name::AliasName;
 use crate::registry::note::Note;
 use crate::registry::revision::{FunctionKind, Labels, VersionRecord};
@@ -122,9 +124,13 @@ struct DeployQuery {
     tag = tags::MANAGEMENT,
     operation_id = "deploy",
     summary = "Deploys a bundle",
-    description = "Its name and version are in it; `nocti build` makes one. It may be of any size.",
+    description = "Its name and version are in it; `nocti build` makes one. It may be of any size. A client that has sent all its \
+                   blobs to `/api/blobs` sends the manifest alone; where the host lacks one, the answer is 409 and names it.",
     params(DeployQuery, NoteQuery),
-    request_body(content = inline(Octets), content_type = "application/octet-stream", description = "The bundle: one .wasm file"),
+    request_body(
+        content((inline(Octets) = "application/octet-stream"), (serde_json::Value = "application/vnd.nocti.manifest+json")),
+        description = "The bundle: one .wasm file, or its manifest in canonical form",
+    ),
     responses(
         (status = 201, description = "It is deployed", body = DeployedBody<'_>),
         (status = 200, description = "It was there already, with the same content", body = DeployedBody<'_>),
@@ -134,13 +140,18 @@ struct DeployQuery {
 pub(crate) async fn deploy(host: &Arc<Host>, mut request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
     let terms = terms(&request);
     let (alias, note) = body::refused(&mut request, terms).await?;
-    let mut bundle = request.into_body();
-    let deployed = match deploy::deploy(host, &mut bundle, alias, note).await {
-        Ok(deployed) => deployed,
-        Err(error) => {
-            // Most mistakes show before the upload's end.
-            body::linger(&mut bundle).await;
-            return Err(error.into());
+    let deployed = if is_manifest(&request) {
+        let (manifest, _arrived) = small::bytes(host, request, MAX_MANIFEST_BYTES as u64).await?;
+        deploy::deploy_manifest(host, &manifest, alias, note).await?
+    } else {
+        let mut bundle = request.into_body();
+        match deploy::deploy(host, &mut bundle, alias, note).await {
+            Ok(deployed) => deployed,
+            Err(error) => {
+                // Most mistakes show before the upload's end.
+                body::linger(&mut bundle).await;
+                return Err(error.into());
+            }
         }
     };
     let Deployed { manifest, function, changed, size_bytes } = &deployed;
@@ -157,6 +168,14 @@ pub(crate) async fn deploy(host: &Arc<Host>, mut request: Request<Incoming>) -> 
     };
     let status = if *changed { StatusCode::CREATED } else { StatusCode::OK };
     Ok(respond::json(status, &body))
+}
+
+/// A manifest's media type: a deploy that has nothing else in it.
+pub(crate) const MANIFEST_TYPE: &str = "application/vnd.nocti.manifest+json";
+
+fn is_manifest(request: &Request<Incoming>) -> bool {
+    let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    media_type.split(';').next().is_some_and(|name| name.trim().eq_ignore_ascii_case(MANIFEST_TYPE))
 }
 
 /// `GET /api/functions/NAME`

@@ -3,21 +3,20 @@
 //! Knows paths, statuses and the error form of the HTTP API; what an answer means is each command's business. A client
 //! lives for one command.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
 use bytes::{Bytes, BytesMut};
-use indicatif::ProgressBar;
-use reqwest::{Body, Method, Response, StatusCode, Url, header};
+use reqwest::header::{self, HeaderMap};
+use reqwest::{Body, Method, Response, StatusCode, Url};
 use serde_json::Value;
-use tokio::fs::File;
-use tokio::io::AsyncReadExt;
 
 use super::{Global, WrongUsage};
 
-/// Bytes of an upload read at once.
-const CHUNK_BYTES: usize = 256 << 10;
+mod content;
+
+pub(crate) use content::Content;
+
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connection to one host.
@@ -42,7 +41,7 @@ pub(crate) enum ClientError {
     },
     /// The host said no, and why.
     #[error("{message}")]
-    Refused { status: StatusCode, message: String },
+    Refused { status: StatusCode, code: String, message: String },
     /// Something answered, but not in the API's form.
     #[error("{server} does not answer like a Nocti host ({what}): is --server right?")]
     NotNocti { server: String, what: String },
@@ -105,9 +104,7 @@ impl Client {
 
     /// Sends JSON and gives back the answer's.
     pub(crate) async fn send(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let request = self.http.request(method, self.url(path)?).header(header::CONTENT_TYPE, "application/json");
-        let response = self.accepted(request.body(body.to_string()).send().await).await?;
-        Ok(self.parsed(response).await?)
+        Ok(self.send_as(method, path, "application/json", body.to_string()).await?.1)
     }
 
     /// Sends a JSON body and gives back the answer's bytes.
@@ -118,33 +115,42 @@ impl Client {
         response.bytes().await.map_err(|source| self.broken(source).into())
     }
 
-    /// Sends a file's content as it is read, moving the bar along.
-    pub(crate) async fn upload(
+    /// Sends a body of some media type and gives back the answer's JSON.
+    pub(crate) async fn send_as(
         &self,
+        method: Method,
         path: &str,
-        file: &Path,
-        bar: &ProgressBar,
+        media_type: &str,
+        body: impl Into<Body>,
     ) -> anyhow::Result<(StatusCode, Value)> {
-        let cannot_read = || format!("cannot read {}", file.display());
-        let content = File::open(file).await.with_context(cannot_read)?;
-        let size = content.metadata().await.with_context(cannot_read)?.len();
-        bar.set_length(size);
-        let bar = bar.clone();
-        let chunks = futures::stream::try_unfold(content, move |mut content| {
-            let bar = bar.clone();
-            async move {
-                let mut chunk = BytesMut::with_capacity(CHUNK_BYTES);
-                let read = content.read_buf(&mut chunk).await?;
-                bar.inc(read as u64);
-                Ok::<_, std::io::Error>((read > 0).then(|| (chunk.freeze(), content)))
-            }
-        });
-        let request = (self.http.post(self.url(path)?))
-            .header(header::CONTENT_TYPE, "application/wasm")
-            .header(header::CONTENT_LENGTH, size)
-            .body(Body::wrap_stream(chunks));
+        let request = self.http.request(method, self.url(path)?).header(header::CONTENT_TYPE, media_type).body(body);
         let response = self.accepted(request.send().await).await?;
         Ok((response.status(), self.parsed(response).await?))
+    }
+
+    /// Sends parts of a file as they are read, and tells as it goes.
+    pub(crate) async fn upload(
+        &self,
+        method: Method,
+        path: &str,
+        content: Content<'_>,
+    ) -> anyhow::Result<(StatusCode, Value)> {
+        let request = (self.http.request(method, self.url(path)?))
+            .header(header::CONTENT_TYPE, content.media_type)
+            .header(header::CONTENT_LENGTH, content.size_bytes())
+            .body(Body::wrap_stream(content.chunks().await?));
+        let response = self.accepted(request.send().await).await?;
+        Ok((response.status(), self.parsed(response).await?))
+    }
+
+    /// The answer at `path` as it comes, for those that want it in pieces: these are read by [`chunk`](Self::chunk).
+    pub(crate) async fn open(&self, path: &str, headers: HeaderMap) -> anyhow::Result<Response> {
+        Ok(self.accepted(self.http.get(self.url(path)?).headers(headers).send().await).await?)
+    }
+
+    /// The next piece of an answer.
+    pub(crate) async fn chunk(&self, response: &mut Response) -> Result<Option<Bytes>, ClientError> {
+        response.chunk().await.map_err(|source| self.broken(source))
     }
 
     /// Sends a request as it is and gives back whatever comes: for functions that answer raw HTTP.
@@ -170,7 +176,7 @@ impl Client {
         }
         let body = response.bytes().await.map_err(|source| self.broken(source))?;
         match error_message(&body) {
-            Some(message) => Err(ClientError::Refused { status, message }),
+            Some(message) => Err(ClientError::Refused { status, code: error_code(&body), message }),
             None => Err(self.not_nocti(format!("HTTP {status}"))),
         }
     }
@@ -214,6 +220,12 @@ pub(crate) fn query<'n, 'v>(pairs: impl IntoIterator<Item = (&'n str, &'v str)>)
 pub(crate) fn error_message(body: &[u8]) -> Option<String> {
     let body: Value = serde_json::from_slice(body).ok()?;
     body.get("error")?.as_str().map(str::to_owned)
+}
+
+/// The stable code of such an error; none of another form has one.
+fn error_code(body: &[u8]) -> String {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    body["code"].as_str().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

@@ -1,21 +1,20 @@
 //! `nocti deploy`: brings a function to a host, whatever form it has.
 //!
 //! A bundle goes as it is, a folder is built first, and a component or an ONNX file by somebody else is wrapped into a
-//! bundle on the spot. The host checks all of it again.
+//! bundle on the spot. Of that goes what the host lacks (`upload`), and the host checks all of it again.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use reqwest::StatusCode;
 use serde::Deserialize;
-use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use super::build::{self, Names};
 use super::client::{Client, ClientError, query};
 use super::head::Head;
+use super::upload::{self, Sent};
 use super::why::Why;
 use super::{Global, WrongUsage, output};
 use crate::registry::bundle::Bundle;
@@ -65,20 +64,22 @@ pub(super) async fn run(args: &DeployArgs, global: &Global) -> anyhow::Result<()
     let upload = prepare(&args.path, &args.names)?;
     let traffic = if args.no_traffic { ("no_traffic", "true") } else { ("alias", args.alias.as_str()) };
     let query = query([traffic].into_iter().chain(args.why.pairs()));
-    let bar = progress_bar();
-    let answer = client.upload(&format!("/api/functions{query}"), &upload.file, &bar).await;
+    let bar = output::progress_bar("uploading");
+    let sent = upload::send(&client, &upload.file, &query, &bar).await;
     bar.finish_and_clear();
-    let (status, answer) = answer.map_err(|error| with_hint(error, &args.path))?;
+    let mut sent = sent.map_err(|error| with_hint(error, &args.path))?;
     if global.json {
-        return output::json(&answer);
+        sent.answer["sent_bytes"] = sent.sent_bytes.into();
+        sent.answer["saved_bytes"] = sent.saved_bytes.into();
+        return output::json(&sent.answer);
     }
-    output::text(&text(status, &answer, args)?)
+    output::text(&text(&sent, args)?)
 }
 
-fn text(status: StatusCode, answer: &Value, args: &DeployArgs) -> anyhow::Result<String> {
-    let deployed = Deployed::deserialize(answer).context("the host's answer is not as expected")?;
+fn text(sent: &Sent, args: &DeployArgs) -> anyhow::Result<String> {
+    let deployed = Deployed::deserialize(&sent.answer).context("the host's answer is not as expected")?;
     let Deployed { function, version, digest, kind, .. } = &deployed;
-    let done = match status {
+    let done = match sent.status {
         StatusCode::CREATED => "deployed",
         _ => "already there:",
     };
@@ -93,7 +94,13 @@ fn text(status: StatusCode, answer: &Value, args: &DeployArgs) -> anyhow::Result
         (_, false) => format!("nocti invoke {function}"),
         (_, true) => format!("nocti invoke {function}@{version}"),
     };
-    Ok(format!("{done} {function} {version} ({kind}, {size}, {traffic})\n  digest  {digest}\n  call    {call}\n"))
+    let saved = match sent.saved_bytes {
+        0 => String::new(),
+        saved => format!("  sent    {}, {} were there already\n", output::size(sent.sent_bytes), output::size(saved)),
+    };
+    Ok(format!(
+        "{done} {function} {version} ({kind}, {size}, {traffic})\n  digest  {digest}\n{saved}  call    {call}\n"
+    ))
 }
 
 /// Finds out what `path` is and makes it a bundle if it is none.
@@ -169,17 +176,10 @@ impl Upload {
     }
 }
 
-/// A bar on standard error, invisible where that is no terminal.
-fn progress_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("uploading {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
-        .expect("the template is valid");
-    ProgressBar::new(0).with_style(style)
-}
-
 /// Says how to go on where a version's name is taken.
 fn with_hint(error: anyhow::Error, path: &Path) -> anyhow::Error {
     match error.downcast_ref() {
-        Some(ClientError::Refused { status: StatusCode::CONFLICT, message }) => {
+        Some(ClientError::Refused { code, message, .. }) if code == "version_taken" => {
             let place = if path.is_dir() {
                 format!("raise `version` in {FILE_NAME}, or use --version")
             } else {

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 /// Rows of text in aligned columns, two spaces apart.
@@ -103,6 +104,13 @@ fn chain(error: &anyhow::Error) -> String {
             false => format!("{text}: {cause}"),
         }
     })
+}
+
+/// A bar on standard error, invisible where that is no terminal.
+pub(crate) fn progress_bar(doing: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}")
+        .expect("the template is valid");
+    ProgressBar::new(0).with_style(style).with_prefix(doing)
 }
 
 /// A size for people: `41.2 KiB`.

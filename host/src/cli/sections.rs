@@ -14,6 +14,9 @@ use crate::registry::section::{Header, PREAMBLE};
 pub(crate) struct Section {
     pub(crate) name: String,
     pub(crate) size_bytes: u64,
+    /// Where its content, and with that the section, ends in the file.
+    #[serde(skip)]
+    pub(crate) end: u64,
 }
 
 /// The outermost sections of `file`, in order.
@@ -31,7 +34,7 @@ fn sections(mut file: impl BufRead + Seek, size: u64) -> anyhow::Result<Vec<Sect
         file.seek_relative(left.into())?;
         ensure!(file.stream_position()? <= size, "a section runs past its end");
         let name = name.unwrap_or_else(|| kind(raw[0]).to_owned());
-        sections.push(Section { name, size_bytes: left.into() });
+        sections.push(Section { name, size_bytes: left.into(), end: file.stream_position()? });
     }
     Ok(sections)
 }
@@ -76,6 +79,7 @@ mod tests {
         let found = sections(Cursor::new(&bytes), bytes.len() as u64).expect("whole");
         let found: Vec<_> = found.iter().map(|section| (section.name.as_str(), section.size_bytes)).collect();
         assert_eq!(found, [("nocti.manifest", 200), ("(types)", 3), (&long[..], 3)]);
+        assert_eq!(sections(Cursor::new(&bytes), bytes.len() as u64).expect("whole")[2].end, bytes.len() as u64);
         assert!(sections(Cursor::new(&bytes), bytes.len() as u64 - 1).is_err());
     }
 }

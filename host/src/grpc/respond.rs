@@ -118,6 +118,7 @@ fn code(kind: Kind) -> Code {
         Kind::Forbidden => Code::PermissionDenied,
         Kind::NotFound => Code::NotFound,
         Kind::Conflict => Code::FailedPrecondition,
+        Kind::Range => Code::OutOfRange,
         Kind::TooLarge | Kind::Busy | Kind::StoreFull => Code::ResourceExhausted,
         Kind::Unavailable => Code::Unavailable,
         Kind::NotAllowed | Kind::Unsupported => Code::Unimplemented,

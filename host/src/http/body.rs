@@ -87,7 +87,7 @@ pub async fn collect(mut request: Request<Incoming>, limit_bytes: u64, aligned_a
 }
 
 /// The next frame. One that is there already needs no timer.
-async fn next(body: &mut Incoming) -> Result<Option<Result<Frame<Bytes>, hyper::Error>>, BodyError> {
+pub(crate) async fn next(body: &mut Incoming) -> Result<Option<Result<Frame<Bytes>, hyper::Error>>, BodyError> {
     let mut frame = body.frame();
     match futures::poll!(&mut frame) {
         Poll::Ready(frame) => Ok(frame),

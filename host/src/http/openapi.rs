@@ -45,7 +45,7 @@ macro_rules! described {
 }
 
 use super::{docs, health, infer, metrics, model, plain, raw, repository, v1};
-use crate::api::{functions, history, labels, list, logs, rollout, search, status, traffic};
+use crate::api::{blobs, bundle, functions, history, labels, list, logs, rollout, search, status, traffic};
 
 described! {
     ServerMetadata: health::server_metadata;
@@ -83,6 +83,9 @@ described! {
     History: history::list;
     Diff: history::diff;
     ReadLog: logs::read;
+    Bundle: bundle::download;
+    MissingBlobs: blobs::missing;
+    PutBlob: blobs::put;
     Status: status::status;
     OpenApi: self::document;
     Docs: docs::page;

@@ -6,13 +6,14 @@
 #![deny(clippy::wildcard_enum_match_arm)]
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::body::{self, Body, BodyError};
 use super::route::RouteError;
+use crate::api::blobs::BlobBody;
 use crate::deploy::DeployError;
 use crate::elsewhere::BrokenOff;
 use crate::fault::{self, Fault, Kind};
@@ -20,6 +21,9 @@ use crate::invoke::InvokeError;
 use crate::oip::RepositoryError;
 use crate::protocol::ProtocolError;
 use crate::registry::catalog::CatalogError;
+use crate::registry::digest::Blob;
+use crate::registry::spool::SpoolError;
+use crate::registry::store::StoreError;
 use crate::telemetry::Outcome;
 use crate::tensor::moved;
 
@@ -39,7 +43,13 @@ pub enum HttpError {
     #[error(transparent)]
     Catalog(#[from] CatalogError),
     #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
     Deploy(#[from] DeployError),
+    #[error(transparent)]
+    Upload(#[from] SpoolError),
+    #[error("there are {size_bytes} bytes of it, and the range begins behind them")]
+    Range { size_bytes: u64 },
     #[error("a body with content-encoding '{0}' cannot be read: send it as it is, or as gzip or deflate")]
     UnsupportedEncoding(String),
     #[error("a web page of {0} may change nothing here; name its origin in http.cors_origins if it should")]
@@ -61,6 +71,13 @@ impl From<BrokenOff> for HttpError {
 pub(super) struct ErrorBody<'a> {
     error: &'a str,
     code: &'static str,
+    /// Of an upload: the byte that the next one begins with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    offset: Option<u64>,
+    /// Of a deploy: the blobs that the host lacks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    blobs: Vec<BlobBody>,
 }
 
 /// Seconds after which a turned-away caller should try again.
@@ -70,12 +87,21 @@ const RETRY_AFTER_SECONDS: u64 = 1;
 pub fn error(error: &HttpError) -> Response<Body> {
     let fault = of(error);
     let status = status(fault.kind);
-    let mut response = json(status, &ErrorBody { error: &fault.message(error), code: fault.code });
+    let message = fault.message(error);
+    let offset = if let HttpError::Upload(error) = error { error.offset() } else { None };
+    let missing: &[Blob] = if let HttpError::Deploy(DeployError::BlobsMissing(blobs)) = error { blobs } else { &[] };
+    let blobs = missing.iter().copied().map(BlobBody::from).collect();
+    let mut response = json(status, &ErrorBody { error: &message, code: fault.code, offset, blobs });
     if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
     }
     if let HttpError::Route(RouteError::MethodNotAllowed(allowed)) = error {
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    }
+    if let HttpError::Range { size_bytes } = error
+        && let Ok(size) = format!("bytes */{size_bytes}").parse()
+    {
+        response.headers_mut().insert(CONTENT_RANGE, size);
     }
     response
 }
@@ -91,6 +117,9 @@ pub fn chain(error: &HttpError) -> String {
         | HttpError::Repository(_)
         | HttpError::Catalog(_)
         | HttpError::Deploy(_)
+        | HttpError::Store(_)
+        | HttpError::Upload(_)
+        | HttpError::Range { .. }
         | HttpError::UnsupportedEncoding(_)
         | HttpError::ForeignPage(_)
         | HttpError::BadRequest(_) => error.to_string(),
@@ -162,6 +191,9 @@ fn of(error: &HttpError) -> Fault {
         HttpError::Repository(error) => fault::of_repository(error),
         HttpError::Catalog(error) => fault::of_catalog(error),
         HttpError::Deploy(error) => fault::of_deploy(error),
+        HttpError::Store(error) => fault::of_store(error),
+        HttpError::Upload(error) => fault::of_upload(error),
+        HttpError::Range { .. } => Fault { kind: Kind::Range, code: "out_of_range" },
         HttpError::Internal(_) => fault::INTERNAL,
     }
 }
@@ -183,5 +215,6 @@ pub(super) fn status(kind: Kind) -> StatusCode {
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         Kind::Deadline => StatusCode::GATEWAY_TIMEOUT,
         Kind::StoreFull => StatusCode::INSUFFICIENT_STORAGE,
+        Kind::Range => StatusCode::RANGE_NOT_SATISFIABLE,
     }
 }

@@ -80,6 +80,12 @@ pub enum Route {
     Diff(String),
     /// `GET /api/functions/NAME/logs`
     ReadLog(String),
+    /// `GET /api/functions/NAME/versions/V/bundle`
+    Bundle(String, String),
+    /// `POST /api/blobs/missing`
+    MissingBlobs,
+    /// `PUT /api/blobs/SHA256`
+    PutBlob(String),
     /// `GET /api/status`
     Status,
     /// `GET /api/openapi.json`
@@ -96,6 +102,8 @@ impl Route {
         matches!(
             self,
             Self::Deploy
+                | Self::MissingBlobs
+                | Self::PutBlob(_)
                 | Self::DeleteFunction(_)
                 | Self::DeleteVersion(..)
                 | Self::SetLabels(..)
@@ -188,6 +196,14 @@ pub fn route(method: &Method, path: &str) -> Result<Route, RouteError> {
             _ => Err(RouteError::MethodNotAllowed("PATCH")),
         },
         ["api", "search"] => get(method, Route::Search),
+        ["api", "functions", name, "versions", version, "bundle"] => {
+            get(method, Route::Bundle((*name).into(), (*version).into()))
+        }
+        ["api", "blobs", "missing"] => post(method, Route::MissingBlobs),
+        ["api", "blobs", sha256] => match *method {
+            Method::PUT => Ok(Route::PutBlob((*sha256).into())),
+            _ => Err(RouteError::MethodNotAllowed("PUT")),
+        },
         ["api", "functions", name, "aliases", alias] => match *method {
             Method::PUT => Ok(Route::SetTraffic((*name).into(), (*alias).into())),
             Method::DELETE => Ok(Route::DeleteAlias((*name).into(), (*alias).into())),

@@ -85,7 +85,7 @@ async fn answer(
     }
     let route = found(host, &request);
     let route = body::refused(&mut request, route).await?;
-    // Tensors are compressed where they are written; a function that speaks HTTP does it for itself; a log may go on for ever.
+    // Tensors are compressed where they are written; a function that speaks HTTP does it for itself; a log may go on for ever, a bundle is large.
     let is_done = matches!(
         route,
         Route::Infer(_)
@@ -94,6 +94,7 @@ async fn answer(
             | Route::V1Predict(_)
             | Route::V1Explain(_)
             | Route::ReadLog(_)
+            | Route::Bundle(..)
     );
     let wanted = if is_done { None } else { encoding::wanted(request.headers()) };
     let response = match route {
@@ -133,6 +134,9 @@ async fn answer(
         Route::History(name) => api::history::list(host, &name, &request).await,
         Route::Diff(name) => api::history::diff(host, &name, &request).await,
         Route::ReadLog(name) => api::logs::read(host, &name, &request).await,
+        Route::Bundle(name, version) => api::bundle::download(host, &name, &version, &request).await,
+        Route::MissingBlobs => api::blobs::missing(host, request).await,
+        Route::PutBlob(sha256) => api::blobs::put(host, &sha256, request).await,
         Route::Status => Ok(api::status::status(host)),
         Route::OpenApi => Ok(openapi::document()),
         Route::Docs => Ok(docs::page()),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::Request;
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
@@ -23,9 +24,19 @@ const BODY_WITHIN: Duration = Duration::from_secs(30);
 /// What the body says, which may be absent, and the leave to be in the host.
 pub(crate) async fn read<T: DeserializeOwned + Default>(
     host: &Host,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Result<(T, Arrived), HttpError> {
-    let limit_bytes = host.config.body_bytes.min(MAX_BODY_BYTES);
+    let (bytes, arrived) = bytes(host, request, MAX_BODY_BYTES).await?;
+    Ok((oip_repository::parse(&bytes)?, arrived))
+}
+
+/// The body as it is, at most so many bytes, and the leave to be in the host.
+pub(crate) async fn bytes(
+    host: &Host,
+    mut request: Request<Incoming>,
+    limit_bytes: u64,
+) -> Result<(Bytes, Arrived), HttpError> {
+    let limit_bytes = host.config.body_bytes.min(limit_bytes);
     let begun = encoding::of_request(request.headers())
         .and_then(|encoding| Ok((host.admit.arrive().map_err(InvokeError::from)?, encoding)));
     let (arrived, encoding) = body::refused(&mut request, begun).await?;
@@ -39,5 +50,5 @@ pub(crate) async fn read<T: DeserializeOwned + Default>(
         HttpError::Body(BodyError::TooLarge { limit_bytes }) => BodyError::TooLargeHere { limit_bytes }.into(),
         other => other,
     })?;
-    Ok((oip_repository::parse(&bytes)?, arrived))
+    Ok((bytes, arrived))
 }

@@ -13,8 +13,9 @@ use super::manifest::{Asset, Manifest, ManifestError, Model};
 use super::nocti_toml::Project;
 use super::section::{self, FileKind, Header, PREAMBLE, custom_header, file_kind};
 
-/// The most of a model that goes into one section, whose size has 32 bits in the format.
-const MAX_SECTION_BYTES: u64 = 1 << 30;
+mod layout;
+
+pub use layout::{Layout, Piece};
 
 /// A bundle, ready to be written.
 #[derive(Debug)]
@@ -95,7 +96,7 @@ impl Bundle {
 
     /// Writes the bundle and returns its size in bytes.
     pub fn write_to(&self, out: impl Write) -> Result<u64, BundleError> {
-        self.write_chunked(out, MAX_SECTION_BYTES)
+        self.write_chunked(out, section::MAX_BYTES)
     }
 
     /// Writes the bundle into a file, which appears whole or not at all, and returns its size in bytes.
@@ -128,11 +129,7 @@ impl BundledFile {
         let changed = || BundleError::FileChanged(self.path.clone());
         let mut file = open(&self.path)?;
         let mut hasher = BlobHasher::default();
-        let mut left = self.blob.size;
-        // At least once: an empty file is an empty section.
-        loop {
-            let length = left.min(max_section_bytes);
-            let header = custom_header(&self.section, u32::try_from(length).expect("the maximum fits into 32 bits"));
+        for (header, length) in section::headers(&self.section, self.blob.size, max_section_bytes) {
             out.put(&header)?;
             let copied = each_chunk(&mut (&mut file).take(length), &self.path, |chunk| {
                 hasher.update(chunk);
@@ -140,10 +137,6 @@ impl BundledFile {
             })?;
             if copied != length {
                 return Err(changed());
-            }
-            left -= length;
-            if left == 0 {
-                break;
             }
         }
         let grown = each_chunk(&mut file.take(1), &self.path, |_| Ok(()))? > 0;

@@ -25,6 +25,7 @@ use super::timestamp::Timestamp;
 use crate::tensor::Signature;
 
 mod change;
+mod collect;
 mod draw;
 mod history;
 mod read;
@@ -34,6 +35,7 @@ mod saved;
 mod scan;
 mod shards;
 
+pub use collect::Collected;
 pub use history::{History, Past, Side, Told};
 pub use resolve::Destined;
 pub use scan::{After, Page, Search, Which};

@@ -218,12 +218,16 @@ impl Manifest {
         Digest::of(&self.canonical_json())
     }
 
+    /// All parts: the component, models and assets.
+    pub fn blobs(&self) -> impl Iterator<Item = Blob> {
+        let models = self.models.iter().map(|model| model.blob);
+        self.component.into_iter().chain(models).chain(self.assets.iter().map(|asset| asset.blob))
+    }
+
     /// Bytes of all parts together.
     pub fn size_bytes(&self) -> u64 {
-        let models = self.models.iter().map(|model| model.blob.size);
-        let assets = self.assets.iter().map(|asset| asset.blob.size);
         // The sizes are the bundle's own claims until the parts have been read, so the sum must not overflow.
-        self.component.iter().map(|blob| blob.size).chain(models).chain(assets).fold(0, u64::saturating_add)
+        self.blobs().fold(0, |sum, blob| sum.saturating_add(blob.size))
     }
 
     fn mistakes(&self) -> Vec<String> {

@@ -13,13 +13,18 @@ pub const PREAMBLE: [u8; 8] = *b"\0asm\x0d\0\x01\0";
 const CORE_MODULE: [u8; 8] = *b"\0asm\x01\0\0\0";
 
 /// What the names of a bundle's own sections begin with; all others are the component's.
-pub(super) const PREFIX: &str = "nocti.";
+pub const PREFIX: &str = "nocti.";
 /// Holds the manifest; always the first section.
 pub const MANIFEST: &str = "nocti.manifest";
 /// Holds the manifest's sha256, as text; always the second section.
 pub const DIGEST: &str = "nocti.digest";
-pub(super) const MODEL: &str = "nocti.model.";
-pub(super) const ASSET: &str = "nocti.asset.";
+/// What the names of sections with a model begin with; the model's name follows.
+pub const MODEL: &str = "nocti.model.";
+/// The same of an asset's path.
+pub const ASSET: &str = "nocti.asset.";
+
+/// The most of a part that goes into one section, whose size has 32 bits in the format.
+pub(super) const MAX_BYTES: u64 = 1 << 30;
 
 /// More of a name is not looked at: no section of a bundle is called anything as long.
 const NAME_CAP: u32 = 512;
@@ -100,6 +105,16 @@ pub(super) fn custom_header(name: &str, content_bytes: u32) -> Vec<u8> {
     (name_length + content_bytes).encode(&mut header);
     header.extend(name_bytes);
     header
+}
+
+/// The headers of the sections that hold a part of `size` bytes, at most `max` each, and how many bytes follow each. At least one: an
+/// empty file is an empty section.
+pub(super) fn headers(name: &str, size: u64, max: u64) -> impl Iterator<Item = (Vec<u8>, u64)> {
+    let sections = size.div_ceil(max).max(1);
+    (0..sections).map(move |section| {
+        let length = (size - section * max).min(max);
+        (custom_header(name, u32::try_from(length).expect("the maximum fits into 32 bits")), length)
+    })
 }
 
 impl Header {

@@ -3,14 +3,17 @@
 //! ```text
 //! blobs/sha256/<hex>                            components, models, assets, manifests
 //! functions/<name>/<revision, 20 digits>.json   written create-only
+//! trash/                                        blobs that nobody refers to, until they are deleted: `trash`
 //! ```
 //! Every object appears whole or not at all and never changes, so the store needs no lock between its users: who writes a
-//! revision first has won. It knows what a revision is, not what should be in the next one. Nothing is deleted here.
+//! revision first has won. It knows what a revision is, not what should be in the next one, and what is in use.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
@@ -23,6 +26,8 @@ use crate::stamp::Stamp;
 
 mod blob_writer;
 mod folder;
+mod pieces;
+mod trash;
 
 pub use blob_writer::BlobWriter;
 
@@ -100,7 +105,10 @@ impl Store {
     /// Reads a whole blob of at most `cap` bytes, and checks that it is what its name says.
     pub async fn read_blob(&self, digest: &Digest, cap: u64) -> Result<Bytes, StoreError> {
         let path = blob_path(digest);
-        let content = self.read(&path, cap).await?;
+        let content = match self.read(&path, cap).await {
+            Err(StoreError::Missing { .. }) if self.recover_any(digest).await? => self.read(&path, cap).await?,
+            read => read?,
+        };
         let got = Digest::of(&content);
         if got != *digest {
             return Err(StoreError::Damaged { object: path.to_string(), why: format!("its sha256 is {got}") });
@@ -112,7 +120,8 @@ impl Store {
     /// changed.
     pub fn local_path(&self, digest: &Digest) -> Option<PathBuf> {
         let root = self.folder.root();
-        Some(root.join("blobs").join("sha256").join(digest.to_string())).filter(|path| path.is_file())
+        let path = root.join(blob_path(digest).as_ref());
+        (path.is_file() || trash::recover_file(root, digest)).then_some(path)
     }
 
     /// The folder, absolute.
@@ -160,6 +169,24 @@ impl Store {
         let mut numbers: Vec<u64> = numbers.collect();
         numbers.sort_unstable();
         Ok(numbers)
+    }
+
+    /// The numbers of all functions' newest revisions, of those deleted since as well.
+    pub(super) async fn newest_revisions(&self) -> Result<BTreeMap<FunctionName, u64>, StoreError> {
+        let folder = ObjectPath::from("functions");
+        let mut newest = BTreeMap::new();
+        let mut listed = self.objects.list(Some(&folder));
+        while let Some(object) = listed.next().await {
+            let location = object.map_err(failed("list", &folder))?.location;
+            let mut names = location.parts().skip(1);
+            let (Some(function), Some(file)) = (names.next(), names.next()) else { continue };
+            let (Ok(function), Some(number)) = (function.as_ref().parse(), revision_number(file.as_ref())) else {
+                continue;
+            };
+            let known = newest.entry(function).or_default();
+            *known = number.max(*known);
+        }
+        Ok(newest)
     }
 
     /// One of a function's revisions.

@@ -27,6 +27,9 @@ pub struct Metrics {
     /// Of a call into a function, what it waited for included, in seconds.
     pub guest_seconds: Histogram,
     pub lifecycle: LifecycleMetrics,
+    /// Blobs that nobody referred to and were deleted for good.
+    pub collected_blobs: Counter,
+    pub collected_bytes: Counter,
 }
 
 /// What sessions record; clones share the numbers.
@@ -121,7 +124,14 @@ impl Default for Metrics {
         let (phases, evictions) = (lifecycle.cold_start_seconds.clone(), lifecycle.evictions.clone());
         registry.register("nocti_cold_start_seconds", "Time of the phases of cold starts, which overlap", phases);
         registry.register("nocti_evictions", "Models unloaded because others needed their memory", evictions);
-        Self { registry, models, guest_seconds, lifecycle }
+        let (collected_blobs, collected_bytes) = (Counter::default(), Counter::default());
+        registry.register("nocti_collected_blobs", "Blobs deleted that nobody referred to", collected_blobs.clone());
+        registry.register(
+            "nocti_collected_bytes",
+            "Bytes of blobs deleted that nobody referred to",
+            collected_bytes.clone(),
+        );
+        Self { registry, models, guest_seconds, lifecycle, collected_blobs, collected_bytes }
     }
 }
 

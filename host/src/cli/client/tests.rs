@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 
+use indicatif::ProgressBar;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -75,12 +76,14 @@ async fn without_a_host_the_message_says_how_to_start_one() {
 async fn an_upload_says_its_length_and_moves_the_bar() {
     let (client, received) = host("201 Created", "{}").await;
     let file = tempfile::NamedTempFile::new().expect("a temporary file");
-    std::fs::write(file.path(), "x".repeat(CHUNK_BYTES + 1)).expect("a temporary file");
+    std::fs::write(file.path(), ["y", &"x".repeat(300_000), "z", "y"].concat()).expect("a temporary file");
     let bar = ProgressBar::hidden();
-    let (status, _) = client.upload("/api/functions?alias=live", file.path(), &bar).await.expect("taken");
+    let content = Content::of(file.path(), vec![1..300_001, 300_001..300_002], &bar);
+    let (status, _) = client.upload(Method::POST, "/api/functions?alias=live", content).await.expect("taken");
     let received = received.await.expect("one request");
     let (head, body) = received.split_once("\r\n\r\n").expect("a head and a body");
-    assert_eq!((status, body.len(), bar.position()), (StatusCode::CREATED, CHUNK_BYTES + 1, body.len() as u64));
+    assert_eq!((status, body.len(), bar.position()), (StatusCode::CREATED, 300_001, body.len() as u64));
+    assert!(body.starts_with('x') && body.ends_with("xz"));
     assert!(head.contains(&format!("content-length: {}", body.len())) && !head.contains("transfer-encoding"), "{head}");
 }
 

@@ -38,7 +38,13 @@ refusals! {
     /// Of unloading by hand.
     Change: Invalid, Forbidden, NotFound, Stalled, Conflict, TooLarge, Encoding, Internal, Unavailable;
     /// Of a deploy.
-    Deploying: Invalid, Forbidden, Stalled, Conflict, TooLarge, Internal, Unavailable, StoreFull;
+    Deploying: Invalid, Forbidden, Stalled, Conflict, TooLarge, Encoding, Internal, Unavailable, StoreFull;
+    /// Of what asks for blobs.
+    Missing: Invalid, Forbidden, Stalled, TooLarge, Encoding, Internal, Unavailable;
+    /// Of an upload.
+    Uploading: Invalid, Forbidden, Stalled, Conflict, TooLarge, Internal, Unavailable, StoreFull;
+    /// Of a download.
+    Downloading: NotFound, Range, Internal, Unavailable;
     /// Of what changes where requests go.
     Directing: Invalid, Forbidden, NotFound, Stalled, Conflict, TooLarge, Encoding, Internal, Unavailable, StoreFull;
     /// Of what begins a rollout, for which the version comes into memory.
@@ -83,5 +89,6 @@ fn description(kind: Kind) -> &'static str {
         Kind::Internal => "The model or the host failed",
         Kind::Deadline => "It was not done within the function's `limits.timeout`",
         Kind::StoreFull => "The store is full",
+        Kind::Range => "The range begins behind the end",
     }
 }

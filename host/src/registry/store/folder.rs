@@ -21,6 +21,7 @@ impl Folder {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         fs::create_dir_all(path.join("blobs").join("sha256"))?;
         fs::create_dir_all(path.join("functions"))?;
+        fs::create_dir_all(path.join("trash").join("sha256"))?;
         let root = path.canonicalize()?;
         let lock = File::options().create(true).truncate(false).write(true).open(root.join("lock"))?;
         match lock.try_lock() {
@@ -46,6 +47,7 @@ impl Folder {
 /// Removes what was staged and never finished. What cannot be removed only costs space, so that is no reason to stop.
 fn sweep(root: &Path) {
     sweep_folder(&root.join("blobs").join("sha256"));
+    sweep_folder(&root.join("trash"));
     for function in fs::read_dir(root.join("functions")).into_iter().flatten().flatten() {
         if function.file_type().is_ok_and(|kind| kind.is_dir()) {
             sweep_folder(&function.path());

@@ -1,0 +1,173 @@
+//! Sending a bundle: first the parts that the host lacks, several at once, then the manifest that names them all.
+//!
+//! A part whose upload breaks off goes on where the host says that it broke. A host without that takes the whole bundle, and so
+//! does any host of one that is small: that is one request in place of several.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use futures::{StreamExt, TryStreamExt, stream};
+use indicatif::ProgressBar;
+use reqwest::{Method, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::client::{Client, ClientError, Content};
+use super::head::Head;
+use super::upload::parts::Part;
+use crate::registry::digest::{Blob, Digest};
+
+mod parts;
+
+/// Below, a bundle goes whole.
+const SMALL_BYTES: u64 = 256 << 10;
+/// Parts that are sent at once.
+const AT_ONCE: usize = 4;
+/// Parts that are asked for at once, the most a host takes.
+const ASKED_AT_ONCE: usize = 500;
+/// How often a part is tried again, and how long until the first time; each further one takes twice as long.
+const RETRIES: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// How often all is begun again where the host has lost what it had.
+const ROUNDS: u32 = 3;
+
+const MANIFEST_TYPE: &str = "application/vnd.nocti.manifest+json";
+
+/// What became of a bundle.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) status: StatusCode,
+    pub(super) answer: Value,
+    /// Bytes of all bodies.
+    pub(super) sent_bytes: u64,
+    /// Bytes of the bundle that the host had.
+    pub(super) saved_bytes: u64,
+}
+
+/// A part that the host lacks.
+#[derive(Debug, Deserialize)]
+struct Missing {
+    sha256: Digest,
+    size_bytes: u64,
+    /// The bytes of it that have come.
+    offset: u64,
+}
+
+/// Deploys the bundle in a file.
+pub(super) async fn send(client: &Client, file: &Path, query: &str, bar: &ProgressBar) -> anyhow::Result<Sent> {
+    let size = std::fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?.len();
+    if size >= SMALL_BYTES
+        && let Some(sent) = by_parts(client, file, size, query, bar).await?
+    {
+        return Ok(sent);
+    }
+    bar.set_length(size);
+    let content = Content::of(file, vec![0..size], bar);
+    let (status, answer) = client.upload(Method::POST, &format!("/api/functions{query}"), content).await?;
+    Ok(Sent { status, answer, sent_bytes: size, saved_bytes: 0 })
+}
+
+/// Sends only what the host lacks; `None` where it takes nothing but whole bundles, or this is none that it would take.
+async fn by_parts(
+    client: &Client,
+    file: &Path,
+    size: u64,
+    query: &str,
+    bar: &ProgressBar,
+) -> anyhow::Result<Option<Sent>> {
+    let Some(Head { manifest, .. }) = Head::read(file)? else { return Ok(None) };
+    let Some(parts) = parts::of(file, &manifest)? else { return Ok(None) };
+    let parts: HashMap<Digest, Part> = parts.into_iter().map(|part| (part.blob.sha256, part)).collect();
+    let blobs: Vec<Blob> = parts.values().map(|part| part.blob).collect();
+    let (path, manifest) = (format!("/api/functions{query}"), manifest.canonical_json());
+    let mut rounds = 0;
+    let (status, answer) = loop {
+        let missing = match ask(client, &blobs).await {
+            // What an earlier host says of a path that it does not know.
+            Err(error) if refused(&error).is_some_and(|(status, _)| status == StatusCode::NOT_FOUND) => {
+                return Ok(None);
+            }
+            missing => missing?,
+        };
+        bar.inc_length(missing.iter().map(|blob| blob.size_bytes.saturating_sub(blob.offset)).sum());
+        let sending = missing.into_iter().filter_map(|missing| Some((parts.get(&missing.sha256)?, missing.offset)));
+        let sending = sending.map(|(part, offset)| send_part(client, file, part, offset, bar));
+        stream::iter(sending).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        let deployed = client.send_as(Method::POST, &path, MANIFEST_TYPE, manifest.clone()).await;
+        rounds += 1;
+        match deployed {
+            Err(error) if rounds < ROUNDS && refused(&error).is_some_and(|(_, code)| code == "blobs_missing") => {}
+            deployed => break deployed?,
+        }
+    };
+    let sent_bytes = bar.position() + manifest.len() as u64;
+    Ok(Some(Sent { status, answer, sent_bytes, saved_bytes: size.saturating_sub(sent_bytes) }))
+}
+
+/// Sends a part from `offset` on, and what is missing of it again when that breaks off.
+async fn send_part(
+    client: &Client,
+    file: &Path,
+    part: &Part,
+    mut offset: u64,
+    bar: &ProgressBar,
+) -> anyhow::Result<()> {
+    let Blob { size, sha256 } = part.blob;
+    let all = Content::of(file, part.ranges.clone(), bar);
+    let mut failures = 0;
+    loop {
+        let content = all.after(offset);
+        let path = format!("/api/blobs/{sha256}?size_bytes={size}&offset={offset}");
+        let Err(mut error) = client.upload(Method::PUT, &path, content.clone()).await else { return Ok(()) };
+        let sent_to = offset + content.sent_bytes();
+        loop {
+            if failures == RETRIES || !may_pass(&error) {
+                return Err(error);
+            }
+            tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(failures)).await;
+            failures += 1;
+            match ask(client, &[part.blob]).await {
+                Ok(missing) => {
+                    let Some(missing) = missing.into_iter().next() else { return Ok(()) };
+                    offset = missing.offset;
+                    break;
+                }
+                Err(again) => error = again,
+            }
+        }
+        bar.inc_length(sent_to.saturating_sub(offset));
+    }
+}
+
+/// Which of these the host lacks.
+async fn ask(client: &Client, blobs: &[Blob]) -> anyhow::Result<Vec<Missing>> {
+    let mut missing = Vec::new();
+    for blobs in blobs.chunks(ASKED_AT_ONCE) {
+        let blobs = blobs.iter().map(|blob| json!({"sha256": blob.sha256, "size_bytes": blob.size}));
+        let asked = json!({"blobs": blobs.collect::<Vec<_>>()});
+        let mut answer = client.send(Method::POST, "/api/blobs/missing", &asked).await?;
+        let more = Vec::<Missing>::deserialize(answer["missing"].take());
+        missing.extend(more.context("the host's answer is not as expected")?);
+    }
+    Ok(missing)
+}
+
+/// Whether it may go better another time.
+fn may_pass(error: &anyhow::Error) -> bool {
+    const PASSING: [&str; 6] =
+        ["wrong_offset", "upload_incomplete", "upload_busy", "wrong_content", "body_timeout", "overloaded"];
+    match error.downcast_ref() {
+        Some(ClientError::NoHost(_) | ClientError::Broken { .. }) => true,
+        Some(ClientError::Refused { code, .. }) => PASSING.contains(&code.as_str()),
+        Some(ClientError::NotNocti { .. }) | None => false,
+    }
+}
+
+fn refused(error: &anyhow::Error) -> Option<(StatusCode, &str)> {
+    match error.downcast_ref() {
+        Some(ClientError::Refused { status, code, .. }) => Some((*status, code)),
+        _ => None,
+    }
+}

@@ -1,0 +1,115 @@
+//! Garbage: blobs that no function's newest revision refers to, and that have been there for longer than a deploy takes.
+//!
+//! Those go to the store's trash, and from there for good when nobody has wanted them back for as long again. No lock is needed,
+//! whoever else uses the store: a deploy looks for all its blobs once more after its revision is written, and brings back what is
+//! in the trash; a collector reads the references once more after it has put something there, and brings back what is referred to
+//! by then. So one of them sees what the other did. Older revisions keep nothing: a version that is gone cannot be restored.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use futures::{StreamExt, stream};
+use tokio::time::Instant;
+
+use super::super::digest::Digest;
+use super::super::store::StoreError;
+use super::{Catalog, Function, entry, read};
+
+/// Revisions read at once.
+const READS: usize = 8;
+
+/// Between one blob and the next: nobody waits for this, and others use the disk.
+const PACE: Duration = Duration::from_millis(10);
+
+/// What a collection came to.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Collected {
+    /// Blobs put into the trash.
+    pub discarded: u64,
+    /// Blobs brought back from there.
+    pub recovered: u64,
+    /// Blobs deleted for good.
+    pub deleted: u64,
+    /// The bytes of those.
+    pub deleted_bytes: u64,
+}
+
+impl Catalog {
+    /// Collects once. `grace` is how long what nobody refers to stays, first in its place and then in the trash; no deploy and no
+    /// collection may take longer between two of its steps.
+    pub async fn collect(&self, grace: Duration) -> Result<Collected, StoreError> {
+        let store = &self.shared.store;
+        let began = Instant::now();
+        // What was seen by then is old news; the rest is the next collection's.
+        let in_time = || began.elapsed() < grace / 2;
+        let before = store.clock().await?.checked_sub_signed(TimeDelta::from_std(grace).unwrap_or(TimeDelta::MAX));
+        let mut collected = Collected::default();
+        let Some(before) = before else { return Ok(collected) };
+
+        let mut old = store.blobs_before(before).await?;
+        // Read after what may be unused was listed.
+        if !old.is_empty() {
+            let used = self.references().await?;
+            old.retain(|found| !used.contains(&found.blob.sha256));
+        }
+        for found in old {
+            if !in_time() {
+                break;
+            }
+            collected.discarded += u64::from(store.discard(&found.blob.sha256).await?);
+            tokio::time::sleep(PACE).await;
+        }
+
+        let trash = store.trash().await?;
+        if trash.is_empty() {
+            return Ok(collected);
+        }
+        let used = self.references().await?;
+        for found in trash {
+            let digest = &found.blob.sha256;
+            let is_used = used.contains(digest);
+            if is_used && !store.exists(found.blob).await? {
+                collected.recovered += u64::from(store.recover(found.blob).await?);
+            }
+            if found.since < before && in_time() && store.purge(digest, before).await? && !is_used {
+                collected.deleted += 1;
+                collected.deleted_bytes += found.blob.size;
+            }
+        }
+        Ok(collected)
+    }
+
+    /// Everything that the newest revision of any function refers to. Those that others have changed are read.
+    async fn references(&self) -> Result<HashSet<Digest>, StoreError> {
+        let store = &self.shared.store;
+        let newest = store.newest_revisions().await?;
+        let snapshot = self.shared.snapshot.load_full();
+        let (mut used, mut others) = (HashSet::new(), Vec::new());
+        for (name, number) in newest {
+            match entry(&snapshot, name.as_str()) {
+                Ok(function) if function.revision.revision == number => refer(&mut used, function),
+                _ => others.push((name, number)),
+            }
+        }
+        let reads = others.into_iter().map(|(name, number)| async move {
+            read::with_manifests(store, store.revision(&name, number).await?, None).await
+        });
+        let mut reads = stream::iter(reads).buffer_unordered(READS);
+        // Whoever cannot be read may refer to anything.
+        while let Some(function) = reads.next().await {
+            refer(&mut used, &function?);
+        }
+        Ok(used)
+    }
+}
+
+fn refer(used: &mut HashSet<Digest>, function: &Function) {
+    for version in function.versions.values() {
+        used.insert(version.digest);
+        used.extend(version.manifest.blobs().map(|blob| blob.sha256));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,8 @@ mod authority;
 mod batching;
 mod batching_guests;
 mod binary;
+mod blobs;
+mod bundles;
 mod cache;
 mod cancel;
 mod connections;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+mod blobs;
 mod clients;
 mod commands;
 mod copies;
@@ -20,6 +21,7 @@ mod examples;
 mod full_disk;
 mod https;
 mod kill;
+mod kills;
 mod log;
 mod logs;
 #[cfg(target_os = "linux")]

@@ -22,7 +22,7 @@ use crate::registry::name::AliasName;
 use crate::registry::note::Note;
 use crate::registry::revision::{FunctionKind, ModelRecord};
 use crate::registry::split::{Event, SplitError, Splitter};
-use crate::registry::store::{Store, StoreError};
+use crate::registry::store::{Held, Store, StoreError};
 use crate::runtime::instance::Pre;
 use crate::tensor::Signature;
 
@@ -74,7 +74,8 @@ where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    let (manifest, size_bytes) = receive(&host.lifecycle.parts, bundle).await?;
+    let mut held = host.lifecycle.parts.store.hold();
+    let (manifest, size_bytes) = receive(&host.lifecycle.parts, bundle, &mut held).await?;
     checked(host, manifest, size_bytes, alias, note).await
 }
 
@@ -86,7 +87,10 @@ pub async fn deploy_manifest(
     note: Note,
 ) -> Result<Deployed, DeployError> {
     let manifest = Arc::new(Manifest::parse(manifest)?);
-    has_all(&host.lifecycle.parts.store, manifest.blobs().collect()).await?;
+    let store = &host.lifecycle.parts.store;
+    let mut held = store.hold();
+    held.add(manifest.blobs());
+    has_all(store, manifest.blobs().collect()).await?;
     let size_bytes = Layout::of(&manifest).size_bytes();
     checked(host, manifest, size_bytes, alias, note).await
 }
@@ -141,7 +145,7 @@ fn lacking(blobs: &[Blob]) -> String {
 const STALL: Duration = Duration::from_secs(30);
 
 /// Takes the bundle apart as it comes and stores the parts.
-async fn receive<B>(parts: &Parts, mut bundle: B) -> Result<(Arc<Manifest>, u64), DeployError>
+async fn receive<B>(parts: &Parts, mut bundle: B, held: &mut Held) -> Result<(Arc<Manifest>, u64), DeployError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -154,7 +158,10 @@ where
         size_bytes += chunk.len() as u64;
         for event in splitter.push(chunk)? {
             match event {
-                Event::BlobStart { blob, .. } => open = Some(parts.store.blob_writer(blob).await?),
+                Event::BlobStart { blob, .. } => {
+                    held.add([blob]);
+                    open = Some(parts.store.blob_writer(blob).await?);
+                }
                 Event::BlobData(bytes) => {
                     if let Some(writer) = &mut open {
                         writer.write(bytes).await?;

@@ -81,17 +81,20 @@ async fn versions(host: &HostProcess, function: &str) -> Vec<String> {
 #[tokio::test]
 async fn a_full_disk_refuses_a_deploy_and_keeps_what_was_there() {
     let disk = TempDir::new().unwrap();
-    let Some(command) = serve_on_own_disk(disk.path(), "size=24m", &disk.path().join("store")).await else { return };
+    let Some(command) = serve_on_own_disk(disk.path(), "size=48m", &disk.path().join("store")).await else { return };
     let host = HostProcess::spawn(command).await;
     let small = project("1.0.0", 1000);
     deploy(&host, small.path(), &[]).await.expect(0);
     let works = async || assert_eq!(get(&host, "/functions/hello/").await.status, 200);
     works().await;
 
-    // Too big: a part of it is written before the disk is full.
-    let large = project("2.0.0", 40 << 20);
+    // Too big: a part of it is written before the disk is full. Sent by parts, it comes into the cache first.
+    let large = project("2.0.0", 60 << 20);
     let full = ["no space is left in the store", "nothing was changed", "free some space"];
-    deploy(&host, large.path(), &[]).await.expect_error(1, &full);
+    let uploads = ["no space is left on the host's disk for uploads", "nothing was changed", "free some space"];
+    deploy(&host, large.path(), &[]).await.expect_error(1, &uploads);
+    // One that fits there, and not into the store beside it.
+    deploy(&host, project("2.0.0", 30 << 20).path(), &[]).await.expect_error(1, &full);
     post(&host, "/api/functions", bundle(large.path())).await.expect_error(507, "storage_full", &full);
     assert_eq!(versions(&host, "hello").await, ["1.0.0"]);
     works().await;

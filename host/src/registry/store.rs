@@ -26,10 +26,12 @@ use crate::stamp::Stamp;
 
 mod blob_writer;
 mod folder;
+mod held;
 mod pieces;
 mod trash;
 
 pub use blob_writer::BlobWriter;
+pub use held::Held;
 
 /// The most a revision may take: thousands of versions fit, and a damaged store cannot fill the memory.
 const MAX_REVISION_BYTES: u64 = 16 << 20;
@@ -39,6 +41,7 @@ const MAX_REVISION_BYTES: u64 = 16 << 20;
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
     folder: Arc<folder::Folder>,
+    holders: held::Holders,
 }
 
 /// Why the store did not do as asked. Objects are named by their place in the store, never by a path of the machine.
@@ -85,7 +88,21 @@ impl Store {
             .map_err(failed)?;
         // A revision must not be durable before the blobs it names, nor be lost after it was confirmed.
         let files = LocalFileSystem::new_with_prefix(folder.root()).map_err(|error| failed(error.into()))?;
-        Ok(Self { objects: Arc::new(files.with_fsync(true)), folder: Arc::new(folder) })
+        Ok(Self {
+            objects: Arc::new(files.with_fsync(true)),
+            folder: Arc::new(folder),
+            holders: held::Holders::default(),
+        })
+    }
+
+    /// Keeps blobs from the collectors of this process.
+    pub fn hold(&self) -> Held {
+        self.holders.hold()
+    }
+
+    /// Whether somebody does.
+    pub(super) fn is_held(&self, digest: &Digest) -> bool {
+        self.holders.hold_any(digest)
     }
 
     /// Begins to write a blob whose size and digest are known.

@@ -57,6 +57,9 @@ impl Catalog {
             if !in_time() {
                 break;
             }
+            if store.is_held(&found.blob.sha256) {
+                continue;
+            }
             collected.discarded += u64::from(store.discard(&found.blob.sha256).await?);
             tokio::time::sleep(PACE).await;
         }
@@ -72,7 +75,8 @@ impl Catalog {
             if is_used && !store.exists(found.blob).await? {
                 collected.recovered += u64::from(store.recover(found.blob).await?);
             }
-            if found.since < before && in_time() && store.purge(digest, before).await? && !is_used {
+            let is_due = found.since < before && in_time() && !store.is_held(digest);
+            if is_due && store.purge(digest, before).await? && !is_used {
                 collected.deleted += 1;
                 collected.deleted_bytes += found.blob.size;
             }

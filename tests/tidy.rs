@@ -61,6 +61,7 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "api",
         &[
+            "compression",
             "deploy",
             "elsewhere",
             "host",
@@ -137,7 +138,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("cli", &["app", "config", "nn", "registry", "runtime", "telemetry", "tensor"]),
+    ("cli", &["app", "compression", "config", "nn", "registry", "runtime", "telemetry", "tensor"]),
 ];
 
 #[test]

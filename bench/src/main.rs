@@ -34,6 +34,7 @@ mod copies;
 mod count;
 mod cpu;
 mod density;
+mod deploy;
 mod examples;
 mod functions;
 mod grpc;
@@ -170,6 +171,7 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     cold::measure(&mut report, &plan).await?;
     density::measure(&mut report, &plan).await?;
     search::measure(&mut report, &plan).await?;
+    deploy::measure(&mut report, &plan, &start).await?;
     leak::measure(&mut report, &plan).await?;
     if plan.wants(copies::CASE) {
         copies::measure(&mut report, &plan.programs, &options.counting_server, &start).await?;

@@ -114,7 +114,8 @@ impl Stopped {
     }
 }
 
-async fn deploy(nocti: &Path, server: SocketAddr, what: &Path, name: &str) -> anyhow::Result<()> {
+/// Deploys to whatever is at an address.
+pub(crate) async fn deploy(nocti: &Path, server: SocketAddr, what: &Path, name: &str) -> anyhow::Result<()> {
     let mut command = Command::new(nocti);
     command.arg("deploy").arg(what).args(["--name", name, "--server"]).arg(format!("http://{server}"));
     let output = command.kill_on_drop(true).output().await;

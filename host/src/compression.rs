@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use flate2::Compression;
 use flate2::bufread::{MultiGzDecoder, ZlibDecoder};
-use flate2::write::{GzEncoder, ZlibEncoder};
+use flate2::write::{self, GzEncoder, ZlibEncoder};
 
 /// How bytes are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +64,14 @@ impl Encoding {
         if rest.is_empty() { Ok(()) } else { Err(io::Error::other("something follows its end").into()) }
     }
 
+    /// The same of bytes that come bit by bit.
+    pub fn inflater(self) -> Inflater {
+        match self {
+            Self::Gzip => Inflater::Gzip(write::MultiGzDecoder::new(Vec::new())),
+            Self::Deflate => Inflater::Deflate(write::ZlibDecoder::new(Vec::new())),
+        }
+    }
+
     pub fn compress(self, plain: &[u8]) -> io::Result<Vec<u8>> {
         // Answers are made once and read once: what a better level saves on the way it costs here.
         let (room, level) = (Vec::with_capacity(plain.len() / 2), Compression::fast());
@@ -82,6 +90,37 @@ impl Encoding {
     }
 }
 
+/// Bytes on their way to what they were.
+pub enum Inflater {
+    Gzip(write::MultiGzDecoder<Vec<u8>>),
+    Deflate(write::ZlibDecoder<Vec<u8>>),
+}
+
+impl Inflater {
+    /// Takes the next bytes; what is known then of those before, which may be a thousand times as many.
+    pub fn push(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let plain = match self {
+            Self::Gzip(decoder) => {
+                decoder.write_all(bytes)?;
+                decoder.get_mut()
+            }
+            Self::Deflate(decoder) => {
+                decoder.write_all(bytes)?;
+                decoder.get_mut()
+            }
+        };
+        Ok(std::mem::take(plain))
+    }
+
+    /// The last of it, if it is at its end.
+    pub fn finish(self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Gzip(decoder) => decoder.finish(),
+            Self::Deflate(decoder) => decoder.finish(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -91,6 +130,15 @@ mod tests {
     fn inflated(encoding: Encoding, bytes: &[u8], limit_bytes: u64) -> Result<Vec<u8>, InflateError> {
         let mut plain = Vec::new();
         encoding.inflate(bytes, limit_bytes, |piece| plain.extend_from_slice(piece)).map(|()| plain)
+    }
+
+    fn bit_by_bit(encoding: Encoding, bytes: &[u8], at: usize) -> io::Result<Vec<u8>> {
+        let (mut inflater, mut plain) = (encoding.inflater(), Vec::new());
+        for piece in bytes.chunks(at) {
+            plain.extend(inflater.push(piece)?);
+        }
+        plain.extend(inflater.finish()?);
+        Ok(plain)
     }
 
     #[test]
@@ -116,10 +164,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_compressed_comes_back(plain in prop::collection::vec(any::<u8>(), 0..2000)) {
+        fn what_was_compressed_comes_back(plain in prop::collection::vec(any::<u8>(), 0..2000), at in 1usize..100) {
             for encoding in [Encoding::Gzip, Encoding::Deflate] {
                 let packed = encoding.compress(&plain).unwrap();
                 prop_assert_eq!(&inflated(encoding, &packed, 1 << 20).unwrap(), &plain);
+                prop_assert_eq!(&bit_by_bit(encoding, &packed, at).unwrap(), &plain);
+                prop_assert!(bit_by_bit(encoding, &packed[..packed.len() - 1], at).is_err(), "cut off");
             }
         }
 
@@ -127,6 +177,7 @@ mod tests {
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
             for encoding in [Encoding::Gzip, Encoding::Deflate] {
                 let _ = inflated(encoding, &bytes, 1 << 20);
+                let _ = bit_by_bit(encoding, &bytes, 100);
             }
         }
     }

@@ -4,7 +4,7 @@ mod authority;
 pub mod body;
 mod cors;
 mod docs;
-mod encoding;
+pub(crate) mod encoding;
 mod health;
 pub mod infer;
 mod metrics;

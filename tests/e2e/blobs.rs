@@ -29,8 +29,11 @@ fn project(version: &str) -> TempDir {
     folder
 }
 
+/// Bytes that do not become smaller.
 fn large() -> Vec<u8> {
-    (0..LARGE_BYTES).map(|at| u8::try_from(at * 31 % 251).unwrap()).collect()
+    let next = |state: &u64| Some(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
+    let states = std::iter::successors(Some(1_u64), next).take(LARGE_BYTES);
+    states.map(|state| u8::try_from(state >> 56).unwrap()).collect()
 }
 
 async fn deployed(host: &HostProcess, path: &Path) -> Value {

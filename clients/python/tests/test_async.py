@@ -48,6 +48,8 @@ def test_everything_else(client: nocti.Client, bundle: Bundler, tmp_path: Path) 
             assert (await awaited.metadata("awaited"))["outputs"][0]["name"] == "sum"
             assert await awaited.ready() and await awaited.ready("awaited")
             assert "awaited" in [found["function"] for found in (await awaited.status())["functions"]]
+            await awaited.download("awaited@1.0.0", tmp_path / "back.wasm")
+            assert (tmp_path / "back.wasm").read_bytes() == file.read_bytes()
             await manage(awaited)
             await awaited.delete("awaited")
             assert (await awaited.explain("free", {}, parameters={"mode": "x"}))["why"].item() == b"mode x"

@@ -36,6 +36,18 @@ def test_a_function_comes_is_seen_and_goes(client: nocti.Client, bundle: Bundler
     assert (failed.value.status, failed.value.code) == (404, "not_found")
 
 
+def test_what_was_deployed_comes_back(client: nocti.Client, bundle: Bundler, tmp_path: Path) -> None:
+    first = bundle("back", model=MODELS / "scalar.onnx")
+    client.deploy(first)
+    client.download("back@1.0.0", tmp_path / "back.wasm")
+    assert (tmp_path / "back.wasm").read_bytes() == first.read_bytes()
+    with pytest.raises(nocti.NoctiError, match=r"has versions 1\.0\.0"):
+        client.download("back", tmp_path / "none.wasm", version="2")
+    with pytest.raises(ValueError, match="say which version"):
+        client.download("back", tmp_path / "none.wasm")
+    assert [file.name for file in tmp_path.glob("*.wasm*") if file.name.startswith("none")] == []
+
+
 def test_other_content_under_a_name_that_is_taken(client: nocti.Client, bundle: Bundler) -> None:
     client.deploy(bundle("taken", model=MODELS / "scalar.onnx"))
     with pytest.raises(nocti.NoctiError, match=r"1\.0\.0") as failed:

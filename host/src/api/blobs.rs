@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::query::Query;
+use crate::compression::Encoding;
 use crate::host::Host;
 use crate::http::body::{self, Body, BodyError};
+use crate::http::encoding;
 use crate::http::openapi::refusals::{Missing, Uploading};
 use crate::http::openapi::{Octets, tags};
 use crate::http::respond::{self, HttpError};
@@ -98,7 +100,7 @@ pub(crate) async fn missing(host: &Host, request: Request<Incoming>) -> Result<R
     tag = tags::MANAGEMENT,
     operation_id = "putBlob",
     summary = "Sends a blob, or the rest of one",
-    description = "What has come of it when the body ends is kept for a while (`uploads.max_age`). Where the answer is an error, `offset` in \
+    description = "The body may be compressed; `offset` counts bytes of the blob. What has come of it when the body ends is kept for a while (`uploads.max_age`). Where the answer is an error, `offset` in \
                    it is the byte that the next upload begins with.",
     params(("sha256" = String, Path, description = "The blob's sha256: 64 hexadecimal digits in lower case"), UploadQuery),
     request_body(content = inline(Octets), content_type = "application/octet-stream", description = "Its bytes from `offset` on"),
@@ -113,9 +115,9 @@ pub(crate) async fn put(
     sha256: &str,
     mut request: Request<Incoming>,
 ) -> Result<Response<Body>, HttpError> {
-    let asked = asked(sha256, &request);
+    let (asked, encoding) = (asked(sha256, &request), encoding::of_request(request.headers()));
     let begun = async {
-        let (blob, offset) = asked?;
+        let ((blob, offset), encoding) = (asked?, encoding?);
         // What takes long has places of its own.
         let place = host.admit.open_stream().map_err(InvokeError::from)?;
         let store = &host.lifecycle.parts.store;
@@ -123,16 +125,20 @@ pub(crate) async fn put(
             Some(lacking) => Some(host.spool.begin(lacking, offset).await?),
             None => None,
         };
-        Ok::<_, HttpError>((blob, upload, place))
+        Ok::<_, HttpError>((blob, upload, encoding, place))
     };
     let begun = begun.await;
-    let (blob, upload, _place) = body::refused(&mut request, begun).await?;
+    let (blob, upload, encoding, _place) = body::refused(&mut request, begun).await?;
     let mut body = request.into_body();
     let Some(upload) = upload else {
         body::linger(&mut body).await;
         return Ok(respond::json(StatusCode::OK, &BlobBody::from(blob)));
     };
-    if let Err(error) = receive(host, upload, &mut body).await {
+    let received = match encoding {
+        None => receive(host, upload, &mut body).await,
+        Some(encoding) => receive_packed(host, upload, encoding, &mut body).await,
+    };
+    if let Err(error) = received {
         body::linger(&mut body).await;
         return Err(error);
     }
@@ -148,6 +154,28 @@ async fn receive(host: &Host, mut upload: Upload, body: &mut Incoming) -> Result
             upload.write(bytes).await?;
         }
     }
+    Ok(upload.finish(&host.lifecycle.parts.store).await?)
+}
+
+/// The same of a compressed body: its blob is what it was before.
+async fn receive_packed(
+    host: &Host,
+    mut upload: Upload,
+    encoding: Encoding,
+    body: &mut Incoming,
+) -> Result<(), HttpError> {
+    /// Of so few not much can come.
+    const PIECE_BYTES: usize = 4 << 10;
+    let corrupt = |reason| BodyError::Corrupt { encoding: encoding.name(), reason };
+    let mut inflater = encoding.inflater();
+    while let Some(frame) = body::next(body).await? {
+        let frame = frame.map_err(|error| BodyError::Broken(error.into()))?;
+        let Ok(bytes) = frame.into_data() else { continue };
+        for piece in bytes.chunks(PIECE_BYTES) {
+            upload.write(inflater.push(piece).map_err(corrupt)?.into()).await?;
+        }
+    }
+    upload.write(inflater.finish().map_err(corrupt)?.into()).await?;
     Ok(upload.finish(&host.lifecycle.parts.store).await?)
 }
 

@@ -12,6 +12,7 @@ use reqwest::{Body, Method, Response, StatusCode, Url};
 use serde_json::Value;
 
 use super::{Global, WrongUsage};
+use crate::compression::Encoding;
 
 mod content;
 
@@ -124,6 +125,21 @@ impl Client {
         body: impl Into<Body>,
     ) -> anyhow::Result<(StatusCode, Value)> {
         let request = self.http.request(method, self.url(path)?).header(header::CONTENT_TYPE, media_type).body(body);
+        let response = self.accepted(request.send().await).await?;
+        Ok((response.status(), self.parsed(response).await?))
+    }
+
+    /// Sends a body that is compressed by gzip.
+    pub(crate) async fn send_packed(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> anyhow::Result<(StatusCode, Value)> {
+        let request = (self.http.request(method, self.url(path)?))
+            .header(header::CONTENT_TYPE, "application/octet-stream")
+            .header(header::CONTENT_ENCODING, Encoding::Gzip.name())
+            .body(body);
         let response = self.accepted(request.send().await).await?;
         Ok((response.status(), self.parsed(response).await?))
     }

@@ -82,7 +82,7 @@ async fn by_parts(
     let parts: HashMap<Digest, Part> = parts.into_iter().map(|part| (part.blob.sha256, part)).collect();
     let blobs: Vec<Blob> = parts.values().map(|part| part.blob).collect();
     let (path, manifest) = (format!("/api/functions{query}"), manifest.canonical_json());
-    let mut rounds = 0;
+    let (mut rounds, mut sent_bytes) = (0, manifest.len() as u64);
     let (status, answer) = loop {
         let missing = match ask(client, &blobs).await {
             // What an earlier host says of a path that it does not know.
@@ -94,7 +94,8 @@ async fn by_parts(
         bar.inc_length(missing.iter().map(|blob| blob.size_bytes.saturating_sub(blob.offset)).sum());
         let sending = missing.into_iter().filter_map(|missing| Some((parts.get(&missing.sha256)?, missing.offset)));
         let sending = sending.map(|(part, offset)| send_part(client, file, part, offset, bar));
-        stream::iter(sending).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+        let sent: Vec<u64> = stream::iter(sending).buffer_unordered(AT_ONCE).try_collect().await?;
+        sent_bytes += sent.iter().sum::<u64>();
         let deployed = client.send_as(Method::POST, &path, MANIFEST_TYPE, manifest.clone()).await;
         rounds += 1;
         match deployed {
@@ -102,26 +103,36 @@ async fn by_parts(
             deployed => break deployed?,
         }
     };
-    let sent_bytes = bar.position() + manifest.len() as u64;
     Ok(Some(Sent { status, answer, sent_bytes, saved_bytes: size.saturating_sub(sent_bytes) }))
 }
 
-/// Sends a part from `offset` on, and what is missing of it again when that breaks off.
+/// Sends a part from `offset` on, and what is missing of it again when that breaks off; how many bytes that took.
 async fn send_part(
     client: &Client,
     file: &Path,
     part: &Part,
     mut offset: u64,
     bar: &ProgressBar,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<u64> {
     let Blob { size, sha256 } = part.blob;
     let all = Content::of(file, part.ranges.clone(), bar);
-    let mut failures = 0;
+    let (mut failures, mut sent_bytes) = (0, 0);
     loop {
         let content = all.after(offset);
         let path = format!("/api/blobs/{sha256}?size_bytes={size}&offset={offset}");
-        let Err(mut error) = client.upload(Method::PUT, &path, content.clone()).await else { return Ok(()) };
-        let sent_to = offset + content.sent_bytes();
+        let outcome = match content.packed().await? {
+            Some(packed) => {
+                sent_bytes += packed.len() as u64;
+                bar.inc(content.size_bytes());
+                client.send_packed(Method::PUT, &path, packed).await
+            }
+            None => {
+                let sent = client.upload(Method::PUT, &path, content.clone()).await;
+                sent_bytes += content.sent_bytes();
+                sent
+            }
+        };
+        let Err(mut error) = outcome else { return Ok(sent_bytes) };
         loop {
             if failures == RETRIES || !may_pass(&error) {
                 return Err(error);
@@ -130,14 +141,14 @@ async fn send_part(
             failures += 1;
             match ask(client, &[part.blob]).await {
                 Ok(missing) => {
-                    let Some(missing) = missing.into_iter().next() else { return Ok(()) };
+                    let Some(missing) = missing.into_iter().next() else { return Ok(sent_bytes) };
                     offset = missing.offset;
                     break;
                 }
                 Err(again) => error = again,
             }
         }
-        bar.inc_length(sent_to.saturating_sub(offset));
+        bar.inc_length(size.saturating_sub(offset));
     }
 }
 

@@ -14,7 +14,7 @@ use crate::compression::{Encoding, InflateError};
 use crate::elsewhere::elsewhere;
 
 /// How a request's body is compressed, if it is.
-pub(super) fn of_request(headers: &HeaderMap) -> Result<Option<Encoding>, HttpError> {
+pub(crate) fn of_request(headers: &HeaderMap) -> Result<Option<Encoding>, HttpError> {
     let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(None) };
     let name = value.to_str().unwrap_or_default().trim().to_ascii_lowercase();
     if name.is_empty() || name == "identity" {

@@ -1,6 +1,7 @@
 """The client that is awaited: the calls of `client`, with the same words."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import TypeVar
@@ -104,6 +105,21 @@ class AsyncClient:
     ) -> Deployed:
         """Brings a bundle to the host; as `Client.deploy`."""
         return await self._do(calls.deploy(bundle, alias, by, message, revision), timeout)
+
+    async def download(
+        self, function: str, path: str | os.PathLike[str], *, version: str | None = None, timeout: float | None = 600.0
+    ) -> None:
+        """Writes the bundle of a version into a file; as `Client.download`."""
+        call = calls.download(function, version)
+        stream = self._http.stream(call.method, self.server + call.path, timeout=connection.patience(timeout))
+        with told(self.server):
+            async with stream as response:
+                if not response.is_success:
+                    await response.aread()
+                call.read(response)
+                with connection.written(path) as file:
+                    async for chunk in response.aiter_bytes():
+                        await asyncio.to_thread(file.write, chunk)
 
     async def list(self, *, limit: int | None = None, after: str | None = None) -> Summaries:
         """All functions, by name, or at most `limit` (of 1000), or those behind the name `after`."""

@@ -45,6 +45,14 @@ def deploy(bundle: Bundle, alias: str | None, by: str | None, message: str | Non
     return Call("POST", "/api/functions", _json, params | _said(**_note(by, message, revision)), headers, content)
 
 
+def download(function: str, version: str | None) -> Call[None]:
+    """`GET /api/functions/NAME/versions/V/bundle`"""
+    name, version = _parted(function, version)
+    if version is None:
+        raise ValueError(f"'{function}': say which version is wanted, such as '{function}@1.0.0'")
+    return Call("GET", f"{_target('/api/functions', name, version)}/bundle", _nothing)
+
+
 def list_(limit: int | None, after: str | None) -> Call[Summaries]:
     """`GET /api/functions`"""
     return Call("GET", "/api/functions", lambda response: _json(response)["functions"], _said(limit=limit, after=after))

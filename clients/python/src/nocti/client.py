@@ -1,5 +1,6 @@
 """The client that waits for its answers."""
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
@@ -114,6 +115,20 @@ class Client:
         at that one.
         """
         return self._do(calls.deploy(bundle, alias, by, message, revision), timeout)
+
+    def download(
+        self, function: str, path: str | os.PathLike[str], *, version: str | None = None, timeout: float | None = 600.0
+    ) -> None:
+        """Writes the bundle of a version into a file, which is written over if it is there: the one that was deployed."""
+        call = calls.download(function, version)
+        stream = self._http.stream(call.method, self.server + call.path, timeout=connection.patience(timeout))
+        with told(self.server), stream as response:
+            if not response.is_success:
+                response.read()
+            call.read(response)
+            with connection.written(path) as file:
+                for chunk in response.iter_bytes():
+                    file.write(chunk)
 
     def list(self, *, limit: int | None = None, after: str | None = None) -> Summaries:
         """All functions, by name, or at most `limit` (of 1000), or those behind the name `after`."""

@@ -14,8 +14,13 @@ use indicatif::ProgressBar;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
+use crate::compression::Encoding;
+
 /// Bytes read at once.
 const CHUNK_BYTES: u64 = 256 << 10;
+
+/// More is sent as it is read: of what is so large most are numbers, which hardly become smaller.
+const MAX_PACKED_BYTES: u64 = 16 << 20;
 
 /// Parts of a file, one after another.
 #[derive(Debug, Clone)]
@@ -51,6 +56,22 @@ impl<'f> Content<'f> {
     /// How much of it has been sent.
     pub(crate) fn sent_bytes(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
+    }
+
+    /// All of it compressed by gzip, where that makes it much smaller: code, texts.
+    pub(crate) async fn packed(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        if !(1..=MAX_PACKED_BYTES).contains(&self.size_bytes()) {
+            return Ok(None);
+        }
+        let mut plain = Vec::new();
+        let cannot_read = || format!("cannot read {}", self.file.display());
+        let mut file = File::open(self.file).await.with_context(cannot_read)?;
+        for range in &self.ranges {
+            file.seek(SeekFrom::Start(range.start)).await.with_context(cannot_read)?;
+            (&mut file).take(range.end - range.start).read_to_end(&mut plain).await.with_context(cannot_read)?;
+        }
+        let packed = Encoding::Gzip.compress(&plain).context("cannot compress what is sent")?;
+        Ok(Some(packed).filter(|packed| packed.len() < plain.len() / 10 * 9))
     }
 
     /// Reads it, chunk by chunk.

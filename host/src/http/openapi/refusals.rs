@@ -42,7 +42,7 @@ refusals! {
     /// Of what asks for blobs.
     Missing: Invalid, Forbidden, Stalled, TooLarge, Encoding, Internal, Unavailable;
     /// Of an upload.
-    Uploading: Invalid, Forbidden, Stalled, Conflict, TooLarge, Internal, Unavailable, StoreFull;
+    Uploading: Invalid, Forbidden, Stalled, Conflict, TooLarge, Encoding, Internal, Unavailable, StoreFull;
     /// Of a download.
     Downloading: NotFound, Range, Internal, Unavailable;
     /// Of what changes where requests go.

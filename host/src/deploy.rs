@@ -22,7 +22,7 @@ use crate::registry::name::AliasName;
 use crate::registry::note::Note;
 use crate::registry::revision::{FunctionKind, ModelRecord};
 use crate::registry::split::{Event, SplitError, Splitter};
-use crate::registry::store::{Held, Store, StoreError};
+use crate::registry::store::{Hold, Store, StoreError};
 use crate::runtime::instance::Pre;
 use crate::tensor::Signature;
 
@@ -145,7 +145,7 @@ fn lacking(blobs: &[Blob]) -> String {
 const STALL: Duration = Duration::from_secs(30);
 
 /// Takes the bundle apart as it comes and stores the parts.
-async fn receive<B>(parts: &Parts, mut bundle: B, held: &mut Held) -> Result<(Arc<Manifest>, u64), DeployError>
+async fn receive<B>(parts: &Parts, mut bundle: B, held: &mut Hold) -> Result<(Arc<Manifest>, u64), DeployError>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,

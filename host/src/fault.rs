@@ -260,9 +260,8 @@ pub fn of_upload(error: &SpoolError) -> Fault {
         SpoolError::Busy => fault(Kind::Conflict, "upload_busy"),
         SpoolError::TooLong { .. } | SpoolError::WrongContent { .. } => fault(Kind::Invalid, "wrong_content"),
         SpoolError::TooLarge { .. } => TOO_LARGE,
-        SpoolError::NoRoom => fault(Kind::StoreFull, "uploads_full"),
-        SpoolError::DiskFull => fault(Kind::StoreFull, "storage_full"),
-        SpoolError::Failed(_) => INTERNAL,
+        SpoolError::NoRoom | SpoolError::DiskFull => fault(Kind::StoreFull, "uploads_full"),
+        SpoolError::Failed(_) => fault(Kind::Internal, "uploads_failed"),
         SpoolError::Store(error) => of_store(error),
     }
 }

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use nocti_tests::{HostProcess, bundle, example, fixture_model, nocti};
+use nocti_tests::{Answer, HostProcess, bundle, example, fixture_model, nocti};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::{Ran, ask, get, infer, post, run, text};
+use super::{Ran, ask, client, get, infer, post, run, text};
 
 /// `nocti serve` with a file system of its own at `disk`, mounted with these options; `None` where this machine does not
 /// let us mount one.
@@ -88,11 +88,14 @@ async fn a_full_disk_refuses_a_deploy_and_keeps_what_was_there() {
     let works = async || assert_eq!(get(&host, "/functions/hello/").await.status, 200);
     works().await;
 
-    // Too big: a part of it is written before the disk is full. Sent by parts, it comes into the cache first.
+    // Too big: a part of it is written before the disk is full, once into the cache, by parts, and once into the store.
     let large = project("2.0.0", 60 << 20);
     let full = ["no space is left in the store", "nothing was changed", "free some space"];
+    deploy(&host, large.path(), &[]).await.expect_error(1, &full);
     let uploads = ["no space is left on the host's disk for uploads", "nothing was changed", "free some space"];
-    deploy(&host, large.path(), &[]).await.expect_error(1, &uploads);
+    let blob = format!("{}/api/blobs/{}?size_bytes={}", host.url, "0".repeat(64), 60 << 20);
+    let sent = client().put(blob).body(vec![0; 60 << 20]).send().await.unwrap();
+    Answer::read(sent).await.expect_error(507, "uploads_full", &uploads);
     // One that fits there, and not into the store beside it.
     deploy(&host, project("2.0.0", 30 << 20).path(), &[]).await.expect_error(1, &full);
     post(&host, "/api/functions", bundle(large.path())).await.expect_error(507, "storage_full", &full);

@@ -50,9 +50,9 @@ struct MissingBody {
 /// A blob that the host lacks.
 #[derive(Serialize, ToSchema)]
 struct MissingBlob {
-    #[serde(flatten)]
-    #[schema(inline)]
-    blob: BlobBody,
+    #[schema(value_type = String)]
+    sha256: Digest,
+    size_bytes: u64,
     /// How many of its bytes have come in an upload that broke off: where the next one begins.
     offset: u64,
 }
@@ -88,7 +88,8 @@ pub(crate) async fn missing(host: &Host, request: Request<Incoming>) -> Result<R
     let blobs = blobs.iter().map(|asked| Blob { size: asked.size_bytes, sha256: asked.sha256 }).collect();
     let mut missing = Vec::new();
     for blob in host.lifecycle.parts.store.lacks(blobs).await? {
-        missing.push(MissingBlob { blob: blob.into(), offset: host.spool.offset(blob).await });
+        let offset = host.spool.offset(blob).await;
+        missing.push(MissingBlob { sha256: blob.sha256, size_bytes: blob.size, offset });
     }
     Ok(respond::json(StatusCode::OK, &MissingBody { missing }))
 }
@@ -142,7 +143,7 @@ pub(crate) async fn put(
         body::linger(&mut body).await;
         return Err(error);
     }
-    tracing::info!(sha256, size_bytes = blob.size, "blob received");
+    tracing::debug!(sha256, size_bytes = blob.size, "blob received");
     Ok(respond::json(StatusCode::CREATED, &BlobBody::from(blob)))
 }
 

@@ -79,7 +79,7 @@ pub(crate) async fn download(
     let size = layout.size_bytes();
     let wanted = wanted(request.headers(), &etag, size)?;
     let range = wanted.clone().unwrap_or(0..size);
-    let head = head(wanted, size)
+    let head = head(wanted.as_ref(), size)
         .header(CONTENT_LENGTH, range.end - range.start)
         .header(CONTENT_TYPE, "application/wasm")
         .header(CONTENT_DISPOSITION, format!("attachment; filename=\"{}-{}.wasm\"", found.function, found.name))
@@ -93,7 +93,7 @@ pub(crate) async fn download(
     head.body(body).map_err(|error| HttpError::Internal(error.to_string()))
 }
 
-fn head(part: Option<Range<u64>>, size: u64) -> Builder {
+fn head(part: Option<&Range<u64>>, size: u64) -> Builder {
     match part {
         None => Response::builder().status(StatusCode::OK),
         Some(Range { start, end }) => {

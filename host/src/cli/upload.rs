@@ -33,6 +33,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// How often all is begun again where the host has lost what it had.
 const ROUNDS: u32 = 3;
 
+/// What a host says that cannot keep parts which are on their way.
+const NO_PLACE: [&str; 2] = ["uploads_full", "uploads_failed"];
+
 const MANIFEST_TYPE: &str = "application/vnd.nocti.manifest+json";
 
 /// What became of a bundle.
@@ -63,13 +66,14 @@ pub(super) async fn send(client: &Client, file: &Path, query: &str, bar: &Progre
     {
         return Ok(sent);
     }
+    bar.set_position(0);
     bar.set_length(size);
-    let content = Content::of(file, vec![0..size], bar);
+    let content = Content::whole(file, size, bar);
     let (status, answer) = client.upload(Method::POST, &format!("/api/functions{query}"), content).await?;
     Ok(Sent { status, answer, sent_bytes: size, saved_bytes: 0 })
 }
 
-/// Sends only what the host lacks; `None` where it takes nothing but whole bundles, or this is none that it would take.
+/// Sends only what the host lacks; `None` where it takes nothing but whole bundles now, or this is none that it would take.
 async fn by_parts(
     client: &Client,
     file: &Path,
@@ -94,8 +98,12 @@ async fn by_parts(
         bar.inc_length(missing.iter().map(|blob| blob.size_bytes.saturating_sub(blob.offset)).sum());
         let sending = missing.into_iter().filter_map(|missing| Some((parts.get(&missing.sha256)?, missing.offset)));
         let sending = sending.map(|(part, offset)| send_part(client, file, part, offset, bar));
-        let sent: Vec<u64> = stream::iter(sending).buffer_unordered(AT_ONCE).try_collect().await?;
-        sent_bytes += sent.iter().sum::<u64>();
+        let sent: anyhow::Result<Vec<u64>> = stream::iter(sending).buffer_unordered(AT_ONCE).try_collect().await;
+        sent_bytes += match sent {
+            // It has no place for parts; a whole bundle goes straight to the store.
+            Err(error) if refused(&error).is_some_and(|(_, code)| NO_PLACE.contains(&code)) => return Ok(None),
+            sent => sent?.iter().sum::<u64>(),
+        };
         let deployed = client.send_as(Method::POST, &path, MANIFEST_TYPE, manifest.clone()).await;
         rounds += 1;
         match deployed {

@@ -84,11 +84,13 @@ pub enum SpoolError {
     Busy,
     #[error("a blob of {size} bytes is more than all uploads may take, {max} (uploads.max_bytes)")]
     TooLarge { size: u64, max: u64 },
-    #[error("other uploads take the room there is (uploads.max_bytes); try again later")]
+    #[error("other uploads take the room there is (uploads.max_bytes); try again later, or deploy the whole bundle")]
     NoRoom,
-    #[error("no space is left on the host's disk for uploads; nothing was changed, free some space and try again")]
+    #[error(
+        "no space is left on the host's disk for uploads; nothing was changed; free some space and try again, or deploy the whole bundle"
+    )]
     DiskFull,
-    #[error("an upload cannot be kept")]
+    #[error("the host cannot keep uploads in its cache_dir; deploy the whole bundle")]
     Failed(#[source] io::Error),
     #[error(transparent)]
     Store(#[from] StoreError),

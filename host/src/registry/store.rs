@@ -26,12 +26,12 @@ use crate::stamp::Stamp;
 
 mod blob_writer;
 mod folder;
-mod held;
+mod hold;
 mod pieces;
 mod trash;
 
 pub use blob_writer::BlobWriter;
-pub use held::Held;
+pub use hold::Hold;
 
 /// The most a revision may take: thousands of versions fit, and a damaged store cannot fill the memory.
 const MAX_REVISION_BYTES: u64 = 16 << 20;
@@ -41,7 +41,7 @@ const MAX_REVISION_BYTES: u64 = 16 << 20;
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
     folder: Arc<folder::Folder>,
-    holders: held::Holders,
+    holders: hold::Holders,
 }
 
 /// Why the store did not do as asked. Objects are named by their place in the store, never by a path of the machine.
@@ -91,12 +91,12 @@ impl Store {
         Ok(Self {
             objects: Arc::new(files.with_fsync(true)),
             folder: Arc::new(folder),
-            holders: held::Holders::default(),
+            holders: hold::Holders::default(),
         })
     }
 
     /// Keeps blobs from the collectors of this process.
-    pub fn hold(&self) -> Held {
+    pub fn hold(&self) -> Hold {
         self.holders.hold()
     }
 

@@ -39,6 +39,11 @@ impl<'f> Content<'f> {
         Self { file, ranges, media_type: "application/octet-stream", bar: bar.clone(), read: Arc::default() }
     }
 
+    /// All of a file that is so long.
+    pub(crate) fn whole(file: &'f Path, size: u64, bar: &ProgressBar) -> Self {
+        Self::of(file, Vec::from([0..size]), bar)
+    }
+
     /// What is left of it behind its first bytes.
     pub(crate) fn after(&self, mut skipped: u64) -> Self {
         let ranges = self.ranges.iter().filter_map(|range| {

@@ -12,14 +12,14 @@ pub(super) struct Holders(Arc<Mutex<HashMap<Digest, usize>>>);
 
 /// Holds blobs until it is dropped.
 #[derive(Debug)]
-pub struct Held {
+pub struct Hold {
     holders: Holders,
     blobs: Vec<Digest>,
 }
 
 impl Holders {
-    pub(super) fn hold(&self) -> Held {
-        Held { holders: self.clone(), blobs: Vec::new() }
+    pub(super) fn hold(&self) -> Hold {
+        Hold { holders: self.clone(), blobs: Vec::new() }
     }
 
     pub(super) fn hold_any(&self, digest: &Digest) -> bool {
@@ -31,7 +31,7 @@ impl Holders {
     }
 }
 
-impl Held {
+impl Hold {
     /// Holds these too.
     pub fn add(&mut self, blobs: impl IntoIterator<Item = Blob>) {
         let mut counts = self.holders.counts();
@@ -42,7 +42,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for Hold {
     fn drop(&mut self) {
         let mut counts = self.holders.counts();
         for digest in &self.blobs {

@@ -41,7 +41,7 @@ impl<'f> Content<'f> {
 
     /// All of a file that is so long.
     pub(crate) fn whole(file: &'f Path, size: u64, bar: &ProgressBar) -> Self {
-        Self::of(file, Vec::from([0..size]), bar)
+        Self::of(file, std::iter::once(0..size).collect(), bar)
     }
 
     /// What is left of it behind its first bytes.

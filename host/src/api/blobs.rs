@@ -85,6 +85,10 @@ pub(crate) async fn missing(host: &Host, request: Request<Incoming>) -> Result<R
     if !(1..=MAX_BLOBS).contains(&blobs.len()) {
         return Err(HttpError::BadRequest(format!("'blobs' must name 1 to {MAX_BLOBS} blobs, not {}", blobs.len())));
     }
+    // At most what the API's description says of whole numbers: int64.
+    if let Some(wrong) = blobs.iter().find(|asked| i64::try_from(asked.size_bytes).is_err()) {
+        return Err(HttpError::BadRequest(format!("'size_bytes' of blob {} is too large", wrong.sha256)));
+    }
     let blobs = blobs.iter().map(|asked| Blob { size: asked.size_bytes, sha256: asked.sha256 }).collect();
     let mut missing = Vec::new();
     for blob in host.lifecycle.parts.store.lacks(blobs).await? {

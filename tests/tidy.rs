@@ -138,7 +138,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("cli", &["app", "compression", "config", "nn", "registry", "runtime", "telemetry", "tensor"]),
+    ("cli", &["app", "compression", "config", "nn", "registry", "runtime", "stamp", "telemetry", "tensor"]),
 ];
 
 #[test]

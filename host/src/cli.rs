@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod ahead;
 mod build;
@@ -16,6 +17,7 @@ mod client;
 mod component;
 mod delete;
 mod deploy;
+mod dev;
 mod diff;
 mod directions;
 mod download;
@@ -49,6 +51,9 @@ pub(crate) struct Global {
     /// Print the result as JSON (not `serve` and `new`).
     #[arg(long, global = true)]
     json: bool,
+    /// Whether the command line names the host, and not the environment or nobody.
+    #[arg(skip)]
+    names_server: bool,
 }
 
 /// Serverless model functions on WebAssembly.
@@ -67,6 +72,8 @@ enum Command {
     Serve(ServeArgs),
     /// Make a folder with a function that builds and deploys as it stands.
     New(new::NewArgs),
+    /// Build a function's folder, serve it, and do both again after every change.
+    Dev(dev::DevArgs),
     /// Build a function's folder into a bundle, NAME-VERSION.wasm.
     Build(build::BuildArgs),
     /// Show what is inside a bundle, a component or an ONNX model.
@@ -142,7 +149,7 @@ struct WrongUsage(String);
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::parsed(Cli::command().try_get_matches()) {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version come this way too, and go to standard output. If that is closed, nobody reads them.
@@ -160,11 +167,19 @@ pub fn run() -> ExitCode {
 }
 
 impl Cli {
+    fn parsed(matches: Result<ArgMatches, clap::Error>) -> Result<Self, clap::Error> {
+        let matches = matches?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        cli.global.names_server = matches.value_source("server") == Some(ValueSource::CommandLine);
+        Ok(cli)
+    }
+
     fn run(self) -> anyhow::Result<()> {
         let global = &self.global;
         match self.command {
             Command::Serve(args) => serve::run(&args),
             Command::New(args) => new::run(&args),
+            Command::Dev(args) => dev::run(&args, global),
             Command::Build(args) => build::run(&args, global),
             Command::Inspect(args) => inspect::run(&args, global),
             Command::Deploy(args) => client::block_on(deploy::run(&args, global)),
@@ -187,8 +202,6 @@ impl Cli {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
@@ -202,9 +215,11 @@ mod tests {
             ["nocti", "--server", "http://h:1", "--json", "list"],
             ["nocti", "list", "--json", "--server", "http://h:1"],
         ] {
-            let cli = Cli::try_parse_from(words).expect("valid");
-            assert!(cli.global.json && cli.global.server == "http://h:1");
+            let cli = Cli::parsed(Cli::command().try_get_matches_from(words)).expect("valid");
+            assert!(cli.global.json && cli.global.server == "http://h:1" && cli.global.names_server);
         }
+        let unsaid = Cli::parsed(Cli::command().try_get_matches_from(["nocti", "list"])).expect("valid");
+        assert!(!unsaid.global.names_server);
     }
 
     #[test]

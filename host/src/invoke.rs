@@ -25,7 +25,7 @@ use crate::runtime::typed::{self, Question};
 use crate::runtime::{RuntimeError, http as guest_http};
 use crate::shadow::Original;
 use crate::telemetry::metrics::Timer;
-use crate::telemetry::{Asked, Call, Calls, Outcome};
+use crate::telemetry::{Asked, Call, Calls, Outcome, Part, Parts};
 use crate::tensor::{Signature, Tensor};
 
 pub mod copies;
@@ -45,6 +45,8 @@ pub struct Begun {
     /// For the whole of the request, its body included.
     pub due: Deadline,
     held: Held,
+    /// What its time goes into.
+    parts: Parts,
 }
 
 /// Tensors as an answer, and which version gave them.
@@ -107,7 +109,7 @@ pub fn begin(host: &Host, target: &Target, key: Option<&[u8]>, asked: Asked) -> 
     let gate = gate(host, &version);
     let call = gate.calls.begin(asked, began);
     match hold(host, (version, shadow), gate, asked, began) {
-        Ok(begun) => Ok((begun, call)),
+        Ok(begun) => Ok((Begun { parts: call.parts.clone(), ..begun }, call)),
         Err(error) => {
             call.end(if matches!(error, InvokeError::NotAdmitted(_)) { Outcome::Refused } else { Outcome::Invalid });
             Err(error)
@@ -155,7 +157,7 @@ fn hold(
         return Err(wrong_kind(&version));
     }
     let (due, held) = (Deadline::of(began, version.manifest.limits.timeout), host.admit.hold(gate)?);
-    Ok(Begun { version, shadow, due, held })
+    Ok(Begun { version, shadow, due, held, parts: Parts::default() })
 }
 
 /// Tensors in, tensors out: an answer, or what explains it. Dropping the future cancels the work, wherever it is.
@@ -167,13 +169,14 @@ pub async fn ask(
 ) -> Result<Answer, InvokeError> {
     let shadow = begun.shadow.take().filter(|_| question == Question::Predict);
     let original = shadow.map(|shadow| Original::of(shadow, &request));
-    let Inside { version, due, live, permit } = begun.enter(host).await?;
+    let Inside { version, due, live, permit, parts } = begun.enter(host).await?;
     let name = version.function.as_str();
     let (wanted, classes) = (request.outputs.clone(), std::mem::take(&mut request.classes));
     let outputs = match (&live.kind, question) {
         (Kind::ModelOnly(model), Question::Predict) => {
             let given = |name: &str| request.inputs.iter().any(|(input, _)| input == name);
             check::check_inputs(name, &model.session().signature_for(given), &request)?;
+            let _part = parts.begin(Part::Model);
             due.bound(model.compute(request.inputs)).await??
         }
         (Kind::Typed(pool), question) => {
@@ -185,7 +188,7 @@ pub async fn ask(
             }
             check::check_given_inputs(name, signature, &request)?;
             let lease = due.bound(host.lifecycle.check_out(pool)).await?.map_err(|source| failed(name, source))?;
-            let _timer = Timer::begin(&host.metrics.guest_seconds);
+            let _timer = (Timer::begin(&host.metrics.guest_seconds), parts.begin(Part::Guest));
             let outputs =
                 due.bound(typed::ask(lease, question, request)).await?.map_err(|source| failed(name, source))?;
             if question == Question::Predict {
@@ -221,7 +224,7 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<HttpError>,
 {
-    let Inside { version, due, live, permit } = begun.enter(host).await?;
+    let Inside { version, due, live, permit, parts } = begun.enter(host).await?;
     let name = version.function.as_str();
     let Kind::Http(pool) = &live.kind else { return Err(wrong_kind(&version)) };
     let place = match pool.seat(due) {
@@ -231,7 +234,7 @@ where
             Place::Instance(lease.map_err(|source| failed(name, source))?)
         }
     };
-    let held = (permit, Arc::clone(&live), Timer::begin(&host.metrics.guest_seconds));
+    let held = (permit, Arc::clone(&live), Timer::begin(&host.metrics.guest_seconds), parts.begin(Part::Guest));
     guest_http::handle(place, request, due, held).await.map_err(|source| failed(name, source))
 }
 
@@ -241,6 +244,7 @@ struct Inside {
     due: Deadline,
     live: Arc<Live>,
     permit: Permit,
+    parts: Parts,
 }
 
 impl Begun {
@@ -266,21 +270,25 @@ impl Begun {
         drop(self);
         let gate = gate(host, &version);
         call.turn_to(&gate.calls);
-        hold(host, (version, shadow), gate, call.asked, call.began)
+        let begun = hold(host, (version, shadow), gate, call.asked, call.began)?;
+        Ok(Self { parts: call.parts.clone(), ..begun })
     }
 
     async fn enter(self, host: &Host) -> Result<Inside, InvokeError> {
-        let Self { version, due, held, .. } = self;
+        let Self { version, due, held, parts, .. } = self;
+        let waiting = parts.begin(Part::Wait);
         let permit = held.enter(due).await?;
+        drop(waiting);
         if let Some(live) = host.lifecycle.awake(&version) {
-            return Ok(Inside { version, due, live, permit });
+            return Ok(Inside { version, due, live, permit, parts });
         }
+        let waking = parts.begin(Part::Wake);
         let put_away = PutAway { host, version: &version };
         // Boxed, as it is rare: a request has its place in memory for all that it may come to.
         let live = due.bound(Box::pin(host.lifecycle.wake(&version, Cause::Request))).await?;
-        drop(put_away);
+        drop((put_away, waking));
         let live = live.map_err(|source| InvokeError::Wake { function: version.function.to_string(), source })?;
-        Ok(Inside { version, due, live, permit })
+        Ok(Inside { version, due, live, permit, parts })
     }
 }
 

@@ -15,6 +15,7 @@ pub mod outgoing;
 pub mod pool;
 pub mod snapshot;
 pub mod state;
+mod trap;
 pub mod typed;
 
 pub use pool::{Lease, Pool};

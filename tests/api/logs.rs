@@ -300,16 +300,16 @@ async fn requests_are_lines_where_the_host_says_so() {
     };
     send("/functions/misbehave-http/status?code=503", "raw", "").await;
     send("/v2/models/same/infer", "model", r#"{"inputs": []}"#).await;
-    for (function, count, id, begin) in [
-        ("free", 3, "typed", "predict ok "),
-        ("misbehave-http", 1, "raw", "http failed "),
-        ("same", 1, "model", "predict invalid "),
+    for (function, count, id, begin, end) in [
+        ("free", 3, "typed", "predict ok ", ""),
+        ("misbehave-http", 1, "raw", "http failed ", ", POST /status 503"),
+        ("same", 1, "model", "predict invalid ", ": "),
     ] {
         let lines = lines(&host, function, count).await;
         let (stream, request, text) = told(&lines)[count - 1];
         assert_eq!((stream, request), ("request", id));
-        let ms = text.strip_prefix(begin).and_then(|rest| rest.strip_suffix(" ms"));
-        assert!(ms.is_some_and(|ms| ms.parse::<f64>().is_ok()), "{text}");
+        let told = text.strip_prefix(begin).and_then(|rest| rest.split_once(" ms"));
+        assert!(told.is_some_and(|(ms, rest)| ms.parse::<f64>().is_ok() && rest.contains(end)), "{text}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! `nocti build [DIR]`: from a function's folder to its bundle.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
 use anyhow::{Context, bail};
 use clap::Args;
@@ -84,7 +85,7 @@ pub(super) fn run(args: &BuildArgs, global: &Global) -> anyhow::Result<()> {
 /// Runs a folder's build command, checks what came of it and makes it a bundle, ready to be written.
 pub(super) fn from_folder(mut project: Project, names: &Names) -> anyhow::Result<(Bundle, FunctionKind)> {
     names.apply(&mut project.manifest);
-    if let Some(command) = project.component.as_ref().and_then(|component| component.build.as_ref()) {
+    if let Some(command) = build_command(&project) {
         run_build_command(&project.dir, command)?;
     }
     project.check_files()?;
@@ -109,10 +110,20 @@ pub(super) fn from_parts(project: &Project) -> anyhow::Result<(Bundle, FunctionK
     Ok((bundle.with_component(initialised), kind))
 }
 
+/// The command that makes a project's component.
+pub(super) fn build_command(project: &Project) -> Option<&str> {
+    project.component.as_ref()?.build.as_deref()
+}
+
 fn run_build_command(dir: &Path, command: &str) -> anyhow::Result<()> {
     let env = GuestEnv::load(config::tool_folder().as_deref())?;
     output::note(&format!("building: {command}"));
     let status = env.shell(command).current_dir(dir).status().context("cannot run `sh`")?;
+    succeeded(dir, &env, status)
+}
+
+/// Whether the build command did what it should.
+pub(super) fn succeeded(dir: &Path, env: &GuestEnv, status: ExitStatus) -> anyhow::Result<()> {
     if status.success() {
         return Ok(());
     }

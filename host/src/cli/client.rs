@@ -60,7 +60,11 @@ pub(crate) fn block_on(command: impl Future<Output = anyhow::Result<()>>) -> any
 impl Client {
     /// A client of the host that the options name. Nothing is sent yet.
     pub(crate) fn new(global: &Global) -> anyhow::Result<Self> {
-        let server = &global.server;
+        Self::of(&global.server)
+    }
+
+    /// A client of the host at an address.
+    pub(crate) fn of(server: &str) -> anyhow::Result<Self> {
         let wrong = || WrongUsage(format!("--server '{server}': an address of the form http://HOST:PORT is needed"));
         let base = Url::parse(server).map_err(|_| wrong())?;
         if base.scheme() != "http" || !base.has_host() {

@@ -164,10 +164,15 @@ fn sanitised(text: &str) -> Option<FunctionName> {
     dashed.trim_matches('-').parse().ok()
 }
 
-fn staged(bundle: &Bundle) -> anyhow::Result<Upload> {
+/// A bundle in a temporary file.
+pub(super) fn in_a_file(bundle: &Bundle) -> anyhow::Result<NamedTempFile> {
     let mut file = NamedTempFile::with_suffix(".wasm").context("cannot make a temporary file")?;
     bundle.write_to(std::io::BufWriter::new(&mut file))?;
-    Ok(Upload::temporary(file))
+    Ok(file)
+}
+
+fn staged(bundle: &Bundle) -> anyhow::Result<Upload> {
+    in_a_file(bundle).map(Upload::temporary)
 }
 
 impl Upload {

@@ -7,8 +7,9 @@ use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 
 use anyhow::Context;
+use bytes::Bytes;
 use clap::Args;
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use super::client::{Client, error_message};
@@ -24,13 +25,20 @@ pub(crate) struct InvokeArgs {
     /// The function, or one version of it.
     #[arg(value_name = "FUNCTION[@VERSION]")]
     target: Target,
+    #[command(flatten)]
+    question: Question,
+}
+
+/// What a function is asked.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Question {
     /// What to send: JSON, @FILE, or - for standard input. Either a whole request ({"inputs": [...]}) or just
     /// {"INPUT": DATA, ...}, where DATA is a number, a string or nested arrays of them.
     #[arg(short, long, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
-    data: Option<String>,
+    pub(super) data: Option<String>,
     /// Send a file's bytes as a BYTES input; may be given more than once.
     #[arg(short, long, value_name = "INPUT=PATH", value_parser = file_input, conflicts_with = "http")]
-    file: Vec<(String, PathBuf)>,
+    pub(super) file: Vec<(String, PathBuf)>,
     /// Ask why the function answers as it does, not what.
     #[arg(long, conflicts_with = "http")]
     explain: bool,
@@ -39,51 +47,90 @@ pub(crate) struct InvokeArgs {
     http: Option<String>,
 }
 
-pub(super) async fn run(args: &InvokeArgs, global: &Global) -> anyhow::Result<()> {
-    let client = Client::new(global)?;
-    let data = args.data.as_deref().map(read_data).transpose()?;
-    if let Some(path) = &args.http {
-        return call_http(&client, &args.target, path, data).await;
-    }
-    let path = args.target.model_path();
-    let signature = payload::signature(client.get(&path).await?)?;
-    let request = match whole_request(data.as_deref())? {
-        Some(request) if args.file.is_empty() => request,
-        Some(_) => return Err(WrongUsage("--file goes with -d '{\"INPUT\": DATA}' only".to_owned()).into()),
-        None => {
-            let inputs = data.as_deref().map(payload::short_form).transpose()?.unwrap_or_default();
-            payload::request(&args.target.to_string(), &signature, inputs, &args.file)?
-        }
-    };
-    let path = match (args.explain, signature.has_halves()) {
-        (true, _) => format!("{path}/explain"),
-        (false, false) => format!("{path}/infer"),
-        // The same, but takes and gives halves as numbers.
-        (false, true) => format!("/functions/{}", args.target),
-    };
-    let answer = client.post_json(&path, request).await?;
-    if global.json {
-        let line_break: &[u8] = if answer.ends_with(b"\n") { b"" } else { b"\n" };
-        return output::bytes(&[&answer, line_break].concat());
-    }
-    output::text(&answer::text(&answer)?)
+/// What comes back.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// Tensors, in the inference protocol's form.
+    Tensors(Bytes),
+    /// What an http function answers.
+    Http(StatusCode, Bytes),
 }
 
-/// A call of a function that answers raw HTTP. What comes is printed as it is.
-async fn call_http(client: &Client, target: &Target, path: &str, data: Option<Vec<u8>>) -> anyhow::Result<()> {
-    let path = path.trim_start_matches('/');
-    let method = if data.is_some() { Method::POST } else { Method::GET };
-    let (status, body) = client.raw(method, &format!("/functions/{target}/{path}"), data.unwrap_or_default()).await?;
+pub(super) async fn run(args: &InvokeArgs, global: &Global) -> anyhow::Result<()> {
+    let client = Client::new(global)?;
+    match args.question.ask(&client, &args.target).await? {
+        Reply::Tensors(answer) if global.json => {
+            let line_break: &[u8] = if answer.ends_with(b"\n") { b"" } else { b"\n" };
+            output::bytes(&[&answer, line_break].concat())
+        }
+        Reply::Tensors(answer) => output::text(&answer::text(&answer)?),
+        Reply::Http(status, body) => show_http(status, &body),
+    }
+}
+
+/// What an http function answers is printed as it is.
+fn show_http(status: StatusCode, body: &[u8]) -> anyhow::Result<()> {
     if status.is_success() {
         let ends_line = body.ends_with(b"\n") || body.is_empty() || !std::io::stdout().is_terminal();
-        output::bytes(&body)?;
+        output::bytes(body)?;
         return if ends_line { Ok(()) } else { output::bytes(b"\n") };
     }
-    if let Some(message) = error_message(&body) {
+    if let Some(message) = error_message(body) {
         anyhow::bail!("{message}");
     }
-    output::bytes(&body)?;
+    output::bytes(body)?;
     anyhow::bail!("the function answered with HTTP {status}");
+}
+
+impl Question {
+    /// Whether there is anything to ask.
+    pub(super) fn is_asked(&self) -> bool {
+        self.data.is_some() || !self.file.is_empty() || self.http.is_some()
+    }
+
+    /// The files that it is made of.
+    pub(super) fn files(&self) -> impl Iterator<Item = PathBuf> {
+        let data = self.data.as_deref().and_then(|data| data.strip_prefix('@')).map(PathBuf::from);
+        data.into_iter().chain(self.file.iter().map(|(_, path)| path.clone()))
+    }
+
+    /// Asks a function.
+    pub(super) async fn ask(&self, client: &Client, target: &Target) -> anyhow::Result<Reply> {
+        let data = self.data.as_deref().map(read_data).transpose()?;
+        if let Some(path) = &self.http {
+            let path = path.trim_start_matches('/');
+            let method = if data.is_some() { Method::POST } else { Method::GET };
+            let answer = client.raw(method, &format!("/functions/{target}/{path}"), data.unwrap_or_default()).await;
+            return answer.map(|(status, body)| Reply::Http(status, body));
+        }
+        let path = target.model_path();
+        let signature = payload::signature(client.get(&path).await?)?;
+        let request = match whole_request(data.as_deref())? {
+            Some(request) if self.file.is_empty() => request,
+            Some(_) => return Err(WrongUsage("--file goes with -d '{\"INPUT\": DATA}' only".to_owned()).into()),
+            None => {
+                let inputs = data.as_deref().map(payload::short_form).transpose()?.unwrap_or_default();
+                payload::request(&target.to_string(), &signature, inputs, &self.file)?
+            }
+        };
+        let path = match (self.explain, signature.has_halves()) {
+            (true, _) => format!("{path}/explain"),
+            (false, false) => format!("{path}/infer"),
+            // The same, but takes and gives halves as numbers.
+            (false, true) => format!("/functions/{target}"),
+        };
+        Ok(Reply::Tensors(client.post_json(&path, request).await?))
+    }
+}
+
+impl Reply {
+    /// As people read it.
+    pub(super) fn text(&self) -> anyhow::Result<String> {
+        match self {
+            Self::Tensors(answer) => answer::text(answer),
+            Self::Http(status, body) => Ok(format!("HTTP {status}\n{}", String::from_utf8_lossy(body))),
+        }
+    }
 }
 
 fn read_data(data: &str) -> anyhow::Result<Vec<u8>> {

@@ -34,13 +34,13 @@ pub(crate) struct LogsArgs {
 /// A line; lenient, because the host may be newer than this client.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Line {
-    time: String,
-    version: Option<String>,
-    stream: String,
-    request: Option<String>,
-    text: String,
-    cut: bool,
+pub(super) struct Line {
+    pub(super) time: String,
+    pub(super) version: Option<String>,
+    pub(super) stream: String,
+    pub(super) request: Option<String>,
+    pub(super) text: String,
+    pub(super) cut: bool,
 }
 
 pub(super) async fn run(args: &LogsArgs, global: &Global) -> anyhow::Result<()> {
@@ -75,16 +75,17 @@ fn since(text: &str) -> Result<String, String> {
     text.parse::<Since>().map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
+/// Text that a terminal shows and does not obey.
+pub(super) fn plain(text: &str) -> String {
+    let escaped = |c: char| if c.is_control() && c != '\t' { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escaped).collect()
+}
+
 /// A line for people. What a function prints must not do anything to their terminal.
 fn text(line: &Line, coloured: bool) -> String {
     let Line { time, version, stream, request, text, cut } = line;
     let (version, request) = (version.as_deref().unwrap_or("-"), request.as_deref().unwrap_or("-"));
     let goes_on = if *cut { " ..." } else { "" };
-    let plain = |text: &str| -> String {
-        let escaped =
-            |c: char| if c.is_control() && c != '\t' { c.escape_default().to_string() } else { c.to_string() };
-        text.chars().map(escaped).collect()
-    };
     let (begin, middle, end) = match (coloured, stream.as_str()) {
         (false, _) => ("", "", ""),
         (true, "stderr") => ("\x1b[2m", "\x1b[0;31m", "\x1b[0m"),

@@ -95,7 +95,7 @@ pub(crate) fn error(error: &anyhow::Error) {
 }
 
 /// An error and its causes in one line; causes that the text before already repeats are left out.
-fn chain(error: &anyhow::Error) -> String {
+pub(super) fn chain(error: &anyhow::Error) -> String {
     error.chain().fold(String::new(), |text, cause| {
         let cause = cause.to_string();
         match text.is_empty() {

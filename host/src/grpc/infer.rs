@@ -81,6 +81,9 @@ pub(super) async fn infer(
     // The message's upload included, as over HTTP.
     (begun.due, call) = (begun.due.since(began).sooner(said.due), call.since(began));
     let answered = ask(host, begun, message, length).await;
+    if let Err(error) = &answered {
+        call.tell(": ", error);
+    }
     call.end(answered.as_ref().map_or_else(respond::outcome, |_| Outcome::Ok));
     answered.map_err(|error| (error, id))
 }

@@ -53,17 +53,22 @@ pub(super) async fn call(
         return Box::pin(plain::ask(host, target, destined.and_then(|to| to.shadow), request)).await;
     }
     let begun = begin(host, target, path, &mut request);
-    let (begun, call) = body::refused(&mut request, begun).await?;
+    let (begun, mut call) = body::refused(&mut request, begun).await?;
     let without_body = request.method() == Method::HEAD;
+    // Not the query, which may have what is no log's business.
+    call.tell(", ", request.method());
+    call.tell(" ", &request.uri().path());
     match answer(host, begun, request).await {
         Ok(mut response) => {
             // A page of one function is not to answer for those of others.
             response.headers_mut().remove("service-worker-allowed");
+            call.tell(" ", &response.status().as_u16());
             let whole = respond::of_status(response.status());
             let length = if without_body { Some(0) } else { length(&response) };
             Ok(response.map(|body| Counted::new(body, length, call, whole).boxed_unsync()))
         }
         Err(error) => {
+            call.tell(": ", &error);
             call.end(respond::outcome(&error));
             Err(error)
         }

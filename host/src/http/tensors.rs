@@ -83,6 +83,9 @@ where
         elsewhere(is_large, move || Ok(encoding::encode(writer.write(&answer)?, wanted))).await?
     }
     .await;
+    if let Err(error) = &answer {
+        call.tell(": ", error);
+    }
     call.end(answer.as_ref().map_or_else(respond::outcome, |_| Outcome::Ok));
     answer
 }

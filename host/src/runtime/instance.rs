@@ -13,6 +13,7 @@ use super::assets::Place;
 use super::engine::MAX_INSTANCES;
 use super::exports::TypedExports;
 use super::state::{Grants, State};
+use super::trap::trap;
 use crate::nn::wit::NnView;
 
 /// A linked component, ready to be instantiated.
@@ -146,17 +147,4 @@ impl Pre {
 /// Not where: a caller must not learn where the host keeps its files.
 fn cannot_unpack(error: &std::io::Error) -> RuntimeError {
     RuntimeError::Host(format!("assets cannot be unpacked: {}", error.kind()))
-}
-
-fn trap(store: &Store<State>, source: wasmtime::Error) -> RuntimeError {
-    let limits = &store.data().limits;
-    let reason = if limits.refused {
-        format!("it needs more memory than its limit of {} bytes (limits.memory)", limits.limit_bytes)
-    } else {
-        match source.downcast_ref::<wasmtime::Trap>() {
-            Some(trap) => trap.to_string(),
-            None => source.root_cause().to_string(),
-        }
-    };
-    RuntimeError::Trapped { reason, source }
 }

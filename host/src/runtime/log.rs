@@ -68,6 +68,15 @@ impl Output {
         }
     }
 
+    /// A trap, and the calls that the guest was in, for its author alone: what the host's operators and callers are told of it is
+    /// the request's failure.
+    pub(super) fn trapped(&self, reason: &str, calls: &[String]) {
+        let request = trace::current_id();
+        let line = |text: &str| self.log.line(Stream::Host, request.as_deref(), text, false);
+        line(&format!("trapped: {}", reason.lines().next().unwrap_or_default()));
+        calls.iter().enumerate().for_each(|(depth, call)| line(&format!("  {depth}: {call}")));
+    }
+
     /// A line of the guest's; `cut`: it goes on in the next.
     fn line(&self, stream: Stream, text: &str, cut: bool) {
         self.log.line(stream, trace::current_id().as_deref(), text, cut);

@@ -55,6 +55,8 @@ pub struct State {
     /// The requests of an instance that serves several, by their tasks. Numbers of tasks that have ended are used again.
     pub(super) requests: HashMap<GuestTaskId, CancellationToken>,
     pub(super) limits: MemoryLimit,
+    /// Where what it prints goes.
+    pub(super) output: Arc<Output>,
 }
 
 /// Handles one instance may hold at once; a guest that leaks them fails instead of growing the host.
@@ -88,6 +90,7 @@ impl State {
             table,
             requests: HashMap::new(),
             limits: MemoryLimit::new(grants.memory_bytes),
+            output: Arc::clone(&grants.output),
         })
     }
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::latencies::{Latencies, Spread};
 use super::metrics::SECONDS;
+use super::parts::Parts;
 use super::usage::{Timed, Times};
 use crate::logs::{Log, Stream};
 use crate::trace;
@@ -81,6 +82,10 @@ pub struct Call {
     outcome: Outcome,
     /// Its id, for the log.
     id: Option<String>,
+    /// What its time goes into, for the log.
+    pub parts: Parts,
+    /// What else the log is told.
+    told: String,
 }
 
 impl Calls {
@@ -108,7 +113,8 @@ impl Calls {
         let since = u64::try_from(began.saturating_duration_since(self.made).as_nanos()).unwrap_or(u64::MAX);
         self.last_ns.store(since.max(1), Ordering::Relaxed);
         let id = self.log.as_ref().and_then(|_| trace::current_id());
-        Call { calls: Arc::clone(self), asked, began, outcome: Outcome::Cancelled, id }
+        let parts = self.log.as_ref().map(|_| Parts::told()).unwrap_or_default();
+        Call { calls: Arc::clone(self), asked, began, outcome: Outcome::Cancelled, id, parts, told: String::new() }
     }
 
     /// How many requests of a kind had an outcome.
@@ -180,6 +186,15 @@ impl Call {
         self.calls = Arc::clone(calls);
     }
 
+    /// What its log is to say of it, where there is one: at most so much as anybody would read.
+    pub fn tell(&mut self, separator: &str, what: &dyn std::fmt::Display) {
+        const MAX_BYTES: usize = 500;
+        if self.calls.log.is_some() {
+            let told = format!("{separator}{what}");
+            self.told.push_str(&told[..told.floor_char_boundary(MAX_BYTES)]);
+        }
+    }
+
     /// Its outcome is known.
     pub fn end(mut self, outcome: Outcome) {
         self.outcome = outcome;
@@ -192,7 +207,7 @@ impl Drop for Call {
         self.calls.record(self.asked, self.outcome, took);
         if let Some(log) = &self.calls.log {
             let (asked, outcome, ms) = (self.asked.name(), self.outcome.name(), took.as_micros() as f64 / 1000.0);
-            log.line(Stream::Request, self.id.as_deref(), &format!("{asked} {outcome} {ms} ms"), false);
+            log.line(Stream::Request, self.id.as_deref(), &format!("{asked} {outcome} {ms} ms{}{}", self.parts, self.told), false);
         }
     }
 }

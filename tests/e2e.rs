@@ -17,6 +17,7 @@ mod commands;
 mod copies;
 mod described;
 mod descriptors;
+mod dev;
 mod examples;
 mod full_disk;
 mod https;

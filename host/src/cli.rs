@@ -1,6 +1,6 @@
 //! The command line: what the commands are called and take, and what a process answers with.
 //!
-//! One command per file. `serve` runs the host, `new`, `build` and `inspect` work on files, every other command is a
+//! One command per file. `serve` runs the host and `dev` one of its own, `new`, `build` and `inspect` work on files, every other command is a
 //! client of the HTTP API (`client`). Results go to standard output, everything else to standard error. Exit codes:
 //! 0 done, 1 failed, 2 wrong usage.
 

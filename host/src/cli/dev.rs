@@ -111,7 +111,7 @@ async fn develop(args: &DevArgs, global: &Global, plan: Option<Plan>) -> anyhow:
     let session = Session {
         args,
         client: Arc::new(client),
-        show,
+        show: show.clone(),
         began: Instant::now(),
         serving: None,
         following: HashMap::new(),
@@ -120,6 +120,7 @@ async fn develop(args: &DevArgs, global: &Global, plan: Option<Plan>) -> anyhow:
         failed = session.go_on() => failed,
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
+        () = show.unread() => Ok(()),
     };
     show.event(&Event::Stopping);
     let stopping = async { if let Some(host) = host { OwnHost::stop(host).await } else { Ok(()) } };
@@ -207,7 +208,7 @@ impl Session<'_> {
         let name = project.manifest.name.clone();
         let mut there = self.versions(&name).await?;
         let version = versions::next(&project.manifest.version, &there)?;
-        let Built { file, took } = build::build(project, version.clone(), self.show).await?;
+        let Built { file, took } = build::build(project, version.clone(), &self.show).await?;
         let began = Instant::now();
         let query = query([("alias", "live"), ("message", "nocti dev")]);
         self.client.upload(&format!("/api/functions{query}"), file.path(), &ProgressBar::hidden()).await?;
@@ -272,7 +273,7 @@ impl Session<'_> {
         // So long ago by the host's clock, which may be another one.
         let since = self.began.elapsed().as_secs() + 1;
         let path = format!("/api/functions/{name}/logs?since={since}s&follow=true");
-        let (client, show) = (Arc::clone(&self.client), self.show);
+        let (client, show) = (Arc::clone(&self.client), self.show.clone());
         let following = tokio::spawn(async move {
             let line = |line: &[u8]| {
                 show.event(&Event::Log(serde_json::from_slice(line).unwrap_or_else(|_| json!({}))));

@@ -26,9 +26,9 @@ pub struct Parts(Option<Arc<[AtomicU64; Part::ALL.len()]>>);
 /// Adds how long it was there to a part.
 #[derive(Debug)]
 pub struct PartTimer {
-    parts: Parts,
+    /// Nothing where nobody is told: the clock is not read for it.
+    running: Option<(Parts, Instant)>,
     part: Part,
-    began: Instant,
 }
 
 impl Parts {
@@ -39,14 +39,14 @@ impl Parts {
 
     /// A part begins.
     pub fn begin(&self, part: Part) -> PartTimer {
-        PartTimer { parts: self.clone(), part, began: Instant::now() }
+        PartTimer { running: self.0.is_some().then(|| (self.clone(), Instant::now())), part }
     }
 }
 
 impl Drop for PartTimer {
     fn drop(&mut self) {
-        if let Some(parts) = &self.parts.0 {
-            let us = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        if let Some((Parts(Some(parts)), began)) = &self.running {
+            let us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
             parts[self.part as usize].fetch_add(us, Ordering::Relaxed);
         }
     }

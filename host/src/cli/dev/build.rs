@@ -46,7 +46,7 @@ impl From<anyhow::Error> for NotBuilt {
 }
 
 /// Builds a version of a project.
-pub(super) async fn build(mut project: Project, version: VersionName, show: Show) -> Result<Built, NotBuilt> {
+pub(super) async fn build(mut project: Project, version: VersionName, show: &Show) -> Result<Built, NotBuilt> {
     let began = Instant::now();
     project.manifest.version = version;
     if let Some(command) = build_command(&project) {

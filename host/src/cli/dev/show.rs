@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::Utc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use super::super::logs::{Line, plain};
 use super::super::output;
@@ -38,28 +39,37 @@ pub(super) enum Event<'e> {
 }
 
 /// Where events are told.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Show {
     as_json: bool,
+    /// Nobody reads them any more.
+    unread: CancellationToken,
 }
 
 impl Show {
     pub(super) fn new(as_json: bool) -> Self {
-        Self { as_json }
+        Self { as_json, unread: CancellationToken::new() }
     }
 
     /// Whether answers are wanted as JSON.
-    pub(super) fn as_json(self) -> bool {
+    pub(super) fn as_json(&self) -> bool {
         self.as_json
     }
 
-    /// Tells of an event. Nobody may be there to read it.
-    pub(super) fn event(self, event: &Event<'_>) {
+    /// Waits until nobody reads what is told.
+    pub(super) async fn unread(&self) {
+        self.unread.cancelled().await;
+    }
+
+    /// Tells of an event.
+    pub(super) fn event(&self, event: &Event<'_>) {
         let text = match self.as_json {
             true => serde_json::to_string(event).unwrap_or_default() + "\n",
             false => text(event, &Utc::now().format("%H:%M:%S%.3f").to_string()),
         };
-        let _ = output::piece(text.as_bytes());
+        if !output::piece(text.as_bytes()).is_ok_and(|is_read| is_read) {
+            self.unread.cancel();
+        }
     }
 }
 

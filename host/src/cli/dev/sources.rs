@@ -67,6 +67,8 @@ impl Sources {
                 self.add(named, before, &mut seen)?;
             }
         }
+        // Where it has gone, somebody may bring it back.
+        is_there(folder(nearest(&self.folder)))?;
         let mut folders = vec![self.folder.clone()];
         while let Some(next) = folders.pop() {
             if !is_there(folder(&next))? {

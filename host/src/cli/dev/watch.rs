@@ -50,9 +50,12 @@ impl Watch {
     pub(super) fn look(&mut self, sources: &Sources, before: &Seen) -> anyhow::Result<Seen> {
         let mut folders = BTreeSet::new();
         let seen = sources.look(before, |folder| {
-            if folders.insert(folder.to_owned()) {
+            // However it is called, so that it is watched once.
+            let folder = std::fs::canonicalize(folder)?;
+            if !folders.contains(&folder) {
                 // Again, even where it was: it may be another one of that name.
-                self.watch(folder)?;
+                self.watch(&folder)?;
+                folders.insert(folder);
             }
             Ok(())
         })?;

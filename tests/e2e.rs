@@ -33,6 +33,7 @@ mod search;
 mod signals;
 mod snapshot;
 mod start;
+mod stores;
 mod templates;
 #[cfg(target_os = "linux")]
 mod threads;
@@ -137,6 +138,8 @@ async fn infer(host: &HostProcess, function: &str, inputs: Value) -> Answer {
 }
 
 fn client() -> reqwest::Client {
+    // It speaks TLS as well, and panics where nobody says by what. The first to say so wins, and all say the same.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().build().expect("a client needs nothing")
 }
 

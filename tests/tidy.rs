@@ -55,6 +55,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("rollout", &["host", "invoke", "registry", "telemetry"]),
     ("collect", &["fault", "host", "registry"]),
     ("deploy", &["host", "lifecycle", "registry", "runtime", "tensor"]),
+    ("follow", &["host", "registry"]),
     ("oip", &["host", "invoke", "lifecycle", "nn", "protocol", "registry", "telemetry"]),
     // What knows every error knows every room.
     ("fault", &["admit", "deploy", "invoke", "lifecycle", "nn", "oip", "protocol", "registry", "runtime", "telemetry"]),
@@ -64,6 +65,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "compression",
             "deploy",
             "elsewhere",
+            "follow",
             "host",
             "http",
             "invoke",
@@ -123,6 +125,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "cache",
             "collect",
             "config",
+            "follow",
             "grpc",
             "host",
             "http",

@@ -12,6 +12,7 @@ use crate::admit::Admit;
 use crate::cache::Cache;
 use crate::collect;
 use crate::config::{self, Config};
+use crate::follow;
 use crate::grpc;
 use crate::host::Host;
 use crate::http::server;
@@ -69,7 +70,7 @@ impl App {
         let cache = Arc::new(Cache::open(cache_dir.clone(), config.cache_limit));
         let loader = Loader::new(Arc::clone(&cache));
         let loader = loader.map_err(|error| AppError::Engine(format!("{error:#}")))?;
-        let store = Store::open_folder(&config.store).await?;
+        let store = Store::open(&config.store, &cache_dir, config.cache_limit).await?;
         let catalog = Catalog::load_saved(store.clone(), &cache_dir).await?;
         for (function, why) in catalog.damaged() {
             tracing::error!(%function, why, "cannot be used");
@@ -123,14 +124,15 @@ impl App {
         for function in self.host.catalog.functions() {
             self.host.lifecycle.keep_warm(&self.host.catalog, function.name().as_str());
         }
+        let following = tokio::spawn(follow::follow(Arc::clone(&self.host), stop.clone()));
         let collecting = tokio::spawn(collect::run(Arc::clone(&self.host), stop.clone()));
         let http = server::serve(Arc::clone(&self.host), self.listener, stop.clone());
         let grpc = grpc::serve(Arc::clone(&self.host), self.grpc_listener, stop.clone());
         let copies = copies::run(Arc::clone(&self.host), stop.clone());
         let rollouts = rollout::run(Arc::clone(&self.host), stop);
         let (http_drained, grpc_drained, (), ()) = tokio::join!(http, grpc, copies, rollouts);
-        // It has been told, too.
-        let _ = collecting.await;
+        // They have been told, too.
+        let _ = tokio::join!(collecting, following);
         self.host.lifecycle.clear();
         self.host.logs.close().await;
         self.host.catalog.save().await;

@@ -117,9 +117,9 @@ pub(crate) struct ServeArgs {
     /// Where gRPC is served [env: NOCTI_GRPC_LISTEN] [default: 127.0.0.1:8001].
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub(crate) grpc_listen: Option<SocketAddr>,
-    /// The folder that keeps what is deployed [env: NOCTI_STORE] [default: ./nocti-data].
-    #[arg(long, value_name = "PATH")]
-    pub(crate) store: Option<PathBuf>,
+    /// The folder that keeps what is deployed, or s3://BUCKET/PREFIX, gs://, az:// [env: NOCTI_STORE] [default: ./nocti-data].
+    #[arg(long, value_name = "PATH|URL")]
+    pub(crate) store: Option<String>,
     /// A TOML file with the configuration; `--print-config` shows all settings.
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
@@ -137,7 +137,7 @@ impl ServeArgs {
     fn flags(&self) -> Vec<(&'static str, String)> {
         let listen = self.listen.map(|address| ("listen", address.to_string()));
         let grpc_listen = self.grpc_listen.map(|address| ("grpc_listen", address.to_string()));
-        let store = self.store.as_ref().map(|path| ("store", path.display().to_string()));
+        let store = self.store.clone().map(|place| ("store", place));
         listen.into_iter().chain(grpc_listen).chain(store).collect()
     }
 }
@@ -149,6 +149,8 @@ struct WrongUsage(String);
 
 /// Runs the command that the process was started with.
 pub fn run() -> ExitCode {
+    // What speaks TLS here asks for it; nobody has set another one.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     let cli = match Cli::parsed(Cli::command().try_get_matches()) {
         Ok(cli) => cli,
         Err(error) => {

@@ -10,11 +10,15 @@ use std::time::Duration;
 use crate::lifecycle::Idle;
 use crate::logs;
 use crate::nn::{library, memory};
+use crate::registry::store::location::{Location, LocationError};
 use crate::registry::{spool, units};
 
 mod lists;
 
 use lists::{set_devices, set_origins};
+
+/// Beside where the host is started.
+const DEFAULT_FOLDER: &str = "./nocti-data";
 
 /// The effective configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,9 +27,9 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where gRPC is served.
     pub grpc_listen: SocketAddr,
-    /// The folder of the registry.
-    pub store: PathBuf,
-    /// This node's folder for what can be made anew; empty: `cache` inside the store.
+    /// Where what is deployed is kept.
+    pub store: Location,
+    /// This node's folder for what can be made anew; empty: `cache` inside the store's folder.
     pub cache_dir: PathBuf,
     /// How long requests in flight may go on after the signal to stop.
     pub drain_timeout: Duration,
@@ -61,7 +65,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8000)),
             grpc_listen: SocketAddr::from(([127, 0, 0, 1], 8001)),
-            store: PathBuf::from("./nocti-data"),
+            store: Path::new(DEFAULT_FOLDER).into(),
             cache_dir: PathBuf::new(),
             drain_timeout: Duration::from_secs(30),
             log: "info".into(),
@@ -110,8 +114,8 @@ const KEYS: &[Key] = &[
     },
     Key {
         name: "store",
-        set: |config, text| folder(&mut config.store, text),
-        get: |config| config.store.display().to_string().into(),
+        set: |config, text| text.parse().map(|it| config.store = it).map_err(|error: LocationError| error.to_string()),
+        get: |config| config.store.to_string().into(),
     },
     Key {
         name: "cache_dir",
@@ -262,7 +266,11 @@ impl Config {
 
     /// The folder for compiled components and other things of this node's own.
     pub fn cache_dir(&self) -> PathBuf {
-        if self.cache_dir.as_os_str().is_empty() { self.store.join("cache") } else { self.cache_dir.clone() }
+        match &self.store {
+            _ if !self.cache_dir.as_os_str().is_empty() => self.cache_dir.clone(),
+            Location::Folder(folder) => folder.join("cache"),
+            Location::Bucket(_) => Path::new(DEFAULT_FOLDER).join("cache"),
+        }
     }
 
     /// This node's folder for what functions print.
@@ -373,7 +381,7 @@ fn folder(place: &mut PathBuf, text: &str) -> Result<(), String> {
         return Err("the path of a folder is needed".into());
     }
     if text.contains("://") {
-        return Err(format!("'{text}': only folders are supported"));
+        return Err(format!("'{text}': this has to be a folder of this machine"));
     }
     *place = PathBuf::from(text);
     Ok(())

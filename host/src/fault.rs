@@ -162,6 +162,7 @@ pub fn of_invoke(error: &InvokeError) -> Fault {
 fn of_wake(error: &WakeError) -> Fault {
     match error {
         WakeError::Model(NnError::NoMemory { .. }) => NO_MEMORY,
+        WakeError::Store(error) => of_store(error),
         WakeError::Missing(_) | WakeError::Model(_) | WakeError::Component(_) => LOAD_FAILED,
         WakeError::Host(_) => INTERNAL,
     }
@@ -210,7 +211,7 @@ pub fn of_catalog(error: &CatalogError) -> Fault {
         CatalogError::NoTraffic { .. } => fault(Kind::NotFound, "no_traffic"),
         CatalogError::Damaged { .. } => DAMAGED,
         CatalogError::Revision(error) => of_revision(error),
-        CatalogError::Store(error) => of_store(error),
+        CatalogError::Store(error) | CatalogError::Unsure { source: error, .. } => of_store(error),
         CatalogError::Contended(_) => fault(Kind::Conflict, "contended"),
         CatalogError::Interrupted(_) => fault(Kind::Unavailable, "draining"),
     }
@@ -249,7 +250,10 @@ pub fn of_store(error: &StoreError) -> Fault {
         | StoreError::Newer { .. }
         | StoreError::Missing { .. }
         | StoreError::TooLarge { .. } => DAMAGED,
-        StoreError::Open { .. } | StoreError::Failed { .. } => INTERNAL,
+        StoreError::Unreachable { .. } => fault(Kind::Unavailable, "store_unreachable"),
+        StoreError::Open { .. } | StoreError::Bucket { .. } | StoreError::Cache(_) | StoreError::Failed { .. } => {
+            INTERNAL
+        }
     }
 }
 
@@ -276,6 +280,7 @@ pub fn of_deploy(error: &DeployError) -> Fault {
         DeployError::Busy => OVERLOADED,
         DeployError::Failed(_) => INTERNAL,
         DeployError::Rejected(source) => match source {
+            WakeError::Store(error) => of_store(error),
             // What is in the bundle cannot run here: the bundle's fault, unlike the same failure when it is woken.
             WakeError::Model(NnError::Ended(_) | NnError::Run { .. }) | WakeError::Host(_) | WakeError::Missing(_) => {
                 INTERNAL

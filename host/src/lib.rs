@@ -13,6 +13,7 @@ pub mod api;
 pub mod collect;
 pub mod deploy;
 pub mod fault;
+pub mod follow;
 pub mod invoke;
 pub mod oip;
 pub mod rollout;

@@ -19,7 +19,7 @@ use crate::logs::Logs;
 use crate::nn::{self, Models, NnError};
 use crate::registry::catalog::{Catalog, Version};
 use crate::registry::digest::Digest;
-use crate::registry::store::Store;
+use crate::registry::store::{Store, StoreError};
 use crate::runtime::RuntimeError;
 use crate::runtime::load::Loader;
 use crate::runtime::pool::{Keep, Lease, Pool};
@@ -55,6 +55,8 @@ pub enum Kind {
 pub enum WakeError {
     #[error("{0} is missing from the store; deploy the version again")]
     Missing(Digest),
+    #[error(transparent)]
+    Store(Arc<StoreError>),
     #[error(transparent)]
     Model(#[from] NnError),
     #[error(transparent)]

@@ -108,7 +108,7 @@ async fn all_mistakes_of_a_configuration_are_told_together() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("host.toml");
     std::fs::write(&file, "lisen = \"x\"\ndrain_timeout = \"soon\"\n[onnxruntime]\ndevices = [\"tpu\"]\n").unwrap();
-    let environment = [("NOCTI_STOER", "/x"), ("NOCTI_LIMITS_BODY", "many"), ("NOCTI_STORE", "s3://bucket")];
+    let environment = [("NOCTI_STOER", "/x"), ("NOCTI_LIMITS_BODY", "many"), ("NOCTI_STORE", "s4://bucket")];
     let ran = serve(folder.path(), &["--config", text(&file)], &environment).await;
     ran.expect_error(
         1,
@@ -118,7 +118,7 @@ async fn all_mistakes_of_a_configuration_are_told_together() {
             "'tpu' is not a device",
             "NOCTI_STOER: there is no such setting",
             "NOCTI_LIMITS_BODY: this is not a size such as 64MiB",
-            "NOCTI_STORE: 's3://bucket': only folders are supported",
+            "NOCTI_STORE: 's4://' is no store",
         ],
     );
     let missing = folder.path().join("gone.toml");

@@ -13,11 +13,13 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::CancellationToken;
 
+mod bucket;
 pub mod grpc;
 mod http2;
 mod process;
 mod upstream;
 
+pub use bucket::{Bucket, Fate};
 pub use process::{HostProcess, nocti, tools};
 pub use upstream::{Reply, Upstream};
 
@@ -271,5 +273,7 @@ pub fn write(project: &Project) -> Vec<u8> {
 }
 
 fn client() -> reqwest::Client {
+    // It speaks TLS as well, and panics where nobody says by what. The first to say so wins, and all say the same.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy().build().expect("a client needs nothing")
 }

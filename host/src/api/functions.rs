@@ -12,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::directions::Directions;
 use super::query::{NOTE, Query};
 use crate::deploy::{self, Deployed};
+use crate::follow;
 use crate::host::Host;
 use crate::http::body::{self, Body};
 use crate::http::openapi::parameters::{Function as FunctionName, Note as NoteQuery};
@@ -218,12 +219,7 @@ pub(crate) async fn delete(
     to_the_end(async move {
         let function = host.catalog.function(&name)?;
         host.catalog.delete_function(&name, note).await?;
-        forget_log(&host, &name);
-        for version in function.versions.values() {
-            host.lifecycle.forget(&version.digest);
-            host.admit.forget(&version.digest);
-            host.shadows.forget(&version.digest);
-        }
+        follow::settle(&host, function.name(), Some(&function));
         Ok(deleted(&name))
     })
     .await
@@ -252,24 +248,12 @@ pub(crate) async fn delete_version(
 ) -> Result<Response<Body>, HttpError> {
     let (host, note) = (Arc::clone(host), Query::of(request, &NOTE)?.note()?);
     to_the_end(async move {
-        let digest = host.catalog.function(&name)?.versions.get(version.as_str()).map(|version| version.digest);
+        let function = host.catalog.function(&name)?;
         host.catalog.delete_version(&name, &version, note).await?;
-        forget_log(&host, &name);
-        if let Some(digest) = digest {
-            host.lifecycle.forget(&digest);
-            host.admit.forget(&digest);
-            host.shadows.forget(&digest);
-        }
+        follow::settle(&host, function.name(), Some(&function));
         Ok(deleted(&format!("{name}@{version}")))
     })
     .await
-}
-
-/// Ends the log of a function that is gone; one that somebody has deployed meanwhile has it on.
-fn forget_log(host: &Host, name: &str) {
-    if host.catalog.function(name).is_err() {
-        host.logs.forget(name);
-    }
 }
 
 /// A change that was begun is finished, whether its caller waits or not: what is deleted must not stay in memory.

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use super::client::{Client, ClientError, query};
 use super::invoke::{Question, Reply};
 use super::target::Target;
-use super::{Global, WrongUsage, address, output};
+use super::{Global, WrongUsage, address, output, upload};
 use crate::registry::name::FunctionName;
 use crate::registry::nocti_toml::{FILE_NAME, Project, ProjectError};
 use crate::telemetry;
@@ -211,7 +211,7 @@ impl Session<'_> {
         let Built { file, took } = build::build(project, version.clone(), &self.show).await?;
         let began = Instant::now();
         let query = query([("alias", "live"), ("message", "nocti dev")]);
-        self.client.upload(&format!("/api/functions{query}"), file.path(), &ProgressBar::hidden()).await?;
+        upload::send(&self.client, file.path(), &query, &ProgressBar::hidden()).await?;
         let (built_ms, deployed_ms) = (ms(took), ms(began.elapsed()));
         let event = Event::Deployed { function: name.as_str(), version: version.as_str(), built_ms, deployed_ms };
         self.show.event(&event);

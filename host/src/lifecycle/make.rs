@@ -15,6 +15,7 @@ use crate::nn::{self, Named, NnError, NoMemory, SessionKey};
 use crate::registry::catalog::Version;
 use crate::registry::digest::{Blob, Digest};
 use crate::registry::manifest::{Manifest, Model};
+use crate::registry::store::StoreError;
 use crate::runtime::RuntimeError;
 use crate::runtime::assets::Assets;
 use crate::runtime::instance::Pre;
@@ -74,7 +75,7 @@ pub(super) async fn make(parts: &Arc<Parts>, slot: &Arc<Slot>, cause: Cause) -> 
     let code = async {
         let (component, took) = component(parts, slot).await?;
         let Some(component) = component else { return Ok((None, None, None)) };
-        let grants = grants(parts, version, &named, assets(parts, version)?);
+        let grants = grants(parts, version, &named, assets(parts, version).await?);
         let pool = Pool::new(Pre::clone(&component), grants, policy(version));
         let began = Instant::now();
         pool.fill().await;
@@ -168,7 +169,7 @@ async fn open_model(
     warm_up: bool,
     usage: Option<&Arc<Usage>>,
 ) -> Result<OpenModel, WakeError> {
-    let file = local_file(parts, &model.blob.sha256)?;
+    let file = local_file(parts, &model.blob.sha256).await?;
     let options = &model.options;
     let name = model.name.as_str();
     let warm_up = warm_up && options.warmup;
@@ -205,7 +206,7 @@ async fn component(parts: &Arc<Parts>, slot: &Slot) -> Result<(Option<Arc<Pre>>,
 /// A version's component, if it has one.
 pub(crate) async fn load_component(parts: &Arc<Parts>, manifest: &Manifest) -> Result<Option<Arc<Pre>>, WakeError> {
     let Some(Blob { sha256: digest, .. }) = manifest.component else { return Ok(None) };
-    let file = local_file(parts, &digest)?;
+    let file = local_file(parts, &digest).await?;
     let parts = Arc::clone(parts);
     // Compiling takes the processor for as long as it takes: not on the executor.
     let loaded = tokio::task::spawn_blocking(move || {
@@ -219,17 +220,19 @@ pub(crate) async fn load_component(parts: &Arc<Parts>, manifest: &Manifest) -> R
     }
 }
 
-pub(super) fn local_file(parts: &Parts, digest: &Digest) -> Result<PathBuf, WakeError> {
-    parts.store.local_path(digest).ok_or(WakeError::Missing(*digest))
+pub(super) async fn local_file(parts: &Parts, digest: &Digest) -> Result<PathBuf, WakeError> {
+    parts.store.local_file(digest).await.map_err(|error| match error {
+        StoreError::Missing { .. } => WakeError::Missing(*digest),
+        error => WakeError::Store(Arc::new(error)),
+    })
 }
 
 /// The version's assets; `None` when it has none.
-fn assets(parts: &Parts, version: &Version) -> Result<Option<Arc<Assets>>, WakeError> {
-    let files = version.manifest.assets.iter().map(|asset| {
-        let blob = local_file(parts, &asset.blob.sha256)?;
-        Ok((asset.path.as_str().to_owned(), blob))
-    });
-    let files: Vec<_> = files.collect::<Result<_, WakeError>>()?;
+async fn assets(parts: &Parts, version: &Version) -> Result<Option<Arc<Assets>>, WakeError> {
+    let mut files = Vec::new();
+    for asset in &version.manifest.assets {
+        files.push((asset.path.as_str().to_owned(), local_file(parts, &asset.blob.sha256).await?));
+    }
     let assets = || Assets::new(Arc::clone(&parts.cache), version.digest.to_string(), files);
     Ok((!version.manifest.assets.is_empty()).then(|| Arc::new(assets())))
 }

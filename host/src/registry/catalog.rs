@@ -5,7 +5,6 @@
 //! top of theirs. The catalog knows functions, versions and aliases, nothing of what runs them. An [`Arc<Version>`]
 //! outlives its place in the catalog for as long as somebody uses it.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -20,29 +19,33 @@ use super::note::Note;
 use super::revision::{
     FunctionKind, ModelRecord, Revision, RevisionError, VersionRecord, has_versions, unknown_function, unknown_version,
 };
-use super::store::{Store, StoreError};
+use super::store::{Notice, Store, StoreError};
 use super::timestamp::Timestamp;
 use crate::tensor::Signature;
 
 mod change;
 mod collect;
 mod draw;
+mod follow;
 mod history;
+mod load;
 mod read;
 mod resolve;
 mod rolling;
 mod saved;
 mod scan;
 mod shards;
+mod stored;
 
 pub use collect::Collected;
+pub use follow::{Change, Look};
 pub use history::{History, Past, Side, Told};
 pub use resolve::Destined;
 pub use scan::{After, Page, Search, Which};
 
+use follow::Follow;
 use rolling::Rolling;
-use saved::Everything;
-use shards::Shards;
+use shards::{Shards, Turns};
 
 /// Losing a race so often means something is wrong, not that others are quick.
 const MAX_ATTEMPTS: usize = 16;
@@ -57,8 +60,9 @@ pub struct Catalog {
 struct Shared {
     store: Store,
     snapshot: ArcSwap<Snapshot>,
-    /// One change at a time in this process, so that snapshots follow each other in order.
-    changing: tokio::sync::Mutex<()>,
+    /// One change of a function at a time in this process, so that its revisions are shown in order.
+    turns: Turns,
+    follow: tokio::sync::Mutex<Follow>,
     rolling: Rolling,
     /// What makes the next start quicker.
     file: Option<saved::File>,
@@ -75,6 +79,8 @@ enum Entry {
     Usable(Arc<Function>),
     /// Its objects in the store cannot be read, which says why.
     Damaged(String),
+    /// It was deleted by the revision of this number.
+    Gone(u64),
 }
 
 /// A function as of one revision.
@@ -149,6 +155,11 @@ pub enum CatalogError {
     Revision(#[from] RevisionError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(
+        "the store did not answer, so whether function '{function}' was changed is not known; look at `nocti history {function}`, and \
+         try again"
+    )]
+    Unsure { function: FunctionName, source: StoreError },
     #[error("function '{0}' is being changed by others all the time; try again")]
     Contended(FunctionName),
     #[error("the change to function '{0}' was interrupted because the server is stopping")]
@@ -178,66 +189,6 @@ impl Version {
 }
 
 impl Catalog {
-    /// Reads everything that is deployed. A function that cannot be read is kept as [damaged](Self::damaged) and
-    /// leaves the others alone.
-    pub async fn load(store: Store) -> Result<Self, StoreError> {
-        Self::read(store, None).await
-    }
-
-    /// The same, but of what a file in `cache` knows already only the metadata are read. The file is brought up to date
-    /// behind, and by [`save`](Self::save).
-    pub async fn load_saved(store: Store, cache: &Path) -> Result<Self, StoreError> {
-        Self::read(store, Some(saved::File::new(cache))).await
-    }
-
-    async fn read(store: Store, file: Option<saved::File>) -> Result<Self, StoreError> {
-        let Everything { functions, damaged, unsaved } = saved::read_all(&store, file.as_ref()).await?;
-        let (mut snapshot, rolling) = (Snapshot::default(), Rolling::default());
-        for function in functions.into_iter().filter(|function| !function.revision.is_deleted()) {
-            rolling.look(&function.revision);
-            snapshot.insert(function.name().clone(), Entry::Usable(function));
-        }
-        for (name, why) in damaged {
-            snapshot.insert(name, Entry::Damaged(why));
-        }
-        let saving = file.clone().zip(unsaved).map(|(file, functions)| {
-            let store = store.clone();
-            tokio::task::spawn_blocking(move || file.write(&store, &functions))
-        });
-        let shared = Shared {
-            store,
-            snapshot: ArcSwap::from_pointee(snapshot),
-            changing: tokio::sync::Mutex::default(),
-            rolling,
-            file,
-            saving: tokio::sync::Mutex::new(saving),
-            unsaved: AtomicBool::new(false),
-        };
-        Ok(Self { shared: Arc::new(shared) })
-    }
-
-    /// Saves what has changed for the next [`load_saved`](Self::load_saved). Nothing is lost without.
-    pub async fn save(&self) {
-        let shared = Arc::clone(&self.shared);
-        let mut saving = shared.saving.lock().await;
-        if let Some(earlier) = saving.take() {
-            let _ = earlier.await;
-        }
-        let Some(file) = shared.file.clone() else { return };
-        if !shared.unsaved.swap(false, Ordering::Relaxed) {
-            return;
-        }
-        // Read again instead of kept from each deploy: what is saved is what the store has, and deploys do no more for it.
-        match saved::read_all(&shared.store, Some(&file)).await {
-            Ok(Everything { unsaved: Some(functions), .. }) => {
-                let store = shared.store.clone();
-                let _ = tokio::task::spawn_blocking(move || file.write(&store, &functions)).await;
-            }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "what is deployed cannot be saved; the next start takes longer"),
-        }
-    }
-
     /// Whether the version is deployed still.
     pub fn has(&self, version: &Version) -> bool {
         let function = self.function(version.function.as_str());
@@ -256,7 +207,7 @@ impl Catalog {
         let snapshot = self.shared.snapshot.load();
         let usable = snapshot.iter().filter_map(|(_, entry)| match entry {
             Entry::Usable(function) => Some(Arc::clone(function)),
-            Entry::Damaged(_) => None,
+            Entry::Damaged(_) | Entry::Gone(_) => None,
         });
         let mut functions: Vec<_> = usable.collect();
         functions.sort_by(|a, b| a.revision.function.cmp(&b.revision.function));
@@ -267,7 +218,7 @@ impl Catalog {
     pub fn damaged(&self) -> Vec<(FunctionName, String)> {
         let snapshot = self.shared.snapshot.load();
         let damaged = snapshot.iter().filter_map(|(name, entry)| match entry {
-            Entry::Usable(_) => None,
+            Entry::Usable(_) | Entry::Gone(_) => None,
             Entry::Damaged(why) => Some((name.clone(), why.clone())),
         });
         let mut damaged: Vec<_> = damaged.collect();
@@ -283,7 +234,7 @@ impl Shared {
         note: &Note,
         change: impl Fn(&Revision) -> Result<Option<Revision>, RevisionError>,
     ) -> Result<Published, CatalogError> {
-        let _turn = self.changing.lock().await;
+        let _turn = self.turns.of(name).lock().await;
         for _ in 0..MAX_ATTEMPTS {
             let current = self.store.latest(name).await?;
             let current = current.unwrap_or_else(|| Revision::before_first(name.clone(), Timestamp::now()));
@@ -300,31 +251,39 @@ impl Shared {
             let shown = self.snapshot.load_full();
             let function = Arc::new(read::with_manifests(&self.store, next, entry(&shown, name.as_str()).ok()).await?);
             if changed {
+                let Revision { revision, id, .. } = &function.revision;
+                let notice = Notice { function: name.clone(), revision: *revision, id: id.clone() };
+                self.store.announce(&notice).await?;
                 match self.store.write_revision(&function.revision).await {
                     Ok(()) => {}
                     Err(StoreError::Conflict { .. }) => continue,
+                    Err(source @ StoreError::Unreachable { .. }) => {
+                        return Err(CatalogError::Unsure { function: name.clone(), source });
+                    }
                     Err(error) => return Err(error.into()),
                 }
             }
-            self.show(Arc::clone(&function));
+            self.show(name, Entry::of(Arc::clone(&function)));
             self.unsaved.fetch_or(changed, Ordering::Relaxed);
             return Ok(Published { function, changed });
         }
         Err(CatalogError::Contended(name.clone()))
     }
 
-    fn show(&self, function: Arc<Function>) {
-        let rolling = Arc::clone(&function);
-        let mut snapshot = Snapshot::clone(&self.snapshot.load());
-        let name = function.revision.function.clone();
-        if function.revision.is_deleted() {
-            snapshot.remove(&name);
-        } else {
-            snapshot.insert(name, Entry::Usable(function));
-        }
-        self.snapshot.store(Arc::new(snapshot));
+    fn show(&self, name: &FunctionName, entry: Entry) {
+        self.snapshot.rcu(|shown| {
+            let mut next = Snapshot::clone(shown);
+            next.insert(name.clone(), entry.clone());
+            next
+        });
         // After it can be seen: who is told looks at once.
-        self.rolling.look(&rolling.revision);
+        self.rolling.look(&entry);
+    }
+}
+
+impl Entry {
+    fn of(function: Arc<Function>) -> Self {
+        if function.revision.is_deleted() { Self::Gone(function.revision.revision) } else { Self::Usable(function) }
     }
 }
 
@@ -347,7 +306,7 @@ fn entry<'s>(snapshot: &'s Snapshot, function: &str) -> Result<&'s Arc<Function>
     match snapshot.get(function) {
         Some((_, Entry::Usable(function))) => Ok(function),
         Some((name, Entry::Damaged(why))) => Err(CatalogError::Damaged { function: name.clone(), why: why.clone() }),
-        None => Err(CatalogError::UnknownFunction(excerpt(function))),
+        Some((_, Entry::Gone(_))) | None => Err(CatalogError::UnknownFunction(excerpt(function))),
     }
 }
 

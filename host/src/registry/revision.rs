@@ -36,6 +36,9 @@ pub struct Revision {
     pub function: FunctionName,
     /// Its number, from 1; 0 is the state before the first change and is never stored.
     pub revision: u64,
+    /// Tells it from what another host writes under the same number at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
     /// What made it.
@@ -171,8 +174,8 @@ impl Revision {
     pub fn before_first(function: FunctionName, now: Timestamp) -> Self {
         let (versions, aliases) = (IndexMap::new(), BTreeMap::new());
         let (action, shadows, rollouts) = (Action::Create, Shadows::new(), Rollouts::new());
-        let (by, message) = (None, None);
-        Self { function, revision: 0, created_at: now, action, by, message, versions, aliases, shadows, rollouts }
+        let (id, by, message) = (None, None, None);
+        Self { function, revision: 0, id, created_at: now, action, by, message, versions, aliases, shadows, rollouts }
     }
 
     /// True when there is nothing deployed.
@@ -247,9 +250,10 @@ impl Revision {
         Ok(next)
     }
 
-    /// The revision with what was said of the change that makes it.
+    /// The revision with what was said of the change that makes it, and like no other.
     pub(super) fn noted(self, note: &Note) -> Self {
-        Self { by: note.by.clone(), message: note.message.clone(), ..self }
+        let id = Some(format!("{:032x}", rand::random::<u128>()));
+        Self { id, by: note.by.clone(), message: note.message.clone(), ..self }
     }
 
     /// Refuses a change that is meant for another revision.
@@ -297,7 +301,7 @@ impl Revision {
     /// A clock that was put back does not put a change before the one that it follows.
     fn next(&self, action: Action, now: Timestamp) -> Self {
         let (revision, created_at) = (self.revision + 1, now.max(self.created_at));
-        Self { revision, created_at, action, by: None, message: None, ..self.clone() }
+        Self { revision, id: None, created_at, action, by: None, message: None, ..self.clone() }
     }
 }
 

@@ -4,34 +4,55 @@
 //! blobs/sha256/<hex>                            components, models, assets, manifests
 //! functions/<name>/<revision, 20 digits>.json   written create-only
 //! trash/                                        blobs that nobody refers to, until they are deleted: `trash`
+//! changes/<number, 20 digits>.json              what is about to change, for other hosts
+//! snapshots/<format>.gz                         of a bucket: what a start need not read
 //! ```
-//! Every object appears whole or not at all and never changes, so the store needs no lock between its users: who writes a
-//! revision first has won. It knows what a revision is, not what should be in the next one, and what is in use.
+//! Every object but the snapshot appears whole or not at all and never changes, so the store needs no lock between its users: who
+//! writes a revision first has won. It is a folder or a bucket; only blobs as files are got in different ways. It knows what a
+//! revision is, not what should be in the next one, nor what is in use.
+//!
+//! What was acknowledged is on the disk: a folder's files are synced before they get their name, and then the folders that were
+//! changed for it, new ones up to the first that was there before. Buckets promise the same.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::digest::{Blob, Digest};
 use super::format::{self, FORMAT};
 use super::name::FunctionName;
 use super::revision::Revision;
-use crate::stamp::Stamp;
 
 mod blob_writer;
+mod bucket;
+mod changes;
+mod create;
+#[cfg(test)]
+pub(in crate::registry) mod faulty;
+mod fetched;
 mod folder;
 mod hold;
+pub mod location;
 mod pieces;
+mod snapshot;
 mod trash;
 
 pub use blob_writer::BlobWriter;
+pub use changes::{Notice, Noticed};
+pub use folder::Folder;
 pub use hold::Hold;
+pub use snapshot::Held;
+
+use create::Written;
+use fetched::Fetched;
+use location::Location;
 
 /// The most a revision may take: thousands of versions fit, and a damaged store cannot fill the memory.
 const MAX_REVISION_BYTES: u64 = 16 << 20;
@@ -40,8 +61,17 @@ const MAX_REVISION_BYTES: u64 = 16 << 20;
 #[derive(Debug, Clone)]
 pub struct Store {
     objects: Arc<dyn ObjectStore>,
-    folder: Arc<folder::Folder>,
     holders: hold::Holders,
+    place: Place,
+    /// The number of the last notice of a change that was seen.
+    last_notice: Arc<AtomicU64>,
+}
+
+/// Where blobs are files.
+#[derive(Debug, Clone)]
+enum Place {
+    Folder(Arc<folder::Folder>),
+    Bucket(Arc<Fetched>),
 }
 
 /// Why the store did not do as asked. Objects are named by their place in the store, never by a path of the machine.
@@ -49,6 +79,11 @@ pub struct Store {
 pub enum StoreError {
     #[error("cannot use the store's folder {}: {source}", path.display())]
     Open { path: PathBuf, source: std::io::Error },
+    #[error("the store {bucket} cannot be used: {why}")]
+    Bucket { bucket: String, why: String, source: Option<object_store::Error> },
+    // It names paths of the machine.
+    #[error("this node cannot keep what it fetches from the store; see to the disk of cache_dir")]
+    Cache(#[source] std::io::Error),
     #[error("no space is left in the store to write {object}; nothing was changed, free some space and try again")]
     Full { object: String },
     #[error("revision {revision} of function '{function}' was written by somebody else")]
@@ -71,11 +106,32 @@ pub enum StoreError {
     #[error("content announced as {} bytes with sha256 {} came as {} bytes with sha256 {}", expected.size, expected.sha256, got.size, got.sha256)]
     WrongContent { expected: Blob, got: Blob },
     // The source names paths of the machine, so it is not part of the message.
+    #[error("the store does not answer as it should, asked to {doing} {object}; try again later")]
+    Unreachable { doing: &'static str, object: String, source: object_store::Error },
     #[error("the store cannot {doing} {object}")]
     Failed { doing: &'static str, object: String, source: object_store::Error },
 }
 
 impl Store {
+    /// Opens a store. Of one in a bucket, blobs are fetched to `cache` when they are needed as files, at most `limit_bytes` of
+    /// them.
+    pub async fn open(location: &Location, cache: &Path, limit_bytes: u64) -> Result<Self, StoreError> {
+        match location {
+            Location::Folder(path) => Self::open_folder(path).await,
+            Location::Bucket(bucket) => {
+                let objects = bucket::open(bucket)?;
+                bucket::probe(&*objects, bucket).await?;
+                Ok(Self::over(objects, cache, limit_bytes))
+            }
+        }
+    }
+
+    /// The store that is in a bucket.
+    pub(in crate::registry) fn over(objects: Arc<dyn ObjectStore>, cache: &Path, limit_bytes: u64) -> Self {
+        let place = Place::Bucket(Arc::new(Fetched::new(cache, limit_bytes)));
+        Self { objects, place, last_notice: Arc::default(), holders: hold::Holders::default() }
+    }
+
     /// Opens the store in a folder, which is made if it is not there.
     ///
     /// What an earlier process left half written is swept away, unless another process is using the folder.
@@ -88,11 +144,8 @@ impl Store {
             .map_err(failed)?;
         // A revision must not be durable before the blobs it names, nor be lost after it was confirmed.
         let files = LocalFileSystem::new_with_prefix(folder.root()).map_err(|error| failed(error.into()))?;
-        Ok(Self {
-            objects: Arc::new(files.with_fsync(true)),
-            folder: Arc::new(folder),
-            holders: hold::Holders::default(),
-        })
+        let (objects, place) = (Arc::new(files.with_fsync(true)), Place::Folder(Arc::new(folder)));
+        Ok(Self { objects, place, last_notice: Arc::default(), holders: hold::Holders::default() })
     }
 
     /// Keeps blobs from the collectors of this process.
@@ -133,32 +186,32 @@ impl Store {
         Ok(content)
     }
 
-    /// The file that holds a blob, for those that read files; `None` if there is no such blob. The file must not be
-    /// changed.
-    pub fn local_path(&self, digest: &Digest) -> Option<PathBuf> {
-        let root = self.folder.root();
-        let path = root.join(blob_path(digest).as_ref());
-        (path.is_file() || trash::recover_file(root, digest)).then_some(path)
+    /// A file of this node that holds a blob, for those that read files; it must not be changed. Where the store is no folder it
+    /// is fetched now, unless it has been, and lasts for as long as somebody has it open.
+    pub async fn local_file(&self, digest: &Digest) -> Result<PathBuf, StoreError> {
+        match &self.place {
+            Place::Folder(folder) => {
+                let missing = || StoreError::Missing { object: blob_path(digest).to_string() };
+                if folder.blob(digest).is_none() {
+                    self.recover_any(digest).await?;
+                }
+                folder.blob(digest).ok_or_else(missing)
+            }
+            Place::Bucket(fetched) => match fetched.file(&*self.objects, digest).await {
+                Err(StoreError::Missing { .. }) if self.recover_any(digest).await? => {
+                    fetched.file(&*self.objects, digest).await
+                }
+                file => file,
+            },
+        }
     }
 
-    /// The folder, absolute.
-    pub fn root(&self) -> &Path {
-        self.folder.root()
-    }
-
-    /// A blob's stamp, read from its file's metadata. As any [`Stamp`], it may be missing.
-    pub fn blob_stamp(&self, digest: &Digest) -> Option<Stamp> {
-        Stamp::of(&self.local_path(digest)?)
-    }
-
-    /// The number of a function's newest revision and its stamp, without reading it.
-    pub fn latest_stamp(&self, function: &FunctionName) -> Option<(u64, Stamp)> {
-        let folder = self.root().join("functions").join(function.as_str());
-        let names = std::fs::read_dir(folder).ok()?.map(|entry| entry.ok()?.file_name().into_string().ok());
-        // Where one entry cannot be listed, nobody knows which is the newest.
-        let names: Option<Vec<String>> = names.collect();
-        let number = names?.iter().filter_map(|name| revision_number(name)).max()?;
-        Some((number, Stamp::of(&self.root().join(revision_path(function, number).as_ref()))?))
+    /// The folder that the store is, if it is one: what it holds can be looked at without being read.
+    pub fn folder(&self) -> Option<&Folder> {
+        match &self.place {
+            Place::Folder(folder) => Some(folder),
+            Place::Bucket(_) => None,
+        }
     }
 
     /// Every function that was ever deployed, sorted; those deleted since are among them.
@@ -182,28 +235,37 @@ impl Store {
     pub async fn revisions(&self, function: &FunctionName) -> Result<Vec<u64>, StoreError> {
         let folder = ObjectPath::from_iter(["functions", function.as_str()]);
         let listed = self.objects.list_with_delimiter(Some(&folder)).await.map_err(failed("list", &folder))?;
-        let numbers = listed.objects.iter().filter_map(|object| revision_number(object.location.filename()?));
+        let numbers = listed.objects.iter().filter_map(|object| number_of(object.location.filename()?));
         let mut numbers: Vec<u64> = numbers.collect();
         numbers.sort_unstable();
         Ok(numbers)
     }
 
-    /// The numbers of all functions' newest revisions, of those deleted since as well.
-    pub(super) async fn newest_revisions(&self) -> Result<BTreeMap<FunctionName, u64>, StoreError> {
+    /// The newest revision of every function, by their names alone.
+    pub async fn newest(&self) -> Result<BTreeMap<FunctionName, u64>, StoreError> {
         let folder = ObjectPath::from("functions");
-        let mut newest = BTreeMap::new();
         let mut listed = self.objects.list(Some(&folder));
-        while let Some(object) = listed.next().await {
-            let location = object.map_err(failed("list", &folder))?.location;
-            let mut names = location.parts().skip(1);
-            let (Some(function), Some(file)) = (names.next(), names.next()) else { continue };
-            let (Ok(function), Some(number)) = (function.as_ref().parse(), revision_number(file.as_ref())) else {
+        let mut newest = BTreeMap::new();
+        while let Some(object) = listed.try_next().await.map_err(failed("list", &folder))? {
+            let mut parts = object.location.parts().skip(1);
+            let (function, file) = (parts.next(), parts.next());
+            let function = function.and_then(|part| part.as_ref().parse::<FunctionName>().ok());
+            let Some((function, number)) = function.zip(file.and_then(|part| number_of(part.as_ref()))) else {
                 continue;
             };
-            let known = newest.entry(function).or_default();
+            let known = newest.entry(function).or_insert(number);
             *known = number.max(*known);
         }
         Ok(newest)
+    }
+
+    /// The number of a function's newest revision, if it is `number` or a later one.
+    pub async fn newest_from(&self, function: &FunctionName, number: u64) -> Result<Option<u64>, StoreError> {
+        let folder = ObjectPath::from_iter(["functions", function.as_str()]);
+        let before = revision_path(function, number.saturating_sub(1));
+        let listed = self.objects.list_with_offset(Some(&folder), &before);
+        let listed: Vec<_> = listed.try_collect().await.map_err(failed("list", &folder))?;
+        Ok(listed.iter().filter_map(|object| number_of(object.location.filename()?)).max())
     }
 
     /// One of a function's revisions.
@@ -232,13 +294,11 @@ impl Store {
         if content.len() as u64 > MAX_REVISION_BYTES {
             return Err(StoreError::FunctionFull { function: revision.function.clone(), bytes: content.len() as u64 });
         }
-        let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.objects.put_opts(&path, content.into(), create).await {
-            Ok(_) => Ok(()),
-            Err(object_store::Error::AlreadyExists { .. }) => {
+        match create::create(&*self.objects, &path, content.into()).await? {
+            Written::ByUs => Ok(()),
+            Written::ByOthers => {
                 Err(StoreError::Conflict { function: revision.function.clone(), revision: revision.revision })
             }
-            Err(error) => Err(failed("write", &path)(error)),
         }
     }
 
@@ -256,10 +316,14 @@ fn blob_path(digest: &Digest) -> ObjectPath {
 }
 
 fn revision_path(function: &FunctionName, number: u64) -> ObjectPath {
-    ObjectPath::from_iter(["functions", function.as_str(), &format!("{number:020}.json")])
+    ObjectPath::from_iter(["functions", function.as_str(), &numbered(number)])
 }
 
-fn revision_number(file_name: &str) -> Option<u64> {
+fn numbered(number: u64) -> String {
+    format!("{number:020}.json")
+}
+
+fn number_of(file_name: &str) -> Option<u64> {
     let digits = file_name.strip_suffix(".json")?;
     let all_digits = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
     if all_digits { digits.parse().ok() } else { None }
@@ -271,8 +335,14 @@ fn failed(doing: &'static str, path: &ObjectPath) -> impl FnOnce(object_store::E
     move |source| match source {
         object_store::Error::NotFound { .. } => StoreError::Missing { object },
         source if is_full(&source) => StoreError::Full { object },
+        source if is_remote(&source) => StoreError::Unreachable { doing, object, source },
         source => StoreError::Failed { doing, object, source },
     }
+}
+
+/// True of errors that a bucket has and a folder has not: no answer, or none that can be relied on.
+fn is_remote(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::Generic { store, .. } if *store != "LocalFileSystem")
 }
 
 /// True when the cause, however deep, is that no space is left.

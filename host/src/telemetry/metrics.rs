@@ -30,6 +30,8 @@ pub struct Metrics {
     /// Blobs that nobody referred to and were deleted for good.
     pub collected_blobs: Counter,
     pub collected_bytes: Counter,
+    /// 1, or 0 while the store does not answer.
+    pub store_reachable: Gauge,
 }
 
 /// What sessions record; clones share the numbers.
@@ -131,7 +133,14 @@ impl Default for Metrics {
             "Bytes of blobs deleted that nobody referred to",
             collected_bytes.clone(),
         );
-        Self { registry, models, guest_seconds, lifecycle, collected_blobs, collected_bytes }
+        let store_reachable = Gauge::default();
+        store_reachable.set(1);
+        registry.register(
+            "nocti_store_reachable",
+            "Whether the store answered when it was last asked",
+            store_reachable.clone(),
+        );
+        Self { registry, models, guest_seconds, lifecycle, collected_blobs, collected_bytes, store_reachable }
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use super::*;
 
 fn client(address: SocketAddr) -> Client {
-    Client::new(&Global { server: format!("http://{address}/"), json: false }).expect("a valid address")
+    Client::new(&Global { server: format!("http://{address}/"), json: false, names_server: false }).expect("a valid address")
 }
 
 /// A host that takes one request, answers it and gives back what it was sent.
@@ -90,7 +90,7 @@ async fn an_upload_says_its_length_and_moves_the_bar() {
 #[test]
 fn only_addresses_of_hosts_are_taken() {
     for server in ["localhost:8000", "https://h", "file:///x", "http://", ""] {
-        let error = Client::new(&Global { server: server.to_owned(), json: false }).expect_err("it is no address");
+        let error = Client::new(&Global { server: server.to_owned(), json: false, names_server: false }).expect_err("it is no address");
         assert!(error.is::<WrongUsage>(), "{server}: {error}");
     }
 }

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::DevArgs;
 use crate::app::App;
 use crate::config::{self, Config};
+use crate::registry::store::location::Location;
 
 /// Requests that are in flight at the end have so long: nobody depends on this host.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -93,7 +94,7 @@ impl OwnHost {
 
 /// What goes with the store is in its folder. What was compiled and prepared stays for the next time.
 fn keep_apart(config: &mut Config, store: &Path) {
-    store.clone_into(&mut config.store);
+    config.store = Location::Folder(store.to_owned());
     if config.logs.dir.as_os_str().is_empty() {
         config.logs.dir = store.join("logs");
     }

@@ -50,7 +50,7 @@ refusals! {
     /// Of what begins a rollout, for which the version comes into memory.
     Rolling: Invalid, Forbidden, NotFound, Stalled, Conflict, TooLarge, Encoding, Internal, Function, Unavailable, Deadline, StoreFull;
     /// Of what looks into the past.
-    Past: Invalid, NotFound, Internal;
+    Past: Invalid, NotFound, Internal, Unavailable;
     /// Of what deletes.
     Deleting: Invalid, Forbidden, NotFound, Conflict, Internal, Unavailable, StoreFull;
 }

@@ -87,7 +87,7 @@ impl Catalog {
     /// Everything that the newest revision of any function refers to. Those that others have changed are read.
     async fn references(&self) -> Result<HashSet<Digest>, StoreError> {
         let store = &self.shared.store;
-        let newest = store.newest_revisions().await?;
+        let newest = store.newest().await?;
         let snapshot = self.shared.snapshot.load_full();
         let (mut used, mut others) = (HashSet::new(), Vec::new());
         for (name, number) in newest {

@@ -34,6 +34,18 @@ pub(super) async fn with_manifests(
     Ok(Function { revision, versions })
 }
 
+/// A function whose manifests were read elsewhere, in the order of its versions; `None` if they are not as many.
+pub(super) fn from_parts(revision: Revision, manifests: Vec<Manifest>) -> Option<Function> {
+    if manifests.len() != revision.versions.len() {
+        return None;
+    }
+    let versions = revision.versions.iter().zip(manifests).map(|((name, record), manifest)| {
+        (name.clone(), Arc::new(Version::new(&revision.function, name, record, manifest)))
+    });
+    let versions = versions.collect();
+    Some(Function { revision, versions })
+}
+
 async fn manifest(
     store: &Store,
     function: &FunctionName,

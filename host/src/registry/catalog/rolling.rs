@@ -6,8 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
 
 use super::super::name::FunctionName;
-use super::super::revision::Revision;
-use super::Catalog;
+use super::{Catalog, Entry};
 
 #[derive(Debug, Default)]
 pub(super) struct Rolling {
@@ -17,8 +16,10 @@ pub(super) struct Rolling {
 }
 
 impl Rolling {
-    /// Looks at a function's newest revision.
-    pub(super) fn look(&self, revision: &Revision) {
+    /// Looks at what is shown of a function.
+    pub(super) fn look(&self, entry: &Entry) {
+        let Entry::Usable(function) = entry else { return };
+        let revision = &function.revision;
         if revision.rollouts.values().any(|rollout| rollout.is_running()) {
             self.begun.lock().unwrap_or_else(PoisonError::into_inner).insert(revision.function.clone());
             self.noted.notify_one();

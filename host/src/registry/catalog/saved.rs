@@ -19,8 +19,8 @@ use twox_hash::XxHash3_64;
 use super::super::manifest::Manifest;
 use super::super::name::FunctionName;
 use super::super::revision::Revision;
-use super::super::store::{Store, StoreError};
-use super::{Function, Version, read};
+use super::super::store::{Folder, Store, StoreError};
+use super::{Function, read};
 use crate::stamp::Stamp;
 
 const FILE_NAME: &str = "catalog.snapshot";
@@ -75,7 +75,7 @@ impl File {
     }
 
     /// What is saved; nothing if that is of no use.
-    fn read(&self, store: &Store) -> Vec<Known> {
+    fn read(&self, store: &Folder) -> Vec<Known> {
         match std::fs::read(self.folder.join(FILE_NAME)) {
             Ok(bytes) => parse(&bytes, store.root()).unwrap_or_else(|| {
                 tracing::warn!(file = FILE_NAME, "not of this store and release, or damaged: everything is read anew");
@@ -87,6 +87,7 @@ impl File {
 
     /// Replaces what is saved. Written aside and renamed: whoever reads the file finds all of it or what was there before.
     pub(super) fn write(&self, store: &Store, functions: &[Known]) {
+        let Some(store) = store.folder() else { return };
         let write = || {
             std::fs::create_dir_all(&self.folder)?;
             let mut staged = tempfile::NamedTempFile::new_in(&self.folder)?;
@@ -107,7 +108,9 @@ pub(super) async fn read_all(store: &Store, file: Option<&File>) -> Result<Every
         None => Looks { known: Vec::new(), unknown: names.into_iter().map(|name| (name, None)).collect(), gone: false },
         Some(file) => {
             let store = store.clone();
-            let looks = tokio::task::spawn_blocking(move || Looks::take(&store, names, file.read(&store)));
+            let looks = tokio::task::spawn_blocking(move || {
+                store.folder().map(|folder| Looks::take(folder, names, file.read(folder))).unwrap_or_default()
+            });
             // Where nobody could look, as the process ends, there is nothing to serve either.
             looks.await.unwrap_or_default()
         }
@@ -143,7 +146,7 @@ struct Looks {
 }
 
 impl Looks {
-    fn take(store: &Store, names: Vec<FunctionName>, saved: Vec<Known>) -> Self {
+    fn take(store: &Folder, names: Vec<FunctionName>, saved: Vec<Known>) -> Self {
         let by_name = saved.into_iter().map(|known| (known.function.name().clone(), known));
         let mut saved: HashMap<_, _> = by_name.collect();
         let mut looks = Self { known: Vec::new(), unknown: Vec::new(), gone: false };
@@ -162,7 +165,7 @@ impl Looks {
 }
 
 impl Known {
-    fn has_its_manifests(&self, store: &Store) -> bool {
+    fn has_its_manifests(&self, store: &Folder) -> bool {
         let versions = self.function.versions.values();
         versions.zip(&self.manifests).all(|(version, stamp)| store.blob_stamp(&version.digest) == Some(*stamp))
     }
@@ -180,7 +183,8 @@ async fn read_one(
     let Some(revision) = store.latest(name).await? else { return Ok(None) };
     let newest = newest.filter(|(number, _)| *number == revision.revision);
     let seen = newest.and_then(|newest| {
-        let manifests = revision.versions.values().map(|record| store.blob_stamp(&record.digest));
+        let folder = store.folder()?;
+        let manifests = revision.versions.values().map(|record| folder.blob_stamp(&record.digest));
         Some((newest, manifests.collect::<Option<_>>()?))
     });
     let function = read::with_manifests(store, revision, None).await?;
@@ -218,15 +222,9 @@ fn parse(bytes: &[u8], root: &Path) -> Option<Vec<Known>> {
 
 fn known(record: Record<Revision, Manifest>) -> Option<Known> {
     let Record { newest, revision, manifests } = record;
-    if manifests.len() != revision.versions.len() {
-        return None;
-    }
     let (stamps, manifests): (Vec<_>, Vec<_>) = manifests.into_iter().unzip();
-    let versions = revision.versions.iter().zip(manifests).map(|((name, record), manifest)| {
-        (name.clone(), Arc::new(Version::new(&revision.function, name, record, manifest)))
-    });
-    let versions = versions.collect();
-    Some(Known { function: Arc::new(Function { revision, versions }), newest, manifests: stamps })
+    let function = Arc::new(read::from_parts(revision, manifests)?);
+    Some(Known { function, newest, manifests: stamps })
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ impl Catalog {
         let snapshot = self.shared.snapshot.load();
         let usable = snapshot.iter().filter_map(|(name, entry)| match entry {
             Entry::Usable(function) if after.is_none_or(|after| name.as_str() > after) => Some(function),
-            Entry::Usable(_) | Entry::Damaged(_) => None,
+            Entry::Usable(_) | Entry::Damaged(_) | Entry::Gone(_) => None,
         });
         let page = Page::first(usable.collect(), limit, |a, b| a.name().cmp(b.name()));
         Page { items: page.items.into_iter().map(Arc::clone).collect(), more: page.more }

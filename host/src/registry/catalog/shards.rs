@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::sync::Mutex;
 use twox_hash::XxHash3_64;
 
 use super::super::name::FunctionName;
@@ -32,15 +33,27 @@ impl<V: Clone> Shards<V> {
     pub(super) fn insert(&mut self, name: FunctionName, value: V) {
         Arc::make_mut(&mut self.shards[place(name.as_str())]).insert(name, value);
     }
-
-    pub(super) fn remove(&mut self, name: &FunctionName) {
-        Arc::make_mut(&mut self.shards[place(name.as_str())]).remove(name);
-    }
 }
 
 impl<V> Default for Shards<V> {
     fn default() -> Self {
         Self { shards: (0..SHARDS).map(|_| Arc::default()).collect() }
+    }
+}
+
+/// Locks for names in shares: one that is waited for holds up few others.
+#[derive(Debug)]
+pub(super) struct Turns(Box<[Mutex<()>]>);
+
+impl Turns {
+    pub(super) fn of(&self, name: &FunctionName) -> &Mutex<()> {
+        &self.0[place(name.as_str())]
+    }
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self((0..SHARDS).map(|_| Mutex::default()).collect())
     }
 }
 

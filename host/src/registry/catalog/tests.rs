@@ -167,13 +167,13 @@ async fn a_damaged_function_leaves_the_others_alone() {
     fs::write(&file, later(&fs::read_to_string(&file).unwrap())).unwrap();
     let file = revision_file(dir.path(), "later-manifest");
     let digest = catalog.resolve("later-manifest", None).unwrap().digest;
-    let manifest = later(&fs::read_to_string(store.local_path(&digest).unwrap()).unwrap());
+    let manifest = later(&fs::read_to_string(store.local_file(&digest).await.unwrap()).unwrap());
     let manifest = store.write_blob(manifest.into()).await.unwrap().sha256;
     let revision = fs::read_to_string(&file).unwrap();
     fs::write(&file, revision.replace(&digest.to_string(), &manifest.to_string())).unwrap();
     fs::write(revision_file(dir.path(), "broken-revision"), "{").unwrap();
     let digest = catalog.resolve("broken-blob", None).unwrap().digest;
-    fs::remove_file(store.local_path(&digest).unwrap()).unwrap();
+    fs::remove_file(store.local_file(&digest).await.unwrap()).unwrap();
 
     let catalog = Catalog::load(store).await.expect("the rest can be read");
     assert_eq!(resolved(&catalog, "whole", None), Ok("1".to_owned()));

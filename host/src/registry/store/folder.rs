@@ -8,9 +8,14 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A folder in use.
+use super::super::digest::Digest;
+use super::super::name::FunctionName;
+use super::{blob_path, number_of, revision_path};
+use crate::stamp::Stamp;
+
+/// A folder in use, and what its files show without being read.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub struct Folder {
     root: PathBuf,
     /// Open, and thereby locked, until the folder is dropped or the process ends in whatever way.
     _lock: File,
@@ -19,9 +24,9 @@ pub(super) struct Folder {
 impl Folder {
     /// Makes the folder if need be and takes it into use.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        fs::create_dir_all(path.join("blobs").join("sha256"))?;
-        fs::create_dir_all(path.join("functions"))?;
-        fs::create_dir_all(path.join("trash").join("sha256"))?;
+        make(&path.join("blobs").join("sha256"))?;
+        make(&path.join("functions"))?;
+        make(&path.join("trash").join("sha256"))?;
         let root = path.canonicalize()?;
         let lock = File::options().create(true).truncate(false).write(true).open(root.join("lock"))?;
         match lock.try_lock() {
@@ -39,15 +44,52 @@ impl Folder {
     }
 
     /// The folder, absolute.
-    pub(super) fn root(&self) -> &Path {
+    pub fn root(&self) -> &Path {
         &self.root
     }
+
+    /// The file of a blob; `None` if there is no such blob.
+    pub(super) fn blob(&self, digest: &Digest) -> Option<PathBuf> {
+        Some(self.root.join(blob_path(digest).as_ref())).filter(|path| path.is_file())
+    }
+
+    /// A blob's stamp, read from its file's metadata. As any [`Stamp`], it may be missing.
+    pub fn blob_stamp(&self, digest: &Digest) -> Option<Stamp> {
+        Stamp::of(&self.blob(digest)?)
+    }
+
+    /// The number of a function's newest revision and its stamp, without reading it.
+    pub fn latest_stamp(&self, function: &FunctionName) -> Option<(u64, Stamp)> {
+        let folder = self.root.join("functions").join(function.as_str());
+        let names = fs::read_dir(folder).ok()?.map(|entry| entry.ok()?.file_name().into_string().ok());
+        // Where one entry cannot be listed, nobody knows which is the newest.
+        let names: Option<Vec<String>> = names.collect();
+        let number = names?.iter().filter_map(|name| number_of(name)).max()?;
+        Some((number, Stamp::of(&self.root.join(revision_path(function, number).as_ref()))?))
+    }
+}
+
+/// Makes a folder and those it is in, and has them on the disk: what is in a folder that is lost is lost with it.
+fn make(folder: &Path) -> io::Result<()> {
+    let known = folder.ancestors().skip_while(|folder| !folder.exists() && !folder.as_os_str().is_empty()).count();
+    let new = folder.ancestors().count() - known;
+    fs::create_dir_all(folder)?;
+    // The first that was there has a new entry as well.
+    for changed in folder.ancestors().take(new + 1) {
+        let changed = if changed.as_os_str().is_empty() { Path::new(".") } else { changed };
+        // One that may not be read need not be ours to see to.
+        if let Ok(changed) = File::open(changed) {
+            changed.sync_all()?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes what was staged and never finished. What cannot be removed only costs space, so that is no reason to stop.
 fn sweep(root: &Path) {
     sweep_folder(&root.join("blobs").join("sha256"));
     sweep_folder(&root.join("trash"));
+    sweep_folder(&root.join("changes"));
     for function in fs::read_dir(root.join("functions")).into_iter().flatten().flatten() {
         if function.file_type().is_ok_and(|kind| kind.is_dir()) {
             sweep_folder(&function.path());

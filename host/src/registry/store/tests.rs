@@ -5,6 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::registry::name::AliasName;
+use crate::registry::note::Note;
 use crate::registry::revision::{FunctionKind, Labels, VersionRecord};
 
 fn name(text: &str) -> FunctionName {
@@ -63,10 +64,10 @@ async fn a_blob_written_in_pieces_reads_back() {
     let mut writer = store.blob_writer(blob).await.unwrap();
     writer.write(Bytes::from_static(b"sea ")).await.unwrap();
     writer.write(Bytes::from_static(b"sparkle")).await.unwrap();
-    assert_eq!(store.local_path(&blob.sha256), None, "not there before the commit");
+    assert!(store.local_file(&blob.sha256).await.is_err(), "not there before the commit");
     writer.commit().await.unwrap();
     assert_eq!(store.read_blob(&blob.sha256, 11).await.unwrap(), "sea sparkle");
-    assert_eq!(fs::read(store.local_path(&blob.sha256).unwrap()).unwrap(), b"sea sparkle");
+    assert_eq!(fs::read(store.local_file(&blob.sha256).await.unwrap()).unwrap(), b"sea sparkle");
     assert_eq!(files(&dir), [blob_file(blob.sha256)]);
     let error = store.read_blob(&blob.sha256, 10).await.expect_err("11 bytes are more than 10");
     assert!(matches!(error, StoreError::TooLarge { size: 11, cap: 10, .. }), "{error}");
@@ -85,7 +86,7 @@ async fn a_blob_of_many_parts_is_staged_and_then_whole() {
         writer.write(piece.clone()).await.unwrap();
     }
     assert_eq!(files(&dir), [blob_file(blob.sha256) + "#1"], "parts are on the disk, not in memory");
-    assert_eq!(store.local_path(&blob.sha256), None);
+    assert!(store.local_file(&blob.sha256).await.is_err());
     writer.commit().await.unwrap();
     assert_eq!(files(&dir), [blob_file(blob.sha256)]);
     assert_eq!(store.read_blob(&blob.sha256, u64::MAX).await.unwrap(), content);
@@ -111,7 +112,7 @@ async fn wrong_content_is_never_stored() {
 async fn an_existing_blob_is_checked_but_not_rewritten() {
     let (_dir, store) = folder().await;
     let blob = store.write_blob("content".into()).await.unwrap();
-    let path = store.local_path(&blob.sha256).unwrap();
+    let path = store.local_file(&blob.sha256).await.unwrap();
     // A second write would make a new file: give this one a mark that only the old one has.
     let marked = fs::File::open(&path).unwrap();
     marked.set_modified(std::time::UNIX_EPOCH).unwrap();
@@ -149,7 +150,7 @@ async fn what_a_killed_process_staged_is_swept_by_whoever_is_alone() {
     for path in &staged {
         fs::write(path, "{").unwrap();
     }
-    assert_eq!(store.local_path(&digest), None);
+    assert!(store.local_file(&digest).await.is_err());
     assert_eq!(store.latest(&name("f")).await.unwrap(), Some(revision("f", 1)), "what is staged is not there");
 
     let second = Store::open_folder(&root).await.unwrap();
@@ -170,7 +171,8 @@ async fn revisions_are_written_once_and_the_highest_counts() {
         store.write_revision(&revision).await.unwrap();
     }
     assert_eq!(store.latest(&name("f")).await.unwrap().unwrap().revision, 10);
-    let error = store.write_revision(&revision("f", 2)).await.expect_err("2 is written");
+    let again = revision("f", 2).noted(&Note::default());
+    let error = store.write_revision(&again).await.expect_err("2 is written");
     assert!(matches!(&error, StoreError::Conflict { revision: 2, .. }), "{error}");
     store.write_revision(&revision("e", 1)).await.unwrap();
     assert_eq!(store.list_functions().await.unwrap(), [name("e"), name("f")]);
@@ -224,7 +226,7 @@ async fn a_damaged_revision_is_named_and_no_path_is_shown() {
 async fn a_damaged_blob_is_not_given_out() {
     let (_dir, store) = folder().await;
     let blob = store.write_blob("content".into()).await.unwrap();
-    fs::write(store.local_path(&blob.sha256).unwrap(), "c0ntent").unwrap();
+    fs::write(store.local_file(&blob.sha256).await.unwrap(), "c0ntent").unwrap();
     let error = store.read_blob(&blob.sha256, 100).await.expect_err("its content is another");
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
 }
@@ -234,8 +236,10 @@ fn a_full_disk_is_recognised_behind_other_errors() {
     #[derive(Debug, thiserror::Error)]
     #[error("cannot copy")]
     struct Outer(#[source] std::io::Error);
-    let outer =
-        |kind: std::io::ErrorKind| object_store::Error::Generic { store: "x", source: Box::new(Outer(kind.into())) };
+    let outer = |kind: std::io::ErrorKind| object_store::Error::Generic {
+        store: "LocalFileSystem",
+        source: Box::new(Outer(kind.into())),
+    };
     let path = ObjectPath::from("blobs/x");
     let full = failed("write", &path)(outer(std::io::ErrorKind::StorageFull));
     assert_eq!(

@@ -123,7 +123,14 @@ impl Store {
 
     /// A copy, as new as its making. False if there is nothing to copy.
     async fn copy(&self, from: &ObjectPath, to: &ObjectPath) -> Result<bool, StoreError> {
-        let (old, new) = (self.root().join(from.as_ref()), self.root().join(to.as_ref()));
+        let Some(folder) = self.folder() else {
+            return match self.objects.copy(from, to).await {
+                Ok(()) => Ok(true),
+                Err(Error::NotFound { .. }) => Ok(false),
+                Err(error) => Err(failed("copy", from)(error)),
+            };
+        };
+        let (old, new) = (folder.root().join(from.as_ref()), folder.root().join(to.as_ref()));
         let linked =
             tokio::task::spawn_blocking(move || link(&old, &new)).await.unwrap_or_else(|error| Err(error.into()));
         match linked {
@@ -140,11 +147,6 @@ impl Store {
             Err(error) => Err(failed("delete", path)(error)),
         }
     }
-}
-
-/// The same for those that read files: brings a blob's file back if it is in the trash.
-pub(super) fn recover_file(root: &Path, digest: &Digest) -> bool {
-    link(&root.join(trash_path(digest).as_ref()), &root.join(blob_path(digest).as_ref())).is_ok()
 }
 
 /// A second name for a file, in place of whatever has that name, which is as old as from now on by both.

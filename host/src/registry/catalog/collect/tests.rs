@@ -14,12 +14,12 @@ use crate::registry::store::Store;
 const GRACE: Duration = Duration::from_secs(60);
 
 fn aged(store: &Store, place: &str, digest: &Digest) {
-    let file = File::open(store.root().join(place).join("sha256").join(digest.to_string())).unwrap();
+    let file = File::open(store.folder().unwrap().root().join(place).join("sha256").join(digest.to_string())).unwrap();
     file.set_modified(SystemTime::now() - 2 * GRACE).unwrap();
 }
 
 fn is_in(store: &Store, place: &str, digest: &Digest) -> bool {
-    store.root().join(place).join("sha256").join(digest.to_string()).exists()
+    store.folder().unwrap().root().join(place).join("sha256").join(digest.to_string()).exists()
 }
 
 async fn written(store: &Store, content: &str) -> Blob {
@@ -78,7 +78,7 @@ async fn whoever_wants_it_after_all_has_it_back() {
     discard().await;
     assert_eq!(store.read_blob(&blob.sha256, 10).await.unwrap(), "wanted");
     discard().await;
-    assert!(store.local_path(&blob.sha256).is_some());
+    assert!(store.local_file(&blob.sha256).await.is_ok());
     discard().await;
     assert_eq!(store.lacks(vec![blob]).await.unwrap(), []);
     discard().await;
@@ -100,7 +100,7 @@ async fn a_function_that_cannot_be_read_may_refer_to_anything() {
     written(&store, "1").await;
     let waste = written(&store, "waste").await;
     deployed(&Catalog::load(store.clone()).await.unwrap(), "1").await;
-    let revision = store.root().join("functions/f/00000000000000000001.json");
+    let revision = store.folder().unwrap().root().join("functions/f/00000000000000000001.json");
     std::fs::write(&revision, "{").unwrap();
     let catalog = Catalog::load(store.clone()).await.unwrap();
     let error = catalog.collect(GRACE).await.expect_err("nothing may be collected");
@@ -113,7 +113,7 @@ async fn a_clock_that_goes_back_costs_time_alone() {
     let (_dir, store) = empty().await;
     let catalog = Catalog::load(store.clone()).await.unwrap();
     let waste = store.write_blob(Bytes::from_static(b"of the future")).await.unwrap();
-    let file = File::open(store.local_path(&waste.sha256).unwrap()).unwrap();
+    let file = File::open(store.local_file(&waste.sha256).await.unwrap()).unwrap();
     file.set_modified(SystemTime::now() + 1000 * GRACE).unwrap();
     assert_eq!(catalog.collect(GRACE).await.unwrap(), Collected::default());
     assert_eq!(catalog.collect(Duration::MAX).await.unwrap(), Collected::default(), "longer than there is a time");

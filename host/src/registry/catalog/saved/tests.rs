@@ -16,7 +16,7 @@ fn shown(catalog: &Catalog) -> String {
 /// Waits until what was written by now has settled.
 async fn settle(store: &Store) {
     let latest = store.write_blob(Bytes::from(format!("{:?}", std::time::SystemTime::now()))).await.unwrap();
-    while store.blob_stamp(&latest.sha256).is_none() {
+    while store.folder().unwrap().blob_stamp(&latest.sha256).is_none() {
         tokio::task::yield_now().await;
     }
 }
@@ -32,7 +32,8 @@ async fn restarted(store: &Store, cache: &Path) -> Catalog {
 
 async fn looks(store: &Store, cache: &Path) -> Looks {
     settle(store).await;
-    Looks::take(store, store.list_functions().await.unwrap(), File::new(cache).read(store))
+    let folder = store.folder().unwrap();
+    Looks::take(folder, store.list_functions().await.unwrap(), File::new(cache).read(folder))
 }
 
 fn unknown(looks: &Looks) -> Vec<&str> {
@@ -73,7 +74,7 @@ async fn a_file_that_is_not_whole_or_of_something_else_is_not_used() {
     catalog.save().await;
     let file = dir.path().join(FILE_NAME);
     let whole = fs::read(&file).unwrap();
-    let root = store.root();
+    let root = store.folder().unwrap().root();
     assert!(parse(&whole, root).is_some_and(|known| known.len() == 1));
     assert!(parse(&whole, Path::new("/another")).is_none());
     for at in 0..whole.len() {

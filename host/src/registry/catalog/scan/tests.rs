@@ -53,7 +53,7 @@ async fn labels_are_found_at_once_and_after_a_restart_and_read_no_manifest_again
     let (_dir, store) = empty().await;
     let catalog = Catalog::load(store.clone()).await.unwrap();
     let before = deployed(&catalog, "f", "1").await.function;
-    std::fs::remove_file(store.local_path(&before.versions["1"].digest).unwrap()).unwrap();
+    std::fs::remove_file(store.local_file(&before.versions["1"].digest).await.unwrap()).unwrap();
     let change = |value: Option<&str>| -> LabelChange {
         [("stage".parse().unwrap(), value.map(|value| value.parse().unwrap()))].into()
     };

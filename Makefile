@@ -17,7 +17,7 @@ demo: setup examples models build ## Start a host, deploy the examples, call the
 	KEEP=$(KEEP) scripts/demo
 
 test: setup examples fixtures models build ## Run all tests
-	scripts/setup clients buckets
+	scripts/setup clients buckets registry
 	cargo test --workspace --locked --manifest-path $(examples)/Cargo.toml
 	cargo test --workspace --locked
 

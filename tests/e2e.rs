@@ -27,6 +27,7 @@ mod log;
 mod logs;
 #[cfg(target_os = "linux")]
 mod memory;
+mod oci;
 mod projects;
 mod python;
 mod search;

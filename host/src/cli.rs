@@ -30,7 +30,11 @@ mod label;
 mod list;
 mod logs;
 mod new;
+mod oci;
 mod output;
+mod partial;
+mod pull;
+mod push;
 mod rollback;
 mod search;
 mod sections;
@@ -78,10 +82,14 @@ enum Command {
     Build(build::BuildArgs),
     /// Show what is inside a bundle, a component or an ONNX model.
     Inspect(inspect::InspectArgs),
-    /// Deploy a bundle, a function's folder, a component or an ONNX model.
+    /// Deploy a bundle, a function's folder, a component, an ONNX model or what an OCI registry has.
     Deploy(deploy::DeployArgs),
     /// Get the bundle of a version back.
     Download(download::DownloadArgs),
+    /// Bring a function to an OCI registry.
+    Push(push::PushArgs),
+    /// Get a function from an OCI registry as a bundle.
+    Pull(pull::PullArgs),
     /// Call a function.
     Invoke(invoke::InvokeArgs),
     /// List the deployed functions.
@@ -186,6 +194,8 @@ impl Cli {
             Command::Inspect(args) => inspect::run(&args, global),
             Command::Deploy(args) => client::block_on(deploy::run(&args, global)),
             Command::Download(args) => client::block_on(download::run(&args, global)),
+            Command::Push(args) => client::block_on(push::run(args, global)),
+            Command::Pull(args) => client::block_on(pull::run(args, global)),
             Command::Invoke(args) => client::block_on(invoke::run(&args, global)),
             Command::List => client::block_on(list::run(global)),
             Command::Show(args) => client::block_on(show::run(&args, global)),

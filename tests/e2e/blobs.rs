@@ -11,10 +11,10 @@ use tokio::net::TcpStream;
 
 use super::{ask, client, get, nocti_in, run, text};
 
-const LARGE_BYTES: usize = 3_000_000;
+pub(super) const LARGE_BYTES: usize = 3_000_000;
 
 /// A folder with a component and a large asset, which is the same in all versions.
-fn project(version: &str) -> TempDir {
+pub(super) fn project(version: &str) -> TempDir {
     let folder = TempDir::new().unwrap();
     let component = example("target/wasm32-wasip2/release/hello_http.wasm");
     let mut component = std::fs::read(component).unwrap();
@@ -133,7 +133,7 @@ async fn a_bundle_comes_back_as_it_was() {
     nocti_in(folder.path(), &["inspect", "hello-1.0.0.wasm"]).await.expect(0);
 }
 
-fn names(folder: &Path) -> Vec<String> {
+pub(super) fn names(folder: &Path) -> Vec<String> {
     let entries: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect()
 }

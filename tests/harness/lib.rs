@@ -16,10 +16,12 @@ use tokio_util::sync::CancellationToken;
 mod bucket;
 pub mod grpc;
 mod http2;
+mod oci;
 mod process;
 mod upstream;
 
 pub use bucket::{Bucket, Fate};
+pub use oci::{Dying, OciRegistry};
 pub use process::{HostProcess, nocti, tools};
 pub use upstream::{Reply, Upstream};
 

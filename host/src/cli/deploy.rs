@@ -14,6 +14,7 @@ use tempfile::NamedTempFile;
 use super::build::{self, Names};
 use super::client::{Client, ClientError, query};
 use super::head::Head;
+use super::oci::{self, Access, Place, Pulled, Registry, Relay};
 use super::upload::{self, Sent};
 use super::why::Why;
 use super::{Global, WrongUsage, output};
@@ -27,7 +28,8 @@ const FIRST_VERSION: &str = "1.0.0";
 /// What `nocti deploy` takes.
 #[derive(Debug, Args)]
 pub(crate) struct DeployArgs {
-    /// A bundle, a function's folder, a component or an ONNX model.
+    /// A bundle, a function's folder, a component or an ONNX model; or oci://HOST/NAME:TAG, from an OCI registry.
+    #[arg(value_name = "PATH|oci://REFERENCE")]
     path: PathBuf,
     #[command(flatten)]
     names: Names,
@@ -39,12 +41,14 @@ pub(crate) struct DeployArgs {
     no_traffic: bool,
     #[command(flatten)]
     why: Why,
+    #[command(flatten)]
+    access: Access,
 }
 
 /// A bundle's file, and the temporary one behind it.
 #[derive(Debug)]
-struct Upload {
-    file: PathBuf,
+pub(super) struct Upload {
+    pub(super) file: PathBuf,
     /// Removes the file when the upload is over.
     _temporary: Option<NamedTempFile>,
 }
@@ -61,12 +65,12 @@ struct Deployed {
 
 pub(super) async fn run(args: &DeployArgs, global: &Global) -> anyhow::Result<()> {
     let client = Client::new(global)?;
-    let upload = prepare(&args.path, &args.names)?;
     let traffic = if args.no_traffic { ("no_traffic", "true") } else { ("alias", args.alias.as_str()) };
     let query = query([traffic].into_iter().chain(args.why.pairs()));
-    let bar = output::progress_bar("uploading");
-    let sent = upload::send(&client, &upload.file, &query, &bar).await;
-    bar.finish_and_clear();
+    let sent = match args.path.to_str().and_then(|path| path.strip_prefix(oci::SCHEME)) {
+        Some(reference) => from_registry(&client, reference, args, &query).await,
+        None => from_file(&client, args, &query).await,
+    };
     let mut sent = sent.map_err(|error| with_hint(error, &args.path))?;
     if global.json {
         sent.answer["sent_bytes"] = sent.sent_bytes.into();
@@ -74,6 +78,30 @@ pub(super) async fn run(args: &DeployArgs, global: &Global) -> anyhow::Result<()
         return output::json(&sent.answer);
     }
     output::text(&text(&sent, args)?)
+}
+
+async fn from_file(client: &Client, args: &DeployArgs, query: &str) -> anyhow::Result<Sent> {
+    if args.access.is_given() {
+        let usage = format!("--username and --plain-http are for registries alone: {}REFERENCE", oci::SCHEME);
+        return Err(WrongUsage(usage).into());
+    }
+    let upload = prepare(&args.path, &args.names)?;
+    let bar = output::progress_bar("uploading");
+    let sent = upload::send(client, &upload.file, query, &bar).await;
+    bar.finish_and_clear();
+    sent
+}
+
+async fn from_registry(client: &Client, reference: &str, args: &DeployArgs, query: &str) -> anyhow::Result<Sent> {
+    let place =
+        reference.parse::<Place>().and_then(Place::for_reading).map_err(|error| WrongUsage(format!("{error:#}")))?;
+    let registry = Registry::new(place, &args.access).await?;
+    let Pulled { mut manifest, .. } = registry.function().await?;
+    args.names.apply(&mut manifest);
+    let bar = output::progress_bar("sending on");
+    let sent = upload::by_parts(client, &manifest, manifest.size_bytes(), &Relay(&registry), query, &bar).await;
+    bar.finish_and_clear();
+    sent?.context("this host takes nothing but whole bundles: `nocti pull` gets one to deploy")
 }
 
 fn text(sent: &Sent, args: &DeployArgs) -> anyhow::Result<String> {
@@ -104,8 +132,8 @@ fn text(sent: &Sent, args: &DeployArgs) -> anyhow::Result<String> {
 }
 
 /// Finds out what `path` is and makes it a bundle if it is none.
-fn prepare(path: &Path, names: &Names) -> anyhow::Result<Upload> {
-    let found = std::fs::metadata(path).with_context(|| format!("cannot deploy {}", path.display()))?;
+pub(super) fn prepare(path: &Path, names: &Names) -> anyhow::Result<Upload> {
+    let found = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
     if found.is_dir() {
         let (bundle, _) = build::from_folder(Project::load(path)?, names)?;
         return staged(&bundle);
@@ -217,7 +245,7 @@ mod tests {
         let said = |path: &Path| format!("{:#}", prepare(path, &Names::default()).expect_err("must be refused"));
         assert!(said(&file).contains("is no bundle"));
         assert!(said(folder.path()).contains("there is no nocti.toml"));
-        assert!(said(&folder.path().join("gone.onnx")).contains("cannot deploy"));
+        assert!(said(&folder.path().join("gone.onnx")).contains("cannot read"));
         let wasm = folder.path().join("m.wasm");
         std::fs::write(&wasm, b"\0asm\x01\0\0\0").expect("a temporary file");
         assert!(said(&wasm).contains("is a core module"));

@@ -1,9 +1,10 @@
 //! Sending a bundle: first the parts that the host lacks, several at once, then the manifest that names them all.
 //!
-//! A part whose upload breaks off goes on where the host says that it broke. A host without that takes the whole bundle, and so
-//! does any host of one that is small: that is one request in place of several.
+//! Parts come from a bundle's file or from an OCI registry (`Source`). A part whose upload breaks off goes on where the host says that
+//! it broke. A host without that takes the whole bundle, and so does any host of one that is small: that is one request in place of
+//! several.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,8 +17,10 @@ use serde_json::{Value, json};
 
 use super::client::{Client, ClientError, Content};
 use super::head::Head;
-use super::upload::parts::Part;
 use crate::registry::digest::{Blob, Digest};
+use crate::registry::manifest::Manifest;
+
+pub(super) use parts::Parts;
 
 mod parts;
 
@@ -49,6 +52,12 @@ pub(super) struct Sent {
     pub(super) saved_bytes: u64,
 }
 
+/// Where the parts of a bundle come from.
+pub(super) trait Source {
+    /// Sends a part to the host from `offset` on: how many bytes that took, whatever became of them.
+    async fn send(&self, client: &Client, part: Blob, offset: u64, bar: &ProgressBar) -> (u64, anyhow::Result<()>);
+}
+
 /// A part that the host lacks.
 #[derive(Debug, Deserialize)]
 struct Missing {
@@ -62,7 +71,9 @@ struct Missing {
 pub(super) async fn send(client: &Client, file: &Path, query: &str, bar: &ProgressBar) -> anyhow::Result<Sent> {
     let size = std::fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?.len();
     if size >= SMALL_BYTES
-        && let Some(sent) = by_parts(client, file, size, query, bar).await?
+        && let Some(Head { manifest, .. }) = Head::read(file)?
+        && let Some(parts) = Parts::of(file, &manifest)?
+        && let Some(sent) = by_parts(client, &manifest, size, &parts, query, bar).await?
     {
         return Ok(sent);
     }
@@ -73,18 +84,17 @@ pub(super) async fn send(client: &Client, file: &Path, query: &str, bar: &Progre
     Ok(Sent { status, answer, sent_bytes: size, saved_bytes: 0 })
 }
 
-/// Sends only what the host lacks; `None` where it takes nothing but whole bundles now, or this is none that it would take.
-async fn by_parts(
+/// Sends only what the host lacks of a bundle of `size` bytes; `None` where it takes nothing but whole bundles now.
+pub(super) async fn by_parts(
     client: &Client,
-    file: &Path,
+    manifest: &Manifest,
     size: u64,
+    source: &impl Source,
     query: &str,
     bar: &ProgressBar,
 ) -> anyhow::Result<Option<Sent>> {
-    let Some(Head { manifest, .. }) = Head::read(file)? else { return Ok(None) };
-    let Some(parts) = parts::of(file, &manifest)? else { return Ok(None) };
-    let parts: HashMap<Digest, Part> = parts.into_iter().map(|part| (part.blob.sha256, part)).collect();
-    let blobs: Vec<Blob> = parts.values().map(|part| part.blob).collect();
+    let blobs: HashSet<Blob> = manifest.blobs().collect();
+    let blobs: Vec<Blob> = blobs.into_iter().collect();
     let (path, manifest) = (format!("/api/functions{query}"), manifest.canonical_json());
     let (mut rounds, mut sent_bytes) = (0, manifest.len() as u64);
     let (status, answer) = loop {
@@ -96,8 +106,7 @@ async fn by_parts(
             missing => missing?,
         };
         bar.inc_length(missing.iter().map(|blob| blob.size_bytes.saturating_sub(blob.offset)).sum());
-        let sending = missing.into_iter().filter_map(|missing| Some((parts.get(&missing.sha256)?, missing.offset)));
-        let sending = sending.map(|(part, offset)| send_part(client, file, part, offset, bar));
+        let sending = missing.into_iter().map(|missing| send_part(client, source, missing, bar));
         let sent: anyhow::Result<Vec<u64>> = stream::iter(sending).buffer_unordered(AT_ONCE).try_collect().await;
         sent_bytes += match sent {
             // It has no place for parts; a whole bundle goes straight to the store.
@@ -114,32 +123,14 @@ async fn by_parts(
     Ok(Some(Sent { status, answer, sent_bytes, saved_bytes: size.saturating_sub(sent_bytes) }))
 }
 
-/// Sends a part from `offset` on, and what is missing of it again when that breaks off; how many bytes that took.
-async fn send_part(
-    client: &Client,
-    file: &Path,
-    part: &Part,
-    mut offset: u64,
-    bar: &ProgressBar,
-) -> anyhow::Result<u64> {
-    let Blob { size, sha256 } = part.blob;
-    let all = Content::of(file, part.ranges.clone(), bar);
+/// Sends a part, and what is missing of it again when that breaks off; how many bytes that took.
+async fn send_part(client: &Client, source: &impl Source, missing: Missing, bar: &ProgressBar) -> anyhow::Result<u64> {
+    let Missing { sha256, size_bytes: size, mut offset } = missing;
+    let part = Blob { size, sha256 };
     let (mut failures, mut sent_bytes) = (0, 0);
     loop {
-        let content = all.after(offset);
-        let path = format!("/api/blobs/{sha256}?size_bytes={size}&offset={offset}");
-        let outcome = match content.packed().await? {
-            Some(packed) => {
-                sent_bytes += packed.len() as u64;
-                bar.inc(content.size_bytes());
-                client.send_packed(Method::PUT, &path, packed).await
-            }
-            None => {
-                let sent = client.upload(Method::PUT, &path, content.clone()).await;
-                sent_bytes += content.sent_bytes();
-                sent
-            }
-        };
+        let (sent, outcome) = source.send(client, part, offset, bar).await;
+        sent_bytes += sent;
         let Err(mut error) = outcome else { return Ok(sent_bytes) };
         loop {
             if failures == RETRIES || !may_pass(&error) {
@@ -147,7 +138,7 @@ async fn send_part(
             }
             tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(failures)).await;
             failures += 1;
-            match ask(client, &[part.blob]).await {
+            match ask(client, &[part]).await {
                 Ok(missing) => {
                     let Some(missing) = missing.into_iter().next() else { return Ok(sent_bytes) };
                     offset = missing.offset;
@@ -158,6 +149,11 @@ async fn send_part(
         }
         bar.inc_length(size.saturating_sub(offset));
     }
+}
+
+/// Where a part goes, from `offset` on.
+pub(super) fn path(part: Blob, offset: u64) -> String {
+    format!("/api/blobs/{}?size_bytes={}&offset={offset}", part.sha256, part.size)
 }
 
 /// Which of these the host lacks.

@@ -68,19 +68,25 @@ impl<'f> Content<'f> {
         if !(1..=MAX_PACKED_BYTES).contains(&self.size_bytes()) {
             return Ok(None);
         }
-        let mut plain = Vec::new();
-        let cannot_read = || format!("cannot read {}", self.file.display());
-        let mut file = File::open(self.file).await.with_context(cannot_read)?;
-        for range in &self.ranges {
-            file.seek(SeekFrom::Start(range.start)).await.with_context(cannot_read)?;
-            (&mut file).take(range.end - range.start).read_to_end(&mut plain).await.with_context(cannot_read)?;
-        }
+        let plain = self.bytes().await?;
         let packed = Encoding::Gzip.compress(&plain).context("cannot compress what is sent")?;
         Ok(Some(packed).filter(|packed| packed.len() < plain.len() / 10 * 9))
     }
 
+    /// All of it, in memory.
+    pub(crate) async fn bytes(&self) -> anyhow::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let cannot_read = || format!("cannot read {}", self.file.display());
+        let mut file = File::open(self.file).await.with_context(cannot_read)?;
+        for range in &self.ranges {
+            file.seek(SeekFrom::Start(range.start)).await.with_context(cannot_read)?;
+            (&mut file).take(range.end - range.start).read_to_end(&mut bytes).await.with_context(cannot_read)?;
+        }
+        Ok(bytes)
+    }
+
     /// Reads it, chunk by chunk.
-    pub(super) async fn chunks(
+    pub(crate) async fn chunks(
         &self,
     ) -> anyhow::Result<impl Stream<Item = std::io::Result<Bytes>> + Send + 'static + use<>> {
         let file = File::open(self.file).await.with_context(|| format!("cannot read {}", self.file.display()))?;

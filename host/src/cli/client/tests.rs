@@ -8,6 +8,8 @@ use tokio::task::JoinHandle;
 use super::*;
 
 fn client(address: SocketAddr) -> Client {
+    // As `cli::run` does for a process.
+    let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     Client::new(&Global { server: format!("http://{address}/"), json: false, names_server: false }).expect("a valid address")
 }
 

@@ -1,23 +1,63 @@
 //! Where the parts of a bundle lie in its file.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
+use indicatif::ProgressBar;
+use reqwest::Method;
+
+use super::Source;
+use crate::cli::client::{Client, Content};
 use crate::cli::sections::{self, Section};
 use crate::registry::digest::Blob;
 use crate::registry::manifest::Manifest;
 use crate::registry::section::{ASSET, DIGEST, MANIFEST, MODEL, PREAMBLE, PREFIX};
 
-/// A part, and the ranges of the file that are its content.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Part {
-    pub(super) blob: Blob,
-    pub(super) ranges: Vec<Range<u64>>,
+/// A bundle's file, and which ranges of it are which part.
+#[derive(Debug)]
+pub(crate) struct Parts<'f> {
+    file: &'f Path,
+    ranges: HashMap<Blob, Vec<Range<u64>>>,
 }
 
-/// All parts of the bundle in a file; `None` where it is not as its manifest says, which a host tells better that gets all of it.
-pub(super) fn of(file: &Path, manifest: &Manifest) -> anyhow::Result<Option<Vec<Part>>> {
-    Ok(parts(&sections::read(file)?, manifest))
+/// A part, and the ranges of the file that are its content.
+#[derive(Debug, PartialEq, Eq)]
+struct Part {
+    blob: Blob,
+    ranges: Vec<Range<u64>>,
+}
+
+impl<'f> Parts<'f> {
+    /// All parts of the bundle in a file; `None` where it is not as its manifest says, which a host tells better that gets all of it.
+    pub(crate) fn of(file: &'f Path, manifest: &Manifest) -> anyhow::Result<Option<Self>> {
+        let parts = parts(&sections::read(file)?, manifest);
+        let ranges = parts.map(|parts| parts.into_iter().map(|part| (part.blob, part.ranges)).collect());
+        Ok(ranges.map(|ranges| Self { file, ranges }))
+    }
+
+    /// What a part is made of; nothing of one that is not here.
+    pub(crate) fn content(&self, part: Blob, bar: &ProgressBar) -> Content<'f> {
+        Content::of(self.file, self.ranges.get(&part).cloned().unwrap_or_default(), bar)
+    }
+}
+
+impl Source for Parts<'_> {
+    async fn send(&self, client: &Client, part: Blob, offset: u64, bar: &ProgressBar) -> (u64, anyhow::Result<()>) {
+        let (path, content) = (super::path(part, offset), self.content(part, bar).after(offset));
+        match content.packed().await {
+            Ok(Some(packed)) => {
+                let length = packed.len() as u64;
+                bar.inc(content.size_bytes());
+                (length, client.send_packed(Method::PUT, &path, packed).await.map(drop))
+            }
+            Ok(None) => {
+                let sent = client.upload(Method::PUT, &path, content.clone()).await;
+                (content.sent_bytes(), sent.map(drop))
+            }
+            Err(error) => (0, Err(error)),
+        }
+    }
 }
 
 fn parts(sections: &[Section], manifest: &Manifest) -> Option<Vec<Part>> {
@@ -67,7 +107,8 @@ mod tests {
         bundle.write_file(&file).unwrap();
         let bytes = std::fs::read(&file).unwrap();
         let index = |at: u64| usize::try_from(at).unwrap();
-        let parts = of(&file, bundle.manifest()).unwrap().expect("all parts");
+        let of = |manifest: &Manifest| parts(&sections::read(&file).unwrap(), manifest);
+        let parts = of(bundle.manifest()).expect("all parts");
         assert_eq!(
             parts.iter().map(|part| part.blob).collect::<Vec<_>>(),
             bundle.manifest().blobs().collect::<Vec<_>>()
@@ -78,8 +119,8 @@ mod tests {
         }
         let mut other = bundle.manifest().clone();
         other.models[0].blob.size += 1;
-        assert_eq!(of(&file, &other).unwrap(), None, "not what the manifest says");
+        assert_eq!(of(&other), None, "not what the manifest says");
         other.models.clear();
-        assert_eq!(of(&file, &other).unwrap(), None, "a section too many");
+        assert_eq!(of(&other), None, "a section too many");
     }
 }

@@ -1,0 +1,217 @@
+//! One registry, and one place in it: what is there, what is brought there, what is got from it.
+
+use std::io;
+use std::ops::Range;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use oci_client::client::{BlobResponse, ClientConfig, ClientProtocol};
+use oci_client::manifest::{
+    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
+};
+use oci_client::secrets::RegistryAuth;
+use oci_client::{Client, Reference};
+use reqwest::header::HeaderValue;
+
+use super::access::Access;
+use super::artifact;
+use super::place::Place;
+use super::refusal::{Asked, Refusal};
+use crate::registry::digest::{Blob, Digest};
+use crate::registry::manifest::Manifest;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a place may hold, for it to say what it is where it is no function.
+const ASKED_FOR: [&str; 4] =
+    [OCI_IMAGE_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE];
+
+/// A place in a registry that can be asked.
+pub(crate) struct Registry {
+    client: Client,
+    place: Place,
+    auth: RegistryAuth,
+    asked: Asked,
+}
+
+/// A function in a registry.
+#[derive(Debug)]
+pub(crate) struct Pulled {
+    pub(crate) manifest: Manifest,
+    /// The artifact's digest, as registries write it.
+    pub(crate) digest: String,
+}
+
+/// What a registry sends of a blob.
+pub(super) type Chunks = BoxStream<'static, io::Result<Bytes>>;
+
+impl Registry {
+    /// Nothing is sent yet.
+    pub(crate) async fn new(place: Place, access: &Access) -> anyhow::Result<Self> {
+        let auth = access.credentials(&place)?;
+        let asked = Asked {
+            host: place.host().to_owned(),
+            is_plain: access.is_plain(&place),
+            is_anonymous: auth == RegistryAuth::Anonymous,
+        };
+        let mut config = ClientConfig {
+            protocol: if asked.is_plain { ClientProtocol::Http } else { ClientProtocol::Https },
+            // A blob is one request, whatever its size.
+            use_monolithic_push: true,
+            platform_resolver: None,
+            connect_timeout: Some(CONNECT_TIMEOUT),
+            user_agent: concat!("nocti/", env!("CARGO_PKG_VERSION")),
+            ..ClientConfig::default()
+        };
+        if place.is_loopback() {
+            // A proxy set for the outside world cannot reach this machine's own registry. Naming one is the way to have none here.
+            config.http_proxy = Some(format!("http://{}", asked.host));
+            config.no_proxy = Some("localhost,127.0.0.0/8,::1".to_owned());
+        }
+        let client = Client::try_from(config).context("cannot set up the client of the registry")?;
+        client.store_auth_if_needed(place.reference().resolve_registry(), &auth).await;
+        Ok(Self { client, place, auth, asked })
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The function at this place.
+    pub(crate) async fn function(&self) -> anyhow::Result<Pulled> {
+        self.read().await.with_context(|| format!("cannot get {}", self.place))
+    }
+
+    async fn read(&self) -> anyhow::Result<Pulled> {
+        let pulled = self.client.pull_manifest_raw(self.reference(), &self.auth, &ASKED_FOR).await;
+        let (bytes, digest) = pulled.map_err(|error| self.asked.refused(error))?;
+        let (image, config) = artifact::image(&bytes)?;
+        let mut content = Vec::new();
+        let mut chunks = self.blob(config, 0..config.size).await?;
+        while let Some(chunk) = chunks.try_next().await? {
+            content.extend_from_slice(&chunk);
+        }
+        ensure!(Blob::of(&content) == config, "its config is damaged");
+        Ok(Pulled { manifest: artifact::manifest(&image, &content)?, digest })
+    }
+
+    /// Whether it has a blob.
+    pub(crate) async fn has(&self, blob: Blob) -> anyhow::Result<bool> {
+        let has = self.client.blob_exists(self.reference(), &artifact::text(blob.sha256)).await;
+        Ok(has.map_err(|error| self.asked.refused(error))?)
+    }
+
+    /// Takes a blob from another repository of the registry, if that has it and may be read.
+    pub(crate) async fn mount(&self, blob: Blob, repository: &str) -> bool {
+        let from = self.place.repository(repository);
+        self.client.mount_blob(self.reference(), &from, &artifact::text(blob.sha256)).await.is_ok()
+    }
+
+    /// Brings a blob there.
+    pub(crate) async fn push(
+        &self,
+        blob: Blob,
+        content: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> anyhow::Result<()> {
+        let (digest, content) = (artifact::text(blob.sha256), content.map_err(Into::into));
+        let pushed = self.client.push_blob_stream(self.reference(), content, &digest, Some(blob.size)).await;
+        pushed.map_err(|error| self.asked.refused(error))?;
+        Ok(())
+    }
+
+    /// The digest of what is at this place, whatever it is.
+    pub(crate) async fn current(&self) -> anyhow::Result<Option<String>> {
+        match self.client.fetch_manifest_digest(self.reference(), &self.auth).await {
+            Ok(digest) => Ok(Some(digest)),
+            Err(error) => match self.asked.refused(error) {
+                Refusal::NotFound(_) => Ok(None),
+                refusal => Err(refusal.into()),
+            },
+        }
+    }
+
+    /// Puts an artifact, whose blobs are there, at this place; its digest.
+    pub(crate) async fn publish(&self, manifest: Vec<u8>) -> anyhow::Result<String> {
+        let digest = artifact::text(Digest::of(&manifest));
+        let kind = HeaderValue::from_static(OCI_IMAGE_MEDIA_TYPE);
+        let published = self.client.push_manifest_raw(self.reference(), manifest, kind).await;
+        published.map_err(|error| self.asked.refused(error))?;
+        Ok(digest)
+    }
+
+    /// A range of a blob, as it comes. That it is the blob's content is for the caller to check; it is never longer or shorter.
+    pub(crate) async fn blob(&self, blob: Blob, range: Range<u64>) -> anyhow::Result<Chunks> {
+        if range.is_empty() {
+            return Ok(stream::empty().boxed());
+        }
+        let (reference, digest, length) = (self.reference(), artifact::text(blob.sha256), range.end - range.start);
+        let opened = if length == blob.size {
+            self.client.pull_blob_stream(reference, digest.as_str()).await.map(BlobResponse::Full)
+        } else {
+            self.client.pull_blob_stream_partial(reference, digest.as_str(), range.start, Some(length)).await
+        };
+        let (chunks, skip) = match opened.map_err(|error| self.asked.refused(error))? {
+            BlobResponse::Full(chunks) => (chunks.stream, range.start),
+            BlobResponse::Partial(chunks) => (chunks.stream, 0),
+        };
+        Ok(cut(chunks, skip, length, &self.asked.host).boxed())
+    }
+
+    fn reference(&self) -> &Reference {
+        self.place.reference()
+    }
+}
+
+/// So many bytes behind the first ones.
+fn cut(chunks: Chunks, skip: u64, length: u64, host: &str) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    let host = host.to_owned();
+    stream::try_unfold((chunks, skip, length), move |(mut chunks, mut skip, left)| {
+        let host = host.clone();
+        async move {
+            loop {
+                if left == 0 {
+                    return Ok(None);
+                }
+                let Some(chunk) = chunks.next().await else {
+                    return Err(io::Error::other(format!("{host} sent {left} bytes too few")));
+                };
+                let mut chunk = chunk.map_err(|error| io::Error::other(format!("{host} broke off: {error}")))?;
+                let index = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+                let skipped = chunk.split_to(chunk.len().min(index(skip)));
+                skip -= skipped.len() as u64;
+                chunk.truncate(index(left));
+                if !chunk.is_empty() {
+                    let left = left - chunk.len() as u64;
+                    return Ok(Some((chunk, (chunks, skip, left))));
+                }
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn cut_of(skip: u64, length: u64) -> Result<Vec<u8>, String> {
+        let chunks = ["", "0123", "456", "789"].map(|chunk| Ok(Bytes::from(chunk)));
+        let cut = cut(stream::iter(chunks).boxed(), skip, length, "r");
+        let pieces: Vec<Bytes> = cut.try_collect().await.map_err(|error: io::Error| error.to_string())?;
+        Ok(pieces.concat())
+    }
+
+    #[tokio::test]
+    async fn a_range_is_cut_out_of_whatever_chunks_come() {
+        let content = b"0123456789";
+        for start in 0..10 {
+            for length in 1..=10 - start {
+                let expected = &content[start..start + length];
+                assert_eq!(cut_of(start as u64, length as u64).await.unwrap(), expected);
+            }
+        }
+        assert_eq!(cut_of(4, 7).await.unwrap_err(), "r sent 1 bytes too few");
+    }
+}

@@ -116,6 +116,7 @@ async fn without_a_host_every_command_says_how_to_get_one() {
         &["diff", "f", "1", "2"],
         &["search", "f"],
         &["label", "f@1", "a=b"],
+        &["push", "f@1", "127.0.0.1:1/f"],
     ] {
         let mut command = nocti();
         command.args(["--server", &server]).args(words);
@@ -284,12 +285,19 @@ async fn help_names_every_command_and_option() {
     let mut command = nocti();
     command.arg("--help");
     let help = run(command).await.expect(0).out;
-    let commands: [(&str, &[&str]); 16] = [
+    let registry = ["--username", "--password-stdin", "--plain-http", "--docker-config"];
+    let named = ["--name", "--version"];
+    let deploy = [&["--alias", "--no-traffic", "--message", "--by"], &named[..], &registry].concat();
+    let push = [&["--mount-from"], &named[..], &registry].concat();
+    let pull = [&["--output", "--force"], &registry[..]].concat();
+    let commands: [(&str, &[&str]); 18] = [
         ("serve", &["--listen", "--grpc-listen", "--store", "--config", "--print-config"]),
         ("new", &["--template"]),
         ("build", &["--output"]),
         ("inspect", &[]),
-        ("deploy", &["--name", "--version", "--alias", "--no-traffic", "--message", "--by"]),
+        ("deploy", &deploy),
+        ("push", &push),
+        ("pull", &pull),
         ("invoke", &["--data", "--file", "--explain", "--http"]),
         ("list", &[]),
         ("show", &[]),

@@ -18,7 +18,7 @@ use super::oci::{self, Access, Place, Pulled, Registry, Relay};
 use super::upload::{self, Sent};
 use super::why::Why;
 use super::{Global, WrongUsage, output};
-use crate::registry::bundle::Bundle;
+use crate::registry::bundle::{Bundle, Layout};
 use crate::registry::name::{AliasName, FunctionName, VersionName};
 use crate::registry::nocti_toml::{FILE_NAME, Project};
 
@@ -99,7 +99,8 @@ async fn from_registry(client: &Client, reference: &str, args: &DeployArgs, quer
     let Pulled { mut manifest, .. } = registry.function().await?;
     args.names.apply(&mut manifest);
     let bar = output::progress_bar("sending on");
-    let sent = upload::by_parts(client, &manifest, manifest.size_bytes(), &Relay(&registry), query, &bar).await;
+    let size = Layout::of(&manifest).size_bytes();
+    let sent = upload::by_parts(client, &manifest, size, &Relay(&registry), query, &bar).await;
     bar.finish_and_clear();
     sent?.context("this host takes nothing but whole bundles: `nocti pull` gets one to deploy")
 }

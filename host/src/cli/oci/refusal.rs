@@ -9,7 +9,7 @@ use crate::registry::excerpt::excerpt;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("no registry answers at {0}")]
-    Gone(String, #[source] reqwest::Error),
+    Gone(String),
     #[error("no registry answers at {0} by https (one that speaks http alone is asked with --plain-http)")]
     NoHttps(String, #[source] reqwest::Error),
     #[error("the connection to {0} broke off")]
@@ -56,7 +56,7 @@ impl Asked {
         let error = error.without_url();
         match (status, error.is_connect()) {
             (Some(status), _) => self.by_status(status, ""),
-            (None, true) if self.is_plain => Refusal::Gone(host, error),
+            (None, true) if self.is_plain => Refusal::Gone(host),
             (None, true) => Refusal::NoHttps(host, error),
             (None, false) => Refusal::Broken(host, error),
         }

@@ -29,13 +29,23 @@ pub(super) fn trap(store: &Store<State>, source: wasmtime::Error) -> RuntimeErro
 /// The calls that the guest was in.
 fn frames(error: &wasmtime::Error) -> Vec<String> {
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
-    let frames = backtrace.frames();
-    let mut lines: Vec<String> =
-        frames.iter().take(MAX_FRAMES).map(|frame| call(frame.func_name(), frame.func_index())).collect();
-    if frames.len() > MAX_FRAMES {
-        lines.push(format!("{} more", frames.len() - MAX_FRAMES));
+    let calls: Vec<String> =
+        backtrace.frames().iter().take(MAX_FRAMES).map(|frame| call(frame.func_name(), frame.func_index())).collect();
+    without_panic(calls)
+}
+
+/// What Rust does to panic says nothing about why, and is most of the calls.
+fn without_panic(mut calls: Vec<String>) -> Vec<String> {
+    let is_panic = |call: &String| {
+        ["std::", "core::panicking::", "core::result::unwrap_failed", "core::option::", "__rustc::", "abort"]
+            .iter()
+            .any(|prefix| call.starts_with(prefix))
+    };
+    let panic = calls.iter().take_while(|call| is_panic(call)).count();
+    if panic < calls.len() {
+        calls.drain(..panic);
     }
-    lines
+    calls
 }
 
 /// A function by its name, as its author wrote it; by its number where the component was stripped of names.
@@ -60,6 +70,14 @@ mod tests {
         assert_eq!(call(None, 7), "function 7 (the component has no names)");
         let long = call(Some(&"\u{e9}".repeat(MAX_NAME_BYTES)), 7);
         assert_eq!(long.len(), MAX_NAME_BYTES + "...".len());
+    }
+
+    #[test]
+    fn a_panic_begins_where_it_was_raised() {
+        let calls = |names: &[&str]| without_panic(names.iter().map(|name| (*name).to_owned()).collect());
+        let raised = ["abort", "__rustc::rust_panic", "core::panicking::panic_fmt", "f::check", "std::f", "f::predict"];
+        assert_eq!(calls(&raised), ["f::check", "std::f", "f::predict"]);
+        assert_eq!(calls(&raised[..2]), raised[..2]);
     }
 
     proptest::proptest! {

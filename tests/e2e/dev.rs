@@ -150,7 +150,8 @@ async fn every_edit_is_a_version_that_answers_and_mistakes_change_nothing() {
 
 /// A typed function whose build command is a script in its folder.
 fn built_by_a_script(place: &Path, script: &str) {
-    let manifest = "name = \"misbehave\"\nversion = \"1\"\n[component]\npath = \"made.wasm\"\nbuild = \"sh build.sh\"\n";
+    let manifest =
+        "name = \"misbehave\"\nversion = \"1\"\n[component]\npath = \"made.wasm\"\nbuild = \"sh build.sh\"\n";
     fs::write(place.join("function/nocti.toml"), manifest).unwrap();
     fs::write(place.join("function/build.sh"), script).unwrap();
 }
@@ -162,16 +163,22 @@ async fn a_build_that_fails_is_shown_and_a_trap_says_where_it_was() {
     built_by_a_script(place.path(), &format!("cp {} made.wasm", text(&component)));
     let trap = json!({"inputs": [], "parameters": {"mode": "trap", "message": "all is lost"}});
     let dev = Dev::serve(place, &["-d", &trap.to_string()]);
-    dev.says(&["building: sh build.sh\n", ": misbehave 1-dev.1\n", "no answer: function 'misbehave': the function failed"])
-        .await;
-    let told = dev.says(&["stderr", "all is lost\n", "host ", "trapped: ", " 0: ", "misbehave::", "request", "failed"]).await;
+    dev.says(&[
+        "building: sh build.sh\n",
+        ": misbehave 1-dev.1\n",
+        "no answer: function 'misbehave': the function failed",
+    ])
+    .await;
+    let told =
+        dev.says(&["stderr", "all is lost\n", "host ", "trapped: ", " 0: ", "misbehave::", "request", "failed"]).await;
     // The caller is told what it was, not where.
     let answer = dev.send("/v2/models/misbehave/infer", &trap).await;
     answer.expect_error(502, "function_failed", &["unreachable"]);
     assert!(!answer.text().contains("misbehave::") && !told.contains("changed:"), "{told}");
 
     dev.write("build.sh", "echo a mistake in line 7; exit 3");
-    dev.says(&["changed: build.sh\n", "not deployed: ", "exit status: 3", "\na mistake in line 7\n1-dev.1 goes on"]).await;
+    dev.says(&["changed: build.sh\n", "not deployed: ", "exit status: 3", "\na mistake in line 7\n1-dev.1 goes on"])
+        .await;
     dev.send("/v2/models/misbehave/infer", &trap).await.expect_error(502, "function_failed", &[]);
     dev.interrupt().await;
 }

@@ -207,7 +207,12 @@ impl Drop for Call {
         self.calls.record(self.asked, self.outcome, took);
         if let Some(log) = &self.calls.log {
             let (asked, outcome, ms) = (self.asked.name(), self.outcome.name(), took.as_micros() as f64 / 1000.0);
-            log.line(Stream::Request, self.id.as_deref(), &format!("{asked} {outcome} {ms} ms{}{}", self.parts, self.told), false);
+            log.line(
+                Stream::Request,
+                self.id.as_deref(),
+                &format!("{asked} {outcome} {ms} ms{}{}", self.parts, self.told),
+                false,
+            );
         }
     }
 }

@@ -10,7 +10,7 @@ use super::*;
 fn client(address: SocketAddr) -> Client {
     // As `cli::run` does for a process.
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
-    Client::new(&Global { server: format!("http://{address}/"), json: false, names_server: false }).expect("a valid address")
+    Client::of(&format!("http://{address}/")).expect("a valid address")
 }
 
 /// A host that takes one request, answers it and gives back what it was sent.
@@ -92,7 +92,7 @@ async fn an_upload_says_its_length_and_moves_the_bar() {
 #[test]
 fn only_addresses_of_hosts_are_taken() {
     for server in ["localhost:8000", "https://h", "file:///x", "http://", ""] {
-        let error = Client::new(&Global { server: server.to_owned(), json: false, names_server: false }).expect_err("it is no address");
+        let error = Client::of(server).expect_err("it is no address");
         assert!(error.is::<WrongUsage>(), "{server}: {error}");
     }
 }

@@ -1,8 +1,8 @@
 //! Management: what is deployed, and how it is doing. The CLI's only door.
 
-mod directions;
 pub mod blobs;
 pub mod bundle;
+mod directions;
 pub mod functions;
 pub mod history;
 pub mod labels;

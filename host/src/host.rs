@@ -7,8 +7,8 @@ use crate::config::Config;
 use crate::lifecycle::Lifecycle;
 use crate::logs::Logs;
 use crate::registry::catalog::Catalog;
-use crate::shadow::Shadows;
 use crate::registry::spool::Spool;
+use crate::shadow::Shadows;
 use crate::telemetry::Metrics;
 
 /// A running host.

@@ -7,15 +7,15 @@ use tracing_subscriber::EnvFilter;
 pub mod calls;
 pub mod latencies;
 pub mod metrics;
-pub mod shadowed;
 pub mod parts;
+pub mod shadowed;
 pub mod usage;
 
 pub use calls::{Asked, Call, Calls, Outcome, Served};
 pub use latencies::Spread;
 pub use metrics::{LifecycleMetrics, Metrics, ModelMetrics};
-pub use shadowed::{Likeness, Shadowed};
 pub use parts::{Part, Parts};
+pub use shadowed::{Likeness, Shadowed};
 pub use usage::Usage;
 
 /// Starts logging; `filter` is in the form `info` or `nocti=debug,wasmtime=warn`. A second call changes nothing.

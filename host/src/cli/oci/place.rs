@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(tagged.to_string(), "127.0.0.1:5000/team/digits:1.0.0");
         assert_eq!(tagged.clone().for_version("2").expect("it has no digest"), tagged);
         assert!(bare.for_reading().is_err() && tagged.for_reading().is_ok());
-        let pinned = format!("ghcr.io/o/digits@sha256:{}", "a".repeat(64));
+        let pinned = format!("r.example.org/o/digits@sha256:{}", "a".repeat(64));
         assert!(place(&pinned).for_version("1").is_err());
         assert_eq!(place(&pinned).for_reading().expect("it says which").to_string(), pinned);
     }
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn what_names_no_registry_is_refused() {
         let bad =
-            ["digits", "team/digits:1", "https://ghcr.io/x:1", "ghcr.io/", "ghcr.io/UPPER:1", "ghcr.io/a:b:c", ""];
+            ["digits", "team/digits:1", "https://r.example.org/x:1", "r.example.org/", "r.example.org/UPPER:1", "r.example.org/a:b:c", ""];
         for text in bad {
             assert!(text.parse::<Place>().is_err(), "{text}");
         }
@@ -129,7 +129,7 @@ mod tests {
         for text in ["localhost/a:1", "localhost:5000/a:1", "127.0.0.1:5000/a:1", "127.9.9.9:1/a:1"] {
             assert!(place(text).is_loopback(), "{text}");
         }
-        for text in ["ghcr.io/a:1", "localhost.example.org/a:1", "10.0.0.1:5000/a:1", "127.0.0.1.example.org/a:1"] {
+        for text in ["r.example.org/a:1", "localhost.example.org/a:1", "10.0.0.1:5000/a:1", "127.0.0.1.example.org/a:1"] {
             assert!(!place(text).is_loopback(), "{text}");
         }
     }

@@ -117,8 +117,15 @@ mod tests {
 
     #[test]
     fn what_names_no_registry_is_refused() {
-        let bad =
-            ["digits", "team/digits:1", "https://r.example.org/x:1", "r.example.org/", "r.example.org/UPPER:1", "r.example.org/a:b:c", ""];
+        let bad = [
+            "digits",
+            "team/digits:1",
+            "https://r.example.org/x:1",
+            "r.example.org/",
+            "r.example.org/UPPER:1",
+            "r.example.org/a:b:c",
+            "",
+        ];
         for text in bad {
             assert!(text.parse::<Place>().is_err(), "{text}");
         }
@@ -129,7 +136,8 @@ mod tests {
         for text in ["localhost/a:1", "localhost:5000/a:1", "127.0.0.1:5000/a:1", "127.9.9.9:1/a:1"] {
             assert!(place(text).is_loopback(), "{text}");
         }
-        for text in ["r.example.org/a:1", "localhost.example.org/a:1", "10.0.0.1:5000/a:1", "127.0.0.1.example.org/a:1"] {
+        for text in ["r.example.org/a:1", "localhost.example.org/a:1", "10.0.0.1:5000/a:1", "127.0.0.1.example.org/a:1"]
+        {
             assert!(!place(text).is_loopback(), "{text}");
         }
     }

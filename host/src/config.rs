@@ -14,7 +14,6 @@ use crate::registry::store::location::{Location, LocationError};
 use crate::registry::{spool, units};
 
 mod lists;
-
 use lists::{set_devices, set_origins};
 
 /// Beside where the host is started.
@@ -54,7 +53,7 @@ pub struct Config {
     pub cors_origins: Vec<String>,
     /// What is kept of what functions print.
     pub logs: logs::Config,
-    /// How long a blob is kept that nothing deployed refers to, and then for as long again in the trash.
+    /// How long a blob that nothing refers to is kept, and again in the trash; longer than any host's slowest step of a deploy.
     pub blob_grace: Duration,
     /// What blobs that are being sent may take.
     pub uploads: spool::Config,

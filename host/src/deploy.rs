@@ -25,6 +25,7 @@ use crate::registry::split::{Event, SplitError, Splitter};
 use crate::registry::store::{Hold, Store, StoreError};
 use crate::runtime::instance::Pre;
 use crate::tensor::Signature;
+use crate::trace;
 
 /// What became of a bundle.
 pub struct Deployed {
@@ -38,7 +39,7 @@ pub struct Deployed {
     pub size_bytes: u64,
 }
 
-/// Why a bundle is not deployed. Nothing that was deployed before is touched.
+/// Why a bundle is not deployed, or may not be whole. Nothing that was deployed before is touched.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
     #[error("the upload broke off: {0}")]
@@ -61,6 +62,10 @@ pub enum DeployError {
     Failed(String),
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    #[error(
+        "{label} is deployed, but the store did not say whether it has all of it still; deploy it again to be sure"
+    )]
+    Unseen { label: String, source: StoreError },
 }
 
 /// Deploys a bundle; `alias` then points at it with all its weight.
@@ -107,26 +112,31 @@ async fn checked(
     let Found { kind, signature, models } = found;
     let deployment = Deployment { manifest: Arc::clone(&manifest), kind, signature, models, alias };
     let Published { function, changed } = publish(host, deployment, note).await?;
-    let (name, version, revision) = (&manifest.name, &manifest.version, function.revision.revision);
-    tracing::info!(function = %format_args!("{name}@{version}"), revision, %kind, changed, "deployed");
     Ok(Deployed { manifest, function, changed, size_bytes })
 }
 
 /// Makes it real. A task of its own: what is deployed comes into memory where it is to be there, though the client may have gone.
 async fn publish(host: &Arc<Host>, deployment: Deployment, note: Note) -> Result<Published, DeployError> {
     let host = Arc::clone(host);
-    let published = tokio::spawn(async move {
+    let work = async move {
         let (store, manifest) = (&host.lifecycle.parts.store, Arc::clone(&deployment.manifest));
+        let (kind, label) = (deployment.kind, format!("{}@{}", manifest.name, manifest.version));
         has_all(store, manifest.blobs().collect()).await?;
         let published = host.catalog.deploy(deployment, note).await?;
+        host.lifecycle.keep_warm(&host.catalog, manifest.name.as_str());
+        let (revision, changed) = (published.function.revision.revision, published.changed);
+        tracing::info!(function = %label, revision, %kind, changed, "deployed");
         // Whoever collected garbage until now may not have seen the revision, so whatever is in the trash by now comes back;
         // whoever does from now on sees it.
-        has_all(store, manifest.blobs().chain([Blob::of(&manifest.canonical_json())]).collect()).await?;
-        let name = &manifest.name;
-        host.lifecycle.keep_warm(&host.catalog, name.as_str());
-        Ok(published)
-    });
-    published.await.unwrap_or_else(|error| Err(DeployError::Failed(error.to_string())))
+        let blobs = manifest.blobs().chain([Blob::of(&manifest.canonical_json())]).collect();
+        match has_all(store, blobs).await {
+            Ok(()) => Ok(published),
+            Err(DeployError::Store(source)) => Err(DeployError::Unseen { label, source }),
+            // Whoever is told which are missing sends them, and deploys again.
+            Err(error) => Err(error),
+        }
+    };
+    tokio::spawn(trace::carried(work)).await.unwrap_or_else(|error| Err(DeployError::Failed(error.to_string())))
 }
 
 /// Refuses to go on without these.

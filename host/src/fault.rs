@@ -236,6 +236,7 @@ fn of_revision(error: &RevisionError) -> Fault {
             TrafficError::IsShadow { .. } => fault(Kind::Conflict, "version_in_use"),
             TrafficError::Rollout { .. } => fault(Kind::Invalid, "invalid_rollout"),
             TrafficError::NoRollout { .. } => fault(Kind::Conflict, "no_rollout"),
+            TrafficError::RolloutRunning { .. } => fault(Kind::Conflict, "rollout_running"),
         },
     }
 }
@@ -294,7 +295,7 @@ pub fn of_deploy(error: &DeployError) -> Fault {
             WakeError::Component(error) if matches!(**error, RuntimeError::Host(_)) => INTERNAL,
             WakeError::Component(_) => fault(Kind::Invalid, "invalid_component"),
         },
-        DeployError::Store(error) => of_store(error),
+        DeployError::Store(error) | DeployError::Unseen { source: error, .. } => of_store(error),
         DeployError::Catalog(error) => of_catalog(error),
     }
 }

@@ -17,7 +17,7 @@ registry() {
     registry_download=$tools/.registry.$$
     trap 'rm -rf "$registry_download"' EXIT
     mkdir -p "$registry_download"
-    registry_fetch || { registry_lists && registry_fetch; } \
+    registry_fetch || { registry_lists; registry_fetch; } \
         || fail "registry" "'apt-get download docker-registry' failed, see $tools/apt.log; is Debian's archive reachable?"
     dpkg -x "$registry_download"/*.deb "$registry_download/content" \
         || fail "registry" "the package could not be unpacked, see above"
@@ -31,9 +31,13 @@ registry_fetch() {
     (cd "$registry_download" && within 300 apt-get download docker-registry >"$tools/apt.log" 2>&1)
 }
 
-# The lists of packages, which a new machine does not have yet.
+# The lists of packages, which a new machine does not have yet. Reading them anew takes root, or sudo that asks for no password.
 registry_lists() {
     local admin=()
-    [ "$(id -u)" = 0 ] || admin=(sudo -n)
-    within 300 "${admin[@]}" apt-get update >"$tools/apt.log" 2>&1
+    if [ "$(id -u)" != 0 ]; then
+        sudo -n true 2>/dev/null \
+            || fail "registry" "apt-get cannot download docker-registry, see $tools/apt.log; run 'sudo apt-get update', then this again"
+        admin=(sudo -n)
+    fi
+    within 300 "${admin[@]}" apt-get update >"$tools/apt.log" 2>&1 || true
 }

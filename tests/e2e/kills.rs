@@ -19,8 +19,8 @@ const KILLS: usize = 100;
 /// Versions of a function beyond these are deleted.
 const MANY: usize = 6;
 
-/// Collects after a second, and looks every quarter of it.
-const SETTINGS: [(&str, &str); 2] = [("NOCTI_BLOBS_GRACE", "1s"), ("NOCTI_UPLOADS_MAX_AGE", "1s")];
+/// Collects after three seconds, and looks every quarter of that.
+const SETTINGS: [(&str, &str); 2] = [("NOCTI_BLOBS_GRACE", "3s"), ("NOCTI_UPLOADS_MAX_AGE", "1s")];
 
 /// Numbers that the seed decides.
 struct Chance(u64);

@@ -1,15 +1,16 @@
 //! `nocti dev [DIR]`: builds a function's folder, serves it, and does both again after every change.
 //!
 //! One loop: look at the sources, build, deploy, ask, wait until they have changed. What comes during a build waits for its end, and
-//! is one more build however much it is; a build is ended only with all of it. Every build is a version of its own to which `live`
-//! moves in one revision, so requests never see half of a change; what fails leaves the last version where it is. What the function
-//! prints, the requests and its traps are read from its log, as `nocti logs -f` does. The host is one in this process (`own_host`),
-//! over a store that is removed at the end, or any other that `--server` names.
+//! is one more build however much it is; a build is ended only with all of it. What is asked ends with the next change. Every build is
+//! a version of its own to which `live` moves in one revision, so requests never see half of a change; what fails leaves the last
+//! version where it is. What the function prints, the requests and its traps are read from its log, as `nocti logs -f` does. The host
+//! is one in this process (`own_host`), over a store that is removed at the end, or any other that `--server` names.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -99,6 +100,7 @@ pub(super) fn run(args: &DevArgs, global: &Global) -> anyhow::Result<()> {
 async fn develop(args: &DevArgs, global: &Global, plan: Option<Plan>) -> anyhow::Result<()> {
     // Before anything can be interrupted.
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     let show = Show::new(global.json);
     let host = match plan {
         Some(plan) => Some(plan.start().await?),
@@ -120,6 +122,7 @@ async fn develop(args: &DevArgs, global: &Global, plan: Option<Plan>) -> anyhow:
         failed = session.go_on() => failed,
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
+        _ = hangup.recv() => Ok(()),
         () = show.unread() => Ok(()),
     };
     show.event(&Event::Stopping);
@@ -144,11 +147,15 @@ struct Session<'a> {
 }
 
 /// A log that is shown until the end.
-struct Following(JoinHandle<()>);
+struct Following {
+    task: JoinHandle<()>,
+    /// The time of the last line that was shown, as the host wrote it.
+    shown: Arc<Mutex<Option<String>>>,
+}
 
 impl Drop for Following {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
@@ -169,32 +176,42 @@ impl Session<'_> {
         loop {
             let read;
             (look, read) = look.read(dir.clone()).await?;
-            match read {
+            let deployed = match read {
                 Ok(project) => self.turn(project).await,
-                Err(error) => self.failed(NotBuilt { error: error.into(), output: String::new() }),
-            }
-            // What has changed meanwhile has been told, and is found at once.
-            loop {
-                news.come().await;
-                let files;
-                (look, files) = look.changes(dir.clone()).await?;
-                if !files.is_empty() {
-                    self.show.event(&Event::Changed { files });
-                    break;
+                Err(error) => {
+                    self.failed(NotBuilt { error: error.into(), output: String::new() });
+                    None
                 }
-            }
+            };
+            let asking = async {
+                if let Some(name) = &deployed {
+                    self.ask(name).await;
+                }
+            };
+            // What has changed meanwhile has been told, and is found at once.
+            let mut changing = pin!(look.next_changes(&news, dir.clone()));
+            let changed = tokio::select! {
+                changed = &mut changing => changed,
+                () = asking => changing.await,
+            };
+            let files;
+            (look, files) = changed?;
+            self.show.event(&Event::Changed { files });
         }
     }
 
-    /// Builds, deploys and asks.
-    async fn turn(&mut self, project: Project) {
+    /// Builds and deploys; whom to ask then.
+    async fn turn(&mut self, project: Project) -> Option<FunctionName> {
         let name = project.manifest.name.clone();
         match self.deploy(project).await {
             Ok(()) => {
                 self.follow(&name);
-                self.ask(&name).await;
+                Some(name)
             }
-            Err(failed) => self.failed(failed),
+            Err(failed) => {
+                self.failed(failed);
+                None
+            }
         }
     }
 
@@ -267,22 +284,29 @@ impl Session<'_> {
 
     /// Shows what a function prints, from the beginning of this session on.
     fn follow(&mut self, name: &FunctionName) {
-        if self.following.get(name).is_some_and(|following| !following.0.is_finished()) {
+        let before = self.following.get(name);
+        if before.is_some_and(|following| !following.task.is_finished()) {
             return;
         }
-        // So long ago by the host's clock, which may be another one.
-        let since = self.began.elapsed().as_secs() + 1;
-        let path = format!("/api/functions/{name}/logs?since={since}s&follow=true");
-        let (client, show) = (Arc::clone(&self.client), self.show.clone());
-        let following = tokio::spawn(async move {
+        let shown = before.map(|following| Arc::clone(&following.shown)).unwrap_or_default();
+        let last = shown.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // So long ago by the host's clock, which may be another one; or on from the last line, which may be shown again.
+        let since = last.unwrap_or_else(|| format!("{}s", self.began.elapsed().as_secs() + 1));
+        let path = format!("/api/functions/{name}/logs{}", query([("since", since.as_str()), ("follow", "true")]));
+        let (client, show, seen) = (Arc::clone(&self.client), self.show.clone(), Arc::clone(&shown));
+        let task = tokio::spawn(async move {
             let line = |line: &[u8]| {
-                show.event(&Event::Log(serde_json::from_slice(line).unwrap_or_else(|_| json!({}))));
+                let line: Value = serde_json::from_slice(line).unwrap_or_else(|_| json!({}));
+                if let Some(time) = line["time"].as_str() {
+                    *seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(time.to_owned());
+                }
+                show.event(&Event::Log(line));
                 Ok(true)
             };
             // Where it breaks off, the next deploy begins it again.
             let _ = client.lines(&path, line).await;
         });
-        self.following.insert(name.clone(), Following(following));
+        self.following.insert(name.clone(), Following { task, shown });
     }
 }
 
@@ -301,6 +325,19 @@ impl Look {
             }
         });
         reading.await.context("the folder cannot be looked at")?
+    }
+
+    /// Waits until files have changed since the last look; which.
+    async fn next_changes(self, news: &News, dir: PathBuf) -> anyhow::Result<(Self, Vec<String>)> {
+        let mut look = self;
+        loop {
+            news.come().await;
+            let files;
+            (look, files) = look.changes(dir.clone()).await?;
+            if !files.is_empty() {
+                return Ok((look, files));
+            }
+        }
     }
 
     /// The files that have changed since the last look.

@@ -1,13 +1,14 @@
 //! A bundle that comes from elsewhere, in a file of its own beside the one it becomes: `FILE.part`.
 //!
-//! It is checked as it comes and renamed when it is whole. What broke off goes on from there another time.
+//! It is checked as it comes and renamed when it is whole. What broke off goes on from there another time. Who writes it holds a lock
+//! on it.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 
 use super::head::Head;
@@ -41,8 +42,7 @@ impl Partial {
         let mut name = file.as_os_str().to_owned();
         name.push(".part");
         let path = PathBuf::from(name);
-        let opened = File::options().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = opened.with_context(|| format!("cannot write {}", path.display()))?;
+        let file = Self::alone(&path)?;
         let mut partial = Self { path, file, splitter: Splitter::new(), size: 0, whole: None };
         let mut buffer = vec![0; 256 << 10];
         loop {
@@ -56,6 +56,25 @@ impl Partial {
                 return Ok(partial);
             }
             partial.size += length as u64;
+        }
+    }
+
+    /// The file, open and locked for as long as it is.
+    fn alone(path: &Path) -> anyhow::Result<File> {
+        loop {
+            let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
+            let file = opened.with_context(|| format!("cannot write {}", path.display()))?;
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) => {
+                    bail!("another command is writing {}; wait for it, or write elsewhere with -o", path.display())
+                }
+                // Where files have no locks, what comes is checked all the same.
+                Ok(()) | Err(TryLockError::Error(_)) => {}
+            }
+            // Another command may have finished it, or removed it, before it was locked.
+            if is_at(&file, path) {
+                return Ok(file);
+            }
         }
     }
 
@@ -114,5 +133,29 @@ impl Partial {
     fn damaged(&self, error: impl std::error::Error + Send + Sync + 'static) -> anyhow::Error {
         let _ = std::fs::remove_file(&self.path);
         anyhow::Error::new(error).context("what came is damaged; download it again")
+    }
+}
+
+/// Whether a file is still there under this name.
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let inode = |found: std::fs::Metadata| (found.dev(), found.ino());
+    let ours = file.metadata().map(inode);
+    ours.is_ok_and(|ours| std::fs::metadata(path).map(inode).is_ok_and(|theirs| ours == theirs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_command_at_a_time_writes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("f.wasm");
+        let first = Partial::open(&file).unwrap();
+        let refused = Partial::open(&file).err().unwrap().to_string();
+        assert!(refused.contains("another command is writing") && refused.contains("f.wasm.part"), "{refused}");
+        drop(first);
+        Partial::open(&file).unwrap();
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -70,11 +71,16 @@ pub(super) async fn run(args: PushArgs, global: &Global) -> anyhow::Result<()> {
 
     let registry = Registry::new(place, &args.access).await?;
     let bar = output::progress_bar("pushing");
-    let push = Push { registry: &registry, parts: &parts, mount_from: args.mount_from.as_deref(), bar: &bar };
+    let (mount_from, not_mounted) = (args.mount_from.as_deref(), OnceLock::new());
+    let push = Push { registry: &registry, parts: &parts, mount_from, not_mounted: &not_mounted, bar: &bar };
     let pushed = push.all(manifest, artifact).await;
     bar.finish_and_clear();
     let reference = registry.place().to_string();
     let Pushed { digest, replaced, tally } = pushed.with_context(|| format!("cannot push to {reference}"))?;
+    // What is new in this version is in no other repository, which is no news.
+    if let (Some(repository), Some(why), 0) = (mount_from, not_mounted.get(), tally.mounted) {
+        output::note(&format!("nothing could be taken from {repository}: {why}"));
+    }
     if global.json {
         return output::json(&json!({
             "reference": reference, "artifact": digest, "replaced": replaced, "function": manifest.name,
@@ -132,6 +138,8 @@ struct Push<'p> {
     registry: &'p Registry,
     parts: &'p Parts<'p>,
     mount_from: Option<&'p str>,
+    /// Why a layer had to be sent instead, the first time.
+    not_mounted: &'p OnceLock<String>,
     bar: &'p ProgressBar,
 }
 
@@ -161,6 +169,17 @@ impl Push<'_> {
         Ok(Pushed { replaced: before.filter(|before| *before != digest), digest, tally })
     }
 
+    /// Whether it could be taken from the other repository.
+    async fn mounted(&self, blob: Blob) -> bool {
+        let Some(repository) = self.mount_from else { return false };
+        let mounted = self.registry.mount(blob, repository).await;
+        if let Err(error) = &mounted {
+            // The first tells enough.
+            let _ = self.not_mounted.set(output::chain(error));
+        }
+        mounted.is_ok()
+    }
+
     async fn layer(&self, blob: Blob) -> anyhow::Result<Tally> {
         self.blob(blob, async || self.parts.content(blob, self.bar).chunks().await).await
     }
@@ -173,9 +192,7 @@ impl Push<'_> {
         let size = blob.size;
         let tally = if self.registry.has(blob).await? {
             Tally { saved: size, ..Tally::default() }
-        } else if let Some(repository) = self.mount_from
-            && self.registry.mount(blob, repository).await
-        {
+        } else if self.mounted(blob).await {
             Tally { mounted: size, ..Tally::default() }
         } else {
             self.registry.push(blob, content().await?).await?;

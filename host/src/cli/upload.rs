@@ -14,6 +14,7 @@ use indicatif::ProgressBar;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::client::{Client, ClientError, Content};
 use super::head::Head;
@@ -33,11 +34,15 @@ const ASKED_AT_ONCE: usize = 500;
 /// How often a part is tried again, and how long until the first time; each further one takes twice as long.
 const RETRIES: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// How long somebody who sends the same part may send nothing, and how often that is looked at. A host ends an upload that has
+/// broken off without a word after 30 s.
+const BUSY_PATIENCE: Duration = Duration::from_secs(60);
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// How often all is begun again where the host has lost what it had.
 const ROUNDS: u32 = 3;
 
-/// What a host says that cannot keep parts which are on their way.
-const NO_PLACE: [&str; 2] = ["uploads_full", "uploads_failed"];
+/// What a host says that cannot keep parts which are on their way, or none so large.
+const NO_PLACE: [&str; 3] = ["uploads_full", "uploads_failed", "too_large"];
 
 const MANIFEST_TYPE: &str = "application/vnd.nocti.manifest+json";
 
@@ -128,26 +133,37 @@ async fn send_part(client: &Client, source: &impl Source, missing: Missing, bar:
     let Missing { sha256, size_bytes: size, mut offset } = missing;
     let part = Blob { size, sha256 };
     let (mut failures, mut sent_bytes) = (0, 0);
+    let mut busy_since: Option<Instant> = None;
     loop {
-        let (sent, outcome) = source.send(client, part, offset, bar).await;
+        let began = offset;
+        let (sent, outcome) = source.send(client, part, began, bar).await;
         sent_bytes += sent;
         let Err(mut error) = outcome else { return Ok(sent_bytes) };
+        if !is_busy(&error) {
+            busy_since = None;
+        }
         loop {
-            if failures == RETRIES || !may_pass(&error) {
+            // Somebody else's upload is no failure of this one while it gets on.
+            let waits = is_busy(&error) && busy_since.get_or_insert_with(Instant::now).elapsed() < BUSY_PATIENCE;
+            if !waits && (failures == RETRIES || !may_pass(&error, began)) {
                 return Err(error);
             }
-            tokio::time::sleep(FIRST_PAUSE * 2_u32.pow(failures)).await;
-            failures += 1;
+            tokio::time::sleep(if waits { BUSY_PAUSE } else { FIRST_PAUSE * 2_u32.pow(failures) }).await;
+            failures += u32::from(!waits);
             match ask(client, &[part]).await {
                 Ok(missing) => {
                     let Some(missing) = missing.into_iter().next() else { return Ok(sent_bytes) };
+                    let gets_on = is_busy(&error) && missing.offset > offset;
                     offset = missing.offset;
-                    break;
+                    if !gets_on {
+                        break;
+                    }
+                    busy_since = Some(Instant::now());
                 }
                 Err(again) => error = again,
             }
         }
-        bar.inc_length(size.saturating_sub(offset));
+        bar.inc_length((began + sent).saturating_sub(offset));
     }
 }
 
@@ -169,20 +185,50 @@ async fn ask(client: &Client, blobs: &[Blob]) -> anyhow::Result<Vec<Missing>> {
     Ok(missing)
 }
 
-/// Whether it may go better another time.
-fn may_pass(error: &anyhow::Error) -> bool {
+/// Whether it may go better another time, where the upload began at `offset`.
+fn may_pass(error: &anyhow::Error, offset: u64) -> bool {
     const PASSING: [&str; 6] =
-        ["wrong_offset", "upload_incomplete", "upload_busy", "wrong_content", "body_timeout", "overloaded"];
+        ["wrong_offset", "upload_incomplete", "upload_busy", "body_timeout", "overloaded", "store_unreachable"];
     match error.downcast_ref() {
         Some(ClientError::NoHost(_) | ClientError::Broken { .. }) => true,
+        // What others had sent before may have been something else; what comes from here alone is the same again.
+        Some(ClientError::Refused { code, .. }) if code == "wrong_content" => offset > 0,
         Some(ClientError::Refused { code, .. }) => PASSING.contains(&code.as_str()),
         Some(ClientError::NotNocti { .. }) | None => false,
     }
+}
+
+/// Whether somebody else is sending the part.
+fn is_busy(error: &anyhow::Error) -> bool {
+    refused(error).is_some_and(|(_, code)| code == "upload_busy")
 }
 
 fn refused(error: &anyhow::Error) -> Option<(StatusCode, &str)> {
     match error.downcast_ref() {
         Some(ClientError::Refused { status, code, .. }) => Some((*status, code)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_tried_again() {
+        let refused = |code: &str| {
+            let (status, code, message) = (StatusCode::CONFLICT, code.to_owned(), String::new());
+            anyhow::Error::new(ClientError::Refused { status, code, message })
+        };
+        for (code, offset, expected) in [
+            ("upload_busy", 0, true),
+            ("store_unreachable", 0, true),
+            ("wrong_content", 1, true),
+            ("wrong_content", 0, false),
+            ("storage_full", 0, false),
+        ] {
+            assert_eq!(may_pass(&refused(code), offset), expected, "{code} {offset}");
+        }
+        assert!(is_busy(&refused("upload_busy")) && !is_busy(&refused("wrong_offset")));
     }
 }

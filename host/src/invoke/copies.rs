@@ -29,6 +29,10 @@ pub async fn run(host: Arc<Host>, stop: CancellationToken) {
 
 /// A request was answered that may be copied. Only where callers leave room: they come first.
 pub(super) fn offer(host: &Host, original: Original, version: &super::Version, outputs: &[(String, Tensor)]) {
+    // What ends after its function was deleted must leave nothing behind.
+    if !host.catalog.has(version) || !host.catalog.has(original.shadow()) {
+        return;
+    }
     let is_room =
         !host.admit.is_busy() && !gate(host, version).is_crowded() && gate(host, original.shadow()).has_room();
     host.shadows.offer(original, version, outputs, is_room);

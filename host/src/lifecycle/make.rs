@@ -122,7 +122,13 @@ pub(crate) async fn open_models(
 ) -> Result<Vec<OpenModel>, WakeError> {
     let _alone = match manifest.models.len() {
         0 | 1 => None,
-        _ => Some(parts.several_models.lock().await),
+        _ => {
+            // From a bucket they may take minutes, and nobody else is to wait for that. Each is asked for again when it is opened,
+            // since one that is not opened soon may have to make room.
+            let files = manifest.models.iter().map(|model| local_file(parts, &model.blob.sha256));
+            futures::future::try_join_all(files).await?;
+            Some(parts.several_models.lock().await)
+        }
     };
     // All to their ends, since loading cannot be stopped.
     let opened =

@@ -38,10 +38,10 @@ impl Place {
     }
 }
 
-/// `None`: another host has it.
+/// `None`: another host has it. No function is called as the lock is.
 fn lock(folder: &Path) -> io::Result<Option<File>> {
     fs::create_dir_all(folder)?;
-    let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock"))?;
+    let lock = File::options().create(true).truncate(false).write(true).open(folder.join("_lock"))?;
     match lock.try_lock() {
         Ok(()) => Ok(Some(lock)),
         Err(TryLockError::WouldBlock) => Ok(None),

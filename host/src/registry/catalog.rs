@@ -253,7 +253,11 @@ impl Shared {
             if changed {
                 let Revision { revision, id, .. } = &function.revision;
                 let notice = Notice { function: name.clone(), revision: *revision, id: id.clone() };
-                self.store.announce(&notice).await?;
+                match self.store.announce(&notice).await {
+                    // By other notices: nobody need have written this revision.
+                    Err(StoreError::Conflict { .. }) => return Err(CatalogError::Contended(name.clone())),
+                    announced => announced?,
+                }
                 match self.store.write_revision(&function.revision).await {
                     Ok(()) => {}
                     Err(StoreError::Conflict { .. }) => continue,

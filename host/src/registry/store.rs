@@ -65,6 +65,8 @@ pub struct Store {
     place: Place,
     /// The number of the last notice of a change that was seen.
     last_notice: Arc<AtomicU64>,
+    /// Of this process one at a time writes a notice: they would be in each other's way.
+    announcing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Where blobs are files.
@@ -129,7 +131,12 @@ impl Store {
     /// The store that is in a bucket.
     pub(in crate::registry) fn over(objects: Arc<dyn ObjectStore>, cache: &Path, limit_bytes: u64) -> Self {
         let place = Place::Bucket(Arc::new(Fetched::new(cache, limit_bytes)));
-        Self { objects, place, last_notice: Arc::default(), holders: hold::Holders::default() }
+        Self::at(objects, place)
+    }
+
+    fn at(objects: Arc<dyn ObjectStore>, place: Place) -> Self {
+        let holders = hold::Holders::default();
+        Self { objects, holders, place, last_notice: Arc::default(), announcing: Arc::default() }
     }
 
     /// Opens the store in a folder, which is made if it is not there.
@@ -144,8 +151,7 @@ impl Store {
             .map_err(failed)?;
         // A revision must not be durable before the blobs it names, nor be lost after it was confirmed.
         let files = LocalFileSystem::new_with_prefix(folder.root()).map_err(|error| failed(error.into()))?;
-        let (objects, place) = (Arc::new(files.with_fsync(true)), Place::Folder(Arc::new(folder)));
-        Ok(Self { objects, place, last_notice: Arc::default(), holders: hold::Holders::default() })
+        Ok(Self::at(Arc::new(files.with_fsync(true)), Place::Folder(Arc::new(folder))))
     }
 
     /// Keeps blobs from the collectors of this process.
@@ -160,7 +166,8 @@ impl Store {
 
     /// Begins to write a blob whose size and digest are known.
     pub async fn blob_writer(&self, blob: Blob) -> Result<BlobWriter, StoreError> {
-        BlobWriter::begin(Arc::clone(&self.objects), blob_path(&blob.sha256), blob).await
+        let keeps_parts = self.folder().is_none();
+        BlobWriter::begin(Arc::clone(&self.objects), blob_path(&blob.sha256), blob, keeps_parts).await
     }
 
     /// Writes a blob that is in memory.

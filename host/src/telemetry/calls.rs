@@ -62,12 +62,15 @@ pub struct Calls {
     log: Option<Log>,
 }
 
+/// What is not the caller's doing. A version that has no room for its requests does badly, however well it answers the others.
+const FAULTS: [Outcome; 3] = [Outcome::Failed, Outcome::Timeout, Outcome::Refused];
+
 /// What callers got of a version so far. What they brought about themselves says nothing about it and is not here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Served {
     /// Requests that were answered.
     pub answered: u64,
-    /// Those that failed, or took too long.
+    /// Those that failed, took too long or found no room.
     pub failed: u64,
     /// How long answers took, since somebody began to look.
     pub took: Spread,
@@ -105,7 +108,7 @@ impl Calls {
         let sum = |outcomes: &[Outcome]| {
             asked.iter().flat_map(|&asked| outcomes.iter().map(move |&outcome| self.count(asked, outcome))).sum()
         };
-        Served { answered: sum(&[Outcome::Ok]), failed: sum(&[Outcome::Failed, Outcome::Timeout]), took }
+        Served { answered: sum(&[Outcome::Ok]), failed: sum(&FAULTS), took }
     }
 
     /// A request came in.

@@ -13,6 +13,7 @@ use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 
+use super::super::output;
 use super::sources::{Seen, Sources};
 
 /// Who saves a file may save more of them: nothing is looked at until it has been quiet for so long.
@@ -25,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Watch {
     watcher: RecommendedWatcher,
     folders: BTreeSet<PathBuf>,
+    /// Those that it was said of that they are not watched.
+    skipped: BTreeSet<PathBuf>,
 }
 
 /// That there may be something new. However much there is, it is told once.
@@ -43,21 +46,21 @@ impl Watch {
             news.notify_one();
         };
         let watcher = notify::recommended_watcher(tell).context("the system does not tell of changes")?;
-        Ok(Self { watcher, folders: BTreeSet::new() })
+        Ok(Self { watcher, folders: BTreeSet::new(), skipped: BTreeSet::new() })
     }
 
     /// The sources as they are. From now on changes of them are told.
     pub(super) fn look(&mut self, sources: &Sources, before: &Seen) -> anyhow::Result<Seen> {
         let mut folders = BTreeSet::new();
-        let seen = sources.look(before, |folder| {
-            // However it is called, so that it is watched once.
-            let folder = std::fs::canonicalize(folder)?;
-            if !folders.contains(&folder) {
-                // Again, even where it was: it may be another one of that name.
-                self.watch(&folder)?;
-                folders.insert(folder);
+        let seen = sources.look(before, |folder| match self.watch_once(folder, &mut folders) {
+            // One that has gone is not there, and where no more can be watched none is.
+            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::QuotaExceeded) => {
+                if self.skipped.insert(folder.to_owned()) {
+                    output::note(&format!("{} is not watched: {error}", folder.display()));
+                }
+                Ok(())
             }
-            Ok(())
+            watched => watched,
         })?;
         for left in self.folders.difference(&folders) {
             // One that is gone is not watched any more.
@@ -67,11 +70,23 @@ impl Watch {
         Ok(seen)
     }
 
+    /// Watches a folder, unless it is one of those that are; however it is called.
+    fn watch_once(&mut self, folder: &Path, folders: &mut BTreeSet<PathBuf>) -> io::Result<()> {
+        let folder = std::fs::canonicalize(folder)?;
+        if !folders.contains(&folder) {
+            // Again, even where it was: it may be another one of that name.
+            self.watch(&folder)?;
+            folders.insert(folder);
+        }
+        Ok(())
+    }
+
     fn watch(&mut self, folder: &Path) -> io::Result<()> {
         self.watcher.watch(folder, RecursiveMode::NonRecursive).map_err(|error| match error.kind {
             notify::ErrorKind::PathNotFound => io::ErrorKind::NotFound.into(),
             notify::ErrorKind::Io(error) => error,
-            notify::ErrorKind::MaxFilesWatch => io::Error::other(
+            notify::ErrorKind::MaxFilesWatch => io::Error::new(
+                io::ErrorKind::QuotaExceeded,
                 "the system watches no more folders (on Linux, `fs.inotify.max_user_watches` says how many it does)",
             ),
             _ => io::Error::other(format!("{} cannot be watched: {error}", folder.display())),

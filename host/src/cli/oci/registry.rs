@@ -4,11 +4,12 @@ use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use oci_client::client::{BlobResponse, ClientConfig, ClientProtocol};
+use oci_client::errors::OciDistributionError;
 use oci_client::manifest::{
     IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
 };
@@ -24,6 +25,9 @@ use crate::registry::digest::{Blob, Digest};
 use crate::registry::manifest::Manifest;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A blob whose next bytes take longer does not come. The client's own `read_timeout` would end uploads as well: it counts from the
+/// beginning of a request.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a place may hold, for it to say what it is where it is no function.
 const ASKED_FOR: [&str; 4] =
@@ -86,8 +90,8 @@ impl Registry {
     }
 
     async fn read(&self) -> anyhow::Result<Pulled> {
-        let pulled = self.client.pull_manifest_raw(self.reference(), &self.auth, &ASKED_FOR).await;
-        let (bytes, digest) = pulled.map_err(|error| self.asked.refused(error))?;
+        let pulled = self.client.pull_manifest_raw(self.reference(), &self.auth, &ASKED_FOR);
+        let (bytes, digest) = self.in_time(pulled).await?.map_err(|error| self.asked.refused(error))?;
         let (image, config) = artifact::image(&bytes)?;
         let mut content = Vec::new();
         let mut chunks = self.blob(config, 0..config.size).await?;
@@ -100,14 +104,22 @@ impl Registry {
 
     /// Whether it has a blob.
     pub(crate) async fn has(&self, blob: Blob) -> anyhow::Result<bool> {
-        let has = self.client.blob_exists(self.reference(), &artifact::text(blob.sha256)).await;
+        let digest = artifact::text(blob.sha256);
+        let has = self.in_time(self.client.blob_exists(self.reference(), &digest)).await?;
         Ok(has.map_err(|error| self.asked.refused(error))?)
     }
 
     /// Takes a blob from another repository of the registry, if that has it and may be read.
-    pub(crate) async fn mount(&self, blob: Blob, repository: &str) -> bool {
-        let from = self.place.repository(repository);
-        self.client.mount_blob(self.reference(), &from, &artifact::text(blob.sha256)).await.is_ok()
+    pub(crate) async fn mount(&self, blob: Blob, repository: &str) -> anyhow::Result<()> {
+        let (from, digest) = (self.place.repository(repository), artifact::text(blob.sha256));
+        match self.in_time(self.client.mount_blob(self.reference(), &from, &digest)).await? {
+            Ok(()) => Ok(()),
+            // It wants the blob itself in place of that, and does not say why.
+            Err(OciDistributionError::SpecViolationError(_)) => {
+                bail!("{} does not have it there, or gives no access to it", self.asked.host)
+            }
+            Err(error) => Err(self.asked.refused(error).into()),
+        }
     }
 
     /// Brings a blob there.
@@ -124,7 +136,7 @@ impl Registry {
 
     /// The digest of what is at this place, whatever it is.
     pub(crate) async fn current(&self) -> anyhow::Result<Option<String>> {
-        match self.client.fetch_manifest_digest(self.reference(), &self.auth).await {
+        match self.in_time(self.client.fetch_manifest_digest(self.reference(), &self.auth)).await? {
             Ok(digest) => Ok(Some(digest)),
             Err(error) => match self.asked.refused(error) {
                 Refusal::NotFound(_) => Ok(None),
@@ -137,7 +149,7 @@ impl Registry {
     pub(crate) async fn publish(&self, manifest: Vec<u8>) -> anyhow::Result<String> {
         let digest = artifact::text(Digest::of(&manifest));
         let kind = HeaderValue::from_static(OCI_IMAGE_MEDIA_TYPE);
-        let published = self.client.push_manifest_raw(self.reference(), manifest, kind).await;
+        let published = self.in_time(self.client.push_manifest_raw(self.reference(), manifest, kind)).await?;
         published.map_err(|error| self.asked.refused(error))?;
         Ok(digest)
     }
@@ -148,16 +160,24 @@ impl Registry {
             return Ok(stream::empty().boxed());
         }
         let (reference, digest, length) = (self.reference(), artifact::text(blob.sha256), range.end - range.start);
-        let opened = if length == blob.size {
-            self.client.pull_blob_stream(reference, digest.as_str()).await.map(BlobResponse::Full)
-        } else {
-            self.client.pull_blob_stream_partial(reference, digest.as_str(), range.start, Some(length)).await
+        let opening = async {
+            if length == blob.size {
+                self.client.pull_blob_stream(reference, digest.as_str()).await.map(BlobResponse::Full)
+            } else {
+                self.client.pull_blob_stream_partial(reference, digest.as_str(), range.start, Some(length)).await
+            }
         };
-        let (chunks, skip) = match opened.map_err(|error| self.asked.refused(error))? {
+        let (chunks, skip) = match self.in_time(opening).await?.map_err(|error| self.asked.refused(error))? {
             BlobResponse::Full(chunks) => (chunks.stream, range.start),
             BlobResponse::Partial(chunks) => (chunks.stream, 0),
         };
         Ok(cut(chunks, skip, length, &self.asked.host).boxed())
+    }
+
+    /// What the registry says to a request that has next to no body.
+    async fn in_time<T>(&self, asking: impl Future<Output = T>) -> anyhow::Result<T> {
+        let answer = tokio::time::timeout(READ_TIMEOUT, asking).await;
+        answer.with_context(|| format!("{} has not answered for {} s", self.asked.host, READ_TIMEOUT.as_secs()))
     }
 
     fn reference(&self) -> &Reference {
@@ -175,7 +195,9 @@ fn cut(chunks: Chunks, skip: u64, length: u64, host: &str) -> impl Stream<Item =
                 if left == 0 {
                     return Ok(None);
                 }
-                let Some(chunk) = chunks.next().await else {
+                let next = tokio::time::timeout(READ_TIMEOUT, chunks.next()).await;
+                let silent = |_| io::Error::other(format!("{host} has sent nothing for {} s", READ_TIMEOUT.as_secs()));
+                let Some(chunk) = next.map_err(silent)? else {
                     return Err(io::Error::other(format!("{host} sent {left} bytes too few")));
                 };
                 let mut chunk = chunk.map_err(|error| io::Error::other(format!("{host} broke off: {error}")))?;
@@ -213,5 +235,12 @@ mod tests {
             }
         }
         assert_eq!(cut_of(4, 7).await.unwrap_err(), "r sent 1 bytes too few");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_falls_silent_is_not_waited_for() {
+        let chunks = stream::iter([Ok(Bytes::from("0123"))]).chain(stream::pending()).boxed();
+        let cut: io::Result<Vec<Bytes>> = cut(chunks, 0, 10, "r").try_collect().await;
+        assert_eq!(cut.unwrap_err().to_string(), "r has sent nothing for 60 s");
     }
 }

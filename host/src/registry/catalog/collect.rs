@@ -53,6 +53,7 @@ impl Catalog {
             let used = self.references().await?;
             old.retain(|found| !used.contains(&found.blob.sha256));
         }
+        let (mut failures, mut too_large) = (Failures::default(), 0_u64);
         for found in old {
             if !in_time() {
                 break;
@@ -60,27 +61,50 @@ impl Catalog {
             if store.is_held(&found.blob.sha256) {
                 continue;
             }
-            collected.discarded += u64::from(store.discard(&found.blob.sha256).await?);
+            if !store.can_discard(found.blob) {
+                too_large += 1;
+                continue;
+            }
+            match store.discard(found.blob).await {
+                Ok(is_done) => collected.discarded += u64::from(is_done),
+                Err(error) => failures.add(error),
+            }
             tokio::time::sleep(PACE).await;
+        }
+        if too_large > 0 {
+            tracing::warn!(blobs = too_large, "garbage stays: a bucket copies nothing of more than 5 GiB to the trash");
         }
 
         let trash = store.trash().await?;
         if trash.is_empty() {
+            failures.tell();
             return Ok(collected);
         }
         let used = self.references().await?;
         for found in trash {
             let digest = &found.blob.sha256;
             let is_used = used.contains(digest);
-            if is_used && !store.exists(found.blob).await? {
-                collected.recovered += u64::from(store.recover(found.blob).await?);
-            }
-            let is_due = found.since < before && in_time() && !store.is_held(digest);
-            if is_due && store.purge(digest, before).await? && !is_used {
-                collected.deleted += 1;
-                collected.deleted_bytes += found.blob.size;
+            let seen_to = async {
+                if is_used {
+                    match store.size(digest).await? {
+                        None => collected.recovered += u64::from(store.recover(found.blob).await?),
+                        // One of the two is damaged. Whoever knows the size brings the good one back.
+                        Some(size) if size != found.blob.size => return Ok(()),
+                        Some(_) => {}
+                    }
+                }
+                let is_due = found.since < before && in_time() && !store.is_held(digest);
+                if is_due && store.purge(digest, before).await? && !is_used {
+                    collected.deleted += 1;
+                    collected.deleted_bytes += found.blob.size;
+                }
+                Ok::<(), StoreError>(())
+            };
+            if let Err(error) = seen_to.await {
+                failures.add(error);
             }
         }
+        failures.tell();
         Ok(collected)
     }
 
@@ -105,6 +129,32 @@ impl Catalog {
             refer(&mut used, &function?);
         }
         Ok(used)
+    }
+}
+
+/// Blobs that could not be moved, which is no reason to leave the others.
+#[derive(Debug, Default)]
+struct Failures {
+    blobs: u64,
+    last: Option<StoreError>,
+}
+
+impl Failures {
+    fn add(&mut self, error: StoreError) {
+        self.blobs += 1;
+        self.last = Some(error);
+    }
+
+    /// Once for all of them: they may be many.
+    fn tell(&self) {
+        if let Some(error) = &self.last {
+            let error: &dyn std::error::Error = error;
+            tracing::warn!(
+                error,
+                blobs = self.blobs,
+                "garbage could not be moved or deleted; the next collection tries again"
+            );
+        }
     }
 }
 

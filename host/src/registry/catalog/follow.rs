@@ -25,6 +25,8 @@ pub(super) const SOON: Duration = Duration::from_secs(20);
 const LOOK_BACK: u64 = 256;
 /// After so many changes the snapshot is written; after fewer, when everything is compared.
 const MANY_CHANGES: u64 = 256;
+/// A snapshot that could not be written is not tried again sooner: it may take long, and notices wait for it.
+const TIDY_AGAIN: Duration = Duration::from_secs(60);
 /// Functions read at once.
 const READS: usize = 32;
 
@@ -33,7 +35,7 @@ const READS: usize = 32;
 pub struct Look {
     /// These are shown as they are there now.
     pub changes: Vec<Change>,
-    /// The store does not answer, so there may be more; what is shown stays.
+    /// Something could not be read, so there may be more; what is shown stays.
     pub failure: Option<StoreError>,
 }
 
@@ -53,6 +55,7 @@ pub(super) struct Follow {
     /// Functions that are to be at a revision, or will be.
     expected: BTreeMap<FunctionName, Expected>,
     compare_at: Instant,
+    tidy_at: Instant,
     /// What the store's snapshot covers, as far as this host knows; `None`: it lacks something.
     stored: Option<u64>,
 }
@@ -67,7 +70,8 @@ struct Expected {
 
 /// What came of reading a function.
 enum Outcome {
-    Shown(Change),
+    /// As of this revision.
+    Shown(Change, u64),
     /// It is shown already.
     Nothing,
     NotYet,
@@ -76,7 +80,8 @@ enum Outcome {
 impl Follow {
     /// After notice `seen`; everything is compared `after` that.
     pub(super) fn from(seen: u64, after: Duration) -> Self {
-        Self { seen, expected: BTreeMap::new(), compare_at: Instant::now() + after, stored: Some(seen) }
+        let now = Instant::now();
+        Self { seen, expected: BTreeMap::new(), compare_at: now + after, tidy_at: now, stored: Some(seen) }
     }
 
     /// Of all there is, when nothing has been read yet: before it is.
@@ -131,12 +136,15 @@ impl Shared {
             }
             follow.seen = number;
         }
+        // First what was told: to compare may take long.
+        let mut read = self.read_expected(follow, changes).await;
         if compare {
             self.compare(follow, changes).await?;
+            read = self.read_expected(follow, changes).await;
         }
-        self.read_expected(follow, changes).await?;
+        read?;
         let many = |stored| follow.covered().is_some_and(|covered| covered >= stored + MANY_CHANGES);
-        if compare || follow.stored.is_none_or(many) {
+        if (compare || follow.stored.is_none_or(many)) && follow.tidy_at <= Instant::now() {
             self.tidy(follow).await;
         }
         Ok(())
@@ -183,8 +191,11 @@ impl Shared {
         let mut all = Ok(());
         while let Some((name, expected, outcome)) = reads.next().await {
             match outcome {
-                Ok(Outcome::Shown(change)) => {
-                    follow.expected.remove(&name);
+                Ok(Outcome::Shown(change, revision)) => {
+                    // A later one may be about to come.
+                    if revision >= expected.revision || expected.since.elapsed() >= PATIENCE {
+                        follow.expected.remove(&name);
+                    }
                     changes.push(change);
                 }
                 Ok(Outcome::NotYet) if expected.since.elapsed() < PATIENCE => {}
@@ -195,14 +206,22 @@ impl Shared {
         all
     }
 
-    /// Shows a function as it is in the store, if it is at a revision there or at a later one.
-    async fn read_again(&self, name: &FunctionName, revision: u64) -> Result<Outcome, StoreError> {
+    /// Shows a function as it is in the store, if there is something newer than what is shown: also where it is not yet at the
+    /// revision that is expected, which may never come.
+    async fn read_again(&self, name: &FunctionName, expected: u64) -> Result<Outcome, StoreError> {
         // Who changes it here shows it as well.
         let Ok(_turn) = self.turns.of(name).try_lock() else { return Ok(Outcome::NotYet) };
-        if self.shows(name, revision) {
+        if self.shows(name, expected) {
             return Ok(Outcome::Nothing);
         }
-        let Some(newest) = self.store.newest_from(name, revision).await? else { return Ok(Outcome::NotYet) };
+        let from = match self.snapshot.load().get(name.as_str()) {
+            Some((_, Entry::Usable(function))) => function.revision.revision + 1,
+            Some((_, Entry::Gone(last))) => last + 1,
+            // Whatever there is would be found damaged again.
+            Some((_, Entry::Damaged(_))) => expected,
+            None => 1,
+        };
+        let Some(newest) = self.store.newest_from(name, from).await? else { return Ok(Outcome::NotYet) };
         let before = self.usable(name);
         let function = match self.store.revision(name, newest).await {
             Ok(revision) => read::with_manifests(&self.store, revision, before.as_ref()).await,
@@ -210,15 +229,22 @@ impl Shared {
         };
         let entry = match function {
             Ok(function) => Entry::of(Arc::new(function)),
-            Err(error @ StoreError::Unreachable { .. }) => return Err(error),
-            Err(error) => {
+            // So it is for everybody.
+            Err(
+                error @ (StoreError::Damaged { .. }
+                | StoreError::Newer { .. }
+                | StoreError::Missing { .. }
+                | StoreError::TooLarge { .. }),
+            ) => {
                 tracing::error!(function = %name, %error, "cannot be used");
                 Entry::Damaged(error.to_string())
             }
+            // Another try may succeed; until then what is shown is good.
+            Err(error) => return Err(error),
         };
         self.show(name, entry);
         self.unsaved.store(true, Ordering::Relaxed);
-        Ok(Outcome::Shown(Change { function: name.clone(), before }))
+        Ok(Outcome::Shown(Change { function: name.clone(), before }, newest))
     }
 
     fn usable(&self, name: &FunctionName) -> Option<Arc<Function>> {
@@ -249,7 +275,10 @@ impl Shared {
         };
         match written.await {
             Ok(()) => follow.stored = Some(covered),
-            Err(error) => tracing::warn!(%error, "the store's snapshot is not written; starts take longer"),
+            Err(error) => {
+                follow.tidy_at = Instant::now() + TIDY_AGAIN;
+                tracing::warn!(%error, "the store's snapshot is not written; starts take longer");
+            }
         }
     }
 }

@@ -52,11 +52,6 @@ pub struct Page<T> {
 }
 
 impl Catalog {
-    /// How many functions there are.
-    pub fn count(&self) -> usize {
-        self.shared.snapshot.load().len()
-    }
-
     /// The functions behind `after` by name, at most `limit` of them.
     pub fn page(&self, after: Option<&str>, limit: Option<usize>) -> Page<Arc<Function>> {
         let snapshot = self.shared.snapshot.load();

@@ -22,10 +22,6 @@ impl<V: Clone> Shards<V> {
         self.shards[place(name)].get_key_value(name)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.len()).sum()
-    }
-
     pub(super) fn iter(&self) -> impl Iterator<Item = (&FunctionName, &V)> {
         self.shards.iter().flat_map(|shard| shard.iter())
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::super::name::{AliasName, VersionName};
 use super::super::timestamp::Timestamp;
 use super::traffic::{TrafficError, unusable};
-use super::{Action, Revision, RevisionError, Weights};
+use super::{Action, FunctionKind, Revision, RevisionError, Shadow, Weights};
 
 /// All rollouts of a function, those that have ended included.
 pub type Rollouts = BTreeMap<AliasName, Rollout>;
@@ -32,6 +32,9 @@ pub struct Rollout {
     /// Where requests went before, and the revision that said so.
     pub from: Weights,
     pub from_revision: u64,
+    /// The shadow that the alias had, which the way back brings back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
     /// Whether it goes on.
     pub state: RolloutState,
 }
@@ -139,6 +142,16 @@ impl Revision {
         let (version, _) = known.ok_or_else(|| self.unknown_version(version))?;
         let from = self.aliases.get(alias).ok_or_else(|| self.unknown_alias(alias))?;
         plan.check().map_err(refused)?;
+        // What it would go back to is no state that anybody chose.
+        if let Some(running) = self.rollouts.get(alias).filter(|rollout| rollout.is_running()) {
+            let (function, alias, version) = (self.function.clone(), alias.clone(), running.version.clone());
+            return Err(TrafficError::RolloutRunning { function, alias, version }.into());
+        }
+        let raw = |of: &VersionName| self.versions.get(of).is_some_and(|record| record.kind == FunctionKind::Http);
+        if from.keys().any(|other| raw(other) != raw(version)) {
+            let why = "it would get requests that it cannot answer: one takes raw HTTP, the other tensors";
+            return Err(refused(why.to_owned()).into());
+        }
         if from.keys().all(|other| other == version) {
             return Err(refused(format!("all its requests go to version '{version}' already")).into());
         }
@@ -149,6 +162,7 @@ impl Revision {
             since: now,
             from: from.clone(),
             from_revision: self.revision,
+            shadow: self.shadows.get(alias).cloned(),
             state: RolloutState::Running,
         };
         let action = Action::Rollout { alias: alias.clone(), version: version.clone() };
@@ -194,7 +208,8 @@ impl Revision {
     fn back(&self, alias: &AliasName, rollout: Rollout, why: &str, now: Timestamp) -> Self {
         let (version, to) = (rollout.version.clone(), rollout.from_revision);
         let mut next = self.next(Action::RolloutBack { alias: alias.clone(), version, to }, now);
-        next.point(alias, rollout.from.clone(), None);
+        let shadow = rollout.shadow.clone().filter(|shadow| self.versions.contains_key(&shadow.version));
+        next.point(alias, rollout.from.clone(), shadow);
         next.rollouts.insert(alias.clone(), Rollout { state: RolloutState::Back { why: why.to_owned() }, ..rollout });
         next
     }

@@ -58,6 +58,11 @@ pub enum TrafficError {
     Rollout { function: FunctionName, alias: AliasName, why: String },
     #[error("no rollout of alias '{alias}' of function '{function}' is going on")]
     NoRollout { function: FunctionName, alias: AliasName },
+    #[error(
+        "a rollout of alias '{alias}' of function '{function}' to version '{version}' goes on already; end it first: \
+         `nocti rollback {function}`"
+    )]
+    RolloutRunning { function: FunctionName, alias: AliasName, version: VersionName },
 }
 
 impl Revision {
@@ -130,11 +135,8 @@ impl Revision {
         }
         for (alias, weights) in &to.aliases {
             self.check_alias(alias)?;
-            let shadow = to.shadows.get(alias).map(|shadow| &shadow.version);
-            for version in weights.keys().chain(shadow) {
-                // One that was deleted may have come back with other content.
-                let digest = |of: &Self| of.versions.get(version).map(|record| record.digest);
-                if digest(self).is_none() || digest(self) != digest(to) {
+            for version in weights.keys() {
+                if !self.has_as(to, version) {
                     let (function, version) = (self.function.clone(), version.clone());
                     return Err(TrafficError::VersionGone { function, version, revision: to.revision }.into());
                 }
@@ -142,9 +144,18 @@ impl Revision {
         }
         let mut next = self.next(action, now);
         next.undirected();
-        (next.aliases, next.shadows) = (to.aliases.clone(), to.shadows.clone());
+        // A shadow whose version is gone is no reason to leave requests where they are.
+        let shadows = to.shadows.iter().filter(|(_, shadow)| self.has_as(to, &shadow.version));
+        next.shadows = shadows.map(|(alias, shadow)| (alias.clone(), shadow.clone())).collect();
+        next.aliases = to.aliases.clone();
         self.keeps_live(&next)?;
         Ok(next)
+    }
+
+    /// Whether a version is there as it was there: one that was deleted may have come back with other content.
+    fn has_as(&self, other: &Self, version: &VersionName) -> bool {
+        let digest = |of: &Self| of.versions.get(version).map(|record| record.digest);
+        digest(self).is_some() && digest(self) == digest(other)
     }
 
     /// Points an alias, which ends what went on with it.

@@ -1,8 +1,8 @@
 //! Writing one blob as its bytes arrive.
 //!
-//! Memory use is bounded by one part whatever the blob's size. The blob appears in the store when [`BlobWriter::commit`]
-//! has found its content to be as announced, and only then; a writer that is dropped or failed leaves nothing. A blob that
-//! the store has already is not written again, only checked.
+//! Memory use is bounded by one part, which is small but for blobs of more than 70 GiB. The blob appears in the store when
+//! [`BlobWriter::commit`] has found its content to be as announced, and only then; a writer that is dropped or failed leaves
+//! nothing. A blob that the store has already is not written again, only checked.
 
 use std::sync::Arc;
 
@@ -16,6 +16,9 @@ use super::{StoreError, failed};
 /// What is gathered before it is written. Object stores want parts of at least 5 MiB.
 const PART_BYTES: usize = 8 << 20;
 
+/// Most take 10,000 parts.
+const MAX_PARTS: u64 = 9_000;
+
 /// Writes one blob.
 #[derive(Debug)]
 pub struct BlobWriter {
@@ -26,20 +29,30 @@ pub struct BlobWriter {
     /// The store has a blob of this name and size.
     exists: bool,
     pending: PutPayloadMut,
+    /// The size of every part but the last: some object stores want them alike.
+    part_bytes: usize,
+    /// Parts of an upload that nobody ends stay, and are paid for.
+    keeps_parts: bool,
     /// Begun when there is more than one part.
     upload: Option<Box<dyn MultipartUpload>>,
 }
 
 impl BlobWriter {
-    pub(super) async fn begin(objects: Arc<dyn ObjectStore>, path: ObjectPath, blob: Blob) -> Result<Self, StoreError> {
+    pub(super) async fn begin(
+        objects: Arc<dyn ObjectStore>,
+        path: ObjectPath,
+        blob: Blob,
+        keeps_parts: bool,
+    ) -> Result<Self, StoreError> {
         // One of another size is damaged, and is replaced by what is being written.
         let exists = size(&*objects, &path).await? == Some(blob.size);
         let (hasher, pending) = (BlobHasher::default(), PutPayloadMut::new());
-        Ok(Self { objects, path, blob, hasher, exists, pending, upload: None })
+        let part_bytes = usize::try_from(blob.size / MAX_PARTS).unwrap_or(usize::MAX).max(PART_BYTES);
+        Ok(Self { objects, path, blob, hasher, exists, pending, part_bytes, keeps_parts, upload: None })
     }
 
     /// Takes the next bytes.
-    pub async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+    pub async fn write(&mut self, mut bytes: Bytes) -> Result<(), StoreError> {
         self.hasher.update(&bytes);
         if self.hasher.size() > self.blob.size {
             return Err(self.wrong_content());
@@ -47,11 +60,16 @@ impl BlobWriter {
         if self.exists {
             return Ok(());
         }
-        self.pending.push(bytes);
-        if self.pending.content_length() < PART_BYTES {
-            return Ok(());
+        while self.pending.content_length() + bytes.len() >= self.part_bytes {
+            let rest = bytes.split_off(self.part_bytes - self.pending.content_length());
+            self.pending.push(bytes);
+            self.write_part().await?;
+            bytes = rest;
         }
-        self.write_part().await
+        if !bytes.is_empty() {
+            self.pending.push(bytes);
+        }
+        Ok(())
     }
 
     /// Makes the blob appear, if it is what was announced.
@@ -67,9 +85,17 @@ impl BlobWriter {
         }
         let written = match self.upload.as_mut() {
             Some(upload) => upload.complete().await,
-            None => self.objects.put(&self.path, self.pending.freeze()).await,
+            None => self.objects.put(&self.path, std::mem::take(&mut self.pending).freeze()).await,
         };
-        written.map(drop).map_err(failed("write", &self.path))
+        if let Err(error) = written {
+            // It may have been done, and the answer be lost.
+            let there = size(&*self.objects, &self.path).await;
+            if !there.is_ok_and(|there| there == Some(self.blob.size)) {
+                return Err(failed("write", &self.path)(error));
+            }
+        }
+        self.upload = None;
+        Ok(())
     }
 
     async fn write_part(&mut self) -> Result<(), StoreError> {
@@ -92,6 +118,15 @@ impl BlobWriter {
 
     fn wrong_content(&self) -> StoreError {
         StoreError::WrongContent { expected: self.blob, got: self.hasher.clone().finish() }
+    }
+}
+
+impl Drop for BlobWriter {
+    fn drop(&mut self) {
+        let Some(mut upload) = self.upload.take().filter(|_| self.keeps_parts) else { return };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { upload.abort().await });
+        }
     }
 }
 

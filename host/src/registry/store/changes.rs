@@ -45,9 +45,10 @@ pub struct Noticed {
 }
 
 impl Store {
-    /// Says that a revision is about to be written.
+    /// Says that a revision is about to be written. [`StoreError::Conflict`]: other hosts were quicker each time.
     pub async fn announce(&self, notice: &Notice) -> Result<(), StoreError> {
         let content = Bytes::from(serde_json::to_vec(notice).expect("names and numbers can be written"));
+        let _turn = self.announcing.lock().await;
         let mut last = self.last_notice.load(Ordering::Relaxed);
         for _ in 0..MAX_ATTEMPTS {
             // Always looked for: those that this host knows may be removed by now, and a number must not come twice.

@@ -19,8 +19,8 @@ pub(super) enum Written {
 
 /// One request, with the repeats that are made by themselves: somebody waits.
 const TRY: Duration = Duration::from_secs(10);
-/// When it is not tried again.
-const GIVE_UP: Duration = Duration::from_secs(20);
+/// When it is not tried again: later than after one request and one question that hang.
+const GIVE_UP: Duration = Duration::from_secs(30);
 /// A bucket tells one of two at a time that it is in the way of the other.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -46,7 +46,8 @@ pub(super) async fn create(
             Ok(_) => return Ok(Written::ByOthers),
             // Not there after all, or nobody knows.
             Err(_) if began.elapsed() < GIVE_UP => tokio::time::sleep(PAUSE).await,
-            Err(_) => return Err(failed("write", path)(error)),
+            // Told that it is there, without an answer whose it is, nobody knows either.
+            Err(unread) => return Err(failed("write", path)(if is_remote(&unread) { unread } else { error })),
         }
     }
 }

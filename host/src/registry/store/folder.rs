@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::digest::Digest;
 use super::super::name::FunctionName;
+use super::trash::LINKING;
 use super::{blob_path, number_of, revision_path};
 use crate::stamp::Stamp;
 
@@ -87,7 +88,11 @@ fn make(folder: &Path) -> io::Result<()> {
 
 /// Removes what was staged and never finished. What cannot be removed only costs space, so that is no reason to stop.
 fn sweep(root: &Path) {
-    sweep_folder(&root.join("blobs").join("sha256"));
+    for place in ["blobs", "trash"] {
+        let folder = root.join(place).join("sha256");
+        sweep_folder(&folder);
+        sweep_links(&folder);
+    }
     sweep_folder(&root.join("trash"));
     sweep_folder(&root.join("changes"));
     for function in fs::read_dir(root.join("functions")).into_iter().flatten().flatten() {
@@ -101,6 +106,15 @@ fn sweep_folder(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_name().to_str().is_some_and(is_staged) {
             let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Removes the folders in which a file was to get its second name.
+fn sweep_links(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(LINKING)) {
+            let _ = fs::remove_dir_all(entry.path());
         }
     }
 }

@@ -150,6 +150,11 @@ async fn what_a_killed_process_staged_is_swept_by_whoever_is_alone() {
     for path in &staged {
         fs::write(path, "{").unwrap();
     }
+    let links = ["blobs", "trash"].map(|place| root.join(place).join("sha256/.link-a1"));
+    for folder in &links {
+        fs::create_dir(folder).unwrap();
+        fs::write(folder.join("file"), "half").unwrap();
+    }
     assert!(store.local_file(&digest).await.is_err());
     assert_eq!(store.latest(&name("f")).await.unwrap(), Some(revision("f", 1)), "what is staged is not there");
 
@@ -157,7 +162,7 @@ async fn what_a_killed_process_staged_is_swept_by_whoever_is_alone() {
     assert!(staged.iter().all(|path| path.exists()), "the first might still be writing it");
     drop((store, second));
     let third = Store::open_folder(&root).await.unwrap();
-    assert!(!staged.iter().any(|path| path.exists()));
+    assert!(!staged.iter().chain(&links).any(|path| path.exists()));
     assert_eq!(third.latest(&name("f")).await.unwrap(), Some(revision("f", 1)));
 }
 
@@ -257,4 +262,36 @@ async fn a_folder_that_cannot_be_made_is_named() {
     fs::write(&path, "").unwrap();
     let error = Store::open_folder(&path.join("data")).await.expect_err("a file is in the way");
     assert!(error.to_string().contains("file/data"), "{error}");
+}
+
+#[tokio::test]
+async fn waste_in_a_bucket_is_put_aside_brought_back_and_deleted() {
+    let cache = tempfile::tempdir().unwrap();
+    let store = Store::over(faulty::Faulty::new(), cache.path(), 1 << 20);
+    let blob = store.write_blob("waste".into()).await.unwrap();
+    assert!(store.discard(blob).await.unwrap());
+    assert!(!store.exists(blob).await.unwrap());
+    assert_eq!(store.read_blob(&blob.sha256, 10).await.unwrap(), "waste");
+    assert!(store.exists(blob).await.unwrap());
+    assert!(store.discard(blob).await.unwrap());
+    assert_eq!(fs::read(store.local_file(&blob.sha256).await.unwrap()).unwrap(), b"waste");
+    assert!(store.discard(blob).await.unwrap());
+    let hour = chrono::TimeDelta::hours(1);
+    let now = store.clock().await.unwrap();
+    assert!(!store.purge(&blob.sha256, now - hour).await.unwrap(), "it is young");
+    assert!(store.purge(&blob.sha256, now + hour).await.unwrap());
+    assert!(store.trash().await.unwrap().is_empty());
+    assert_eq!(store.lacks(vec![blob]).await.unwrap(), [blob]);
+}
+
+#[tokio::test]
+async fn a_blob_is_written_though_the_answer_was_lost() {
+    let objects = faulty::Faulty::new();
+    let store = Store::over(objects.clone(), Path::new("/nowhere"), 0);
+    objects.plan(|request, _| if request == "put" { faulty::Fault::Answer } else { faulty::Fault::Nothing });
+    let blob = store.write_blob("lost".into()).await.unwrap();
+    assert!(store.exists(blob).await.unwrap());
+    objects.plan(|request, _| if request == "put" { faulty::Fault::Request } else { faulty::Fault::Nothing });
+    let error = store.write_blob("not there".into()).await.expect_err("it did not arrive");
+    assert!(matches!(error, StoreError::Unreachable { .. }), "{error}");
 }

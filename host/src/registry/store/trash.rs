@@ -12,19 +12,25 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path as ObjectPath;
 use object_store::{Error, ObjectMeta, ObjectStoreExt};
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 
 use super::super::digest::{Blob, Digest};
 use super::{Store, StoreError, blob_path, failed};
 
 /// Objects looked at at once.
 const LOOKS: usize = 8;
+
+/// Buckets copy nothing larger in one request.
+const MAX_COPY_BYTES: u64 = 5 << 30;
+
+/// Begins the names of folders in which files get their second name.
+pub(super) const LINKING: &str = ".link-";
 
 /// A blob that may be waste, or is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +54,12 @@ impl Store {
 
     /// Whether the blob is in its place. One of another size is damaged, and is written anew.
     pub(in super::super) async fn exists(&self, blob: Blob) -> Result<bool, StoreError> {
-        let found = self.find(&blob_path(&blob.sha256)).await?;
-        Ok(found.is_some_and(|found| found.size == blob.size))
+        Ok(self.size(&blob.sha256).await? == Some(blob.size))
+    }
+
+    /// The size of what is in a blob's place, `None` if nothing is.
+    pub(in super::super) async fn size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+        Ok(self.find(&blob_path(digest)).await?.map(|found| found.size))
     }
 
     /// Brings a blob back from the trash, where it stays as well until its time has come. False if it is not there.
@@ -75,10 +85,20 @@ impl Store {
         self.aside("trash", |_| true).await
     }
 
-    /// Puts a blob into the trash. False if somebody else has.
-    pub(in super::super) async fn discard(&self, digest: &Digest) -> Result<bool, StoreError> {
-        let from = blob_path(digest);
-        Ok(self.copy(&from, &trash_path(digest)).await? && self.remove(&from).await?)
+    /// Whether a blob is not too large to be put into the trash.
+    pub(in super::super) fn can_discard(&self, blob: Blob) -> bool {
+        self.folder().is_some() || blob.size <= MAX_COPY_BYTES
+    }
+
+    /// Puts a blob into the trash. False if somebody else has, or if its copy there is not whole yet.
+    pub(in super::super) async fn discard(&self, blob: Blob) -> Result<bool, StoreError> {
+        let (from, to) = (blob_path(&blob.sha256), trash_path(&blob.sha256));
+        if !self.copy(&from, &to).await? {
+            return Ok(false);
+        }
+        // A bucket may say that it copies before it has.
+        let is_whole = self.find(&to).await?.is_some_and(|copy| copy.size == blob.size);
+        Ok(is_whole && self.remove(&from).await?)
     }
 
     /// Deletes for good what came into the trash before a moment. False if it is not there, or came again.
@@ -152,14 +172,16 @@ impl Store {
 /// A second name for a file, in place of whatever has that name, which is as old as from now on by both.
 fn link(from: &Path, to: &Path) -> io::Result<()> {
     let file = File::open(from)?;
-    file.set_modified(SystemTime::now())?;
+    // By the clock of whoever keeps the files, as `Store::clock` is: it need not be this machine.
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    futimens(&file, &Timestamps { last_access: now, last_modification: now })?;
     let folder = to.parent().unwrap_or(to);
     match fs::hard_link(from, to) {
         Ok(()) => {}
         // Of two names of one file, renaming one to the other would leave both.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_same(&file, to) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let beside = tempfile::TempDir::with_prefix_in(".link-", folder)?;
+            let beside = tempfile::TempDir::with_prefix_in(LINKING, folder)?;
             let staged = beside.path().join("file");
             fs::hard_link(from, &staged)?;
             fs::rename(&staged, to)?;

@@ -72,7 +72,7 @@ async fn whoever_wants_it_after_all_has_it_back() {
     let blob = written(&store, "wanted").await;
     let discard = async || {
         aged(&store, "blobs", &blob.sha256);
-        assert!(store.discard(&blob.sha256).await.unwrap());
+        assert!(store.discard(blob).await.unwrap());
         assert!(!is_in(&store, "blobs", &blob.sha256));
     };
     discard().await;
@@ -92,6 +92,30 @@ async fn whoever_wants_it_after_all_has_it_back() {
     assert!(is_in(&store, "blobs", &blob.sha256));
     // One of another size is damaged, and no use to anybody.
     assert_eq!(store.lacks(vec![Blob { size: 7, ..blob }]).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_damaged_copy_in_the_trash_takes_the_place_of_none() {
+    let (_dir, store) = empty().await;
+    let catalog = Catalog::load(store.clone()).await.unwrap();
+    let blob = written(&store, "used").await;
+    deployed(&catalog, "used").await;
+    let copy = store.folder().unwrap().root().join("trash/sha256").join(blob.sha256.to_string());
+    std::fs::write(&copy, "us").unwrap();
+    aged(&store, "trash", &blob.sha256);
+    assert_eq!(catalog.collect(GRACE).await.unwrap(), Collected::default());
+    assert_eq!(store.read_blob(&blob.sha256, 10).await.unwrap(), "used");
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_moved_is_in_no_others_way() {
+    let (_dir, store) = empty().await;
+    let catalog = Catalog::load(store.clone()).await.unwrap();
+    let (stuck, waste) = (written(&store, "stuck").await, written(&store, "waste").await);
+    std::fs::create_dir(store.folder().unwrap().root().join("trash/sha256").join(stuck.sha256.to_string())).unwrap();
+    let collected = catalog.collect(GRACE).await.unwrap();
+    assert_eq!(collected, Collected { discarded: 1, ..Collected::default() });
+    assert!(is_in(&store, "blobs", &stuck.sha256) && !is_in(&store, "blobs", &waste.sha256));
 }
 
 #[tokio::test]

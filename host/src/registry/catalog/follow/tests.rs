@@ -87,6 +87,23 @@ async fn a_revision_may_come_after_its_notice_or_never() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_there_is_shown_though_a_later_revision_is_waited_for() {
+    let (_objects, store) = bucket();
+    let (one, other) = two(&store).await;
+    deployed(&one, "f", "1").await;
+    look(&other).await;
+    // Of a writer that was stopped before it wrote the revision.
+    store.announce(&Notice { function: "f".parse().unwrap(), revision: 9, id: None }).await.unwrap();
+    deployed(&one, "f", "2").await;
+    assert_eq!(look(&other).await, changed("f", true));
+    assert_eq!(other.resolve("f", None).unwrap().name.as_str(), "2");
+    assert_eq!(look(&other).await, [], "it is shown once");
+    deployed(&one, "f", "3").await;
+    assert_eq!(look(&other).await, changed("f", true));
+    assert_eq!(other.shared.follow.lock().await.covered(), Some(1), "the later one may still come");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_no_notice_told_is_found_when_everything_is_compared() {
     let (objects, store) = bucket();
     let (one, other) = two(&store).await;

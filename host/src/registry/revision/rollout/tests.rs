@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::{FunctionKind, VersionRecord};
+use super::super::{FunctionKind, Shadowing, VersionRecord};
 use super::*;
 use crate::registry::digest::Digest;
 
@@ -96,9 +96,34 @@ fn whatever_else_points_the_alias_ends_it() {
     let back_to_it = by_hand.restored(&first, now()).unwrap();
     assert!(back_to_it.is_none_or(|back| back.rollouts.is_empty()), "what has ended is not begun again");
     assert!(first.without_version("1", now()).is_err() && first.without_version("2", now()).is_err());
-    let anew = first.with_rollout(&live, "3", &plan(&[50, 100]), now()).unwrap();
-    assert_eq!(anew.aliases["live"], weights([("1", 19), ("2", 1), ("3", 20)]));
-    assert_eq!(anew.stepped(&at(&first), now()), Ok(None), "it is another one");
+    for version in ["2", "3"] {
+        let error = first.with_rollout(&live, version, &plan(&[50, 100]), now()).expect_err("one goes on");
+        assert!(error.to_string().contains("to version '2' goes on already; end it first"), "{error}");
+    }
+}
+
+#[test]
+fn a_version_of_another_kind_is_refused() {
+    let mut other = three();
+    other.versions.get_mut("2").expect("it is there").kind = FunctionKind::Typed;
+    let error = other.with_rollout(&AliasName::live(), "2", &plan(&[5, 100]), now()).expect_err("it is of tensors");
+    assert!(error.to_string().contains("raw HTTP"), "{error}");
+}
+
+#[test]
+fn the_way_back_brings_the_shadow_back() {
+    let mut shadowed = three();
+    shadowed.versions.values_mut().for_each(|record| record.kind = FunctionKind::Typed);
+    let (live, asked) = (AliasName::live(), Shadowing { version: "3".into(), percent: 50 });
+    let only = BTreeMap::from([("1".to_owned(), 100)]);
+    let shadowed = shadowed.with_traffic(&live, &only, Some(&asked), now()).unwrap().expect("it has none yet");
+    let first = begun(&shadowed, &[5, 100]);
+    assert!(first.shadows.is_empty());
+    let back = first.taken_back(&at(&first), "it fails", now()).expect("it is there");
+    assert_eq!((&back.shadows, back.check()), (&shadowed.shadows, Ok(())));
+    let without = first.without_version("3", now()).expect("nobody refers to it");
+    let back = without.without_rollout(&live, "enough", now()).unwrap();
+    assert_eq!((back.shadows.len(), back.check()), (0, Ok(())));
 }
 
 #[test]

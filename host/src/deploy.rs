@@ -65,7 +65,7 @@ pub enum DeployError {
     #[error(
         "{label} is deployed, but the store did not say whether it has all of it still; deploy it again to be sure"
     )]
-    Unseen { label: String, source: StoreError },
+    Unseen { label: String, source: Box<StoreError> },
 }
 
 /// Deploys a bundle; `alias` then points at it with all its weight.
@@ -131,7 +131,7 @@ async fn publish(host: &Arc<Host>, deployment: Deployment, note: Note) -> Result
         let blobs = manifest.blobs().chain([Blob::of(&manifest.canonical_json())]).collect();
         match has_all(store, blobs).await {
             Ok(()) => Ok(published),
-            Err(DeployError::Store(source)) => Err(DeployError::Unseen { label, source }),
+            Err(DeployError::Store(source)) => Err(DeployError::Unseen { label, source: Box::new(source) }),
             // Whoever is told which are missing sends them, and deploys again.
             Err(error) => Err(error),
         }

@@ -295,7 +295,8 @@ pub fn of_deploy(error: &DeployError) -> Fault {
             WakeError::Component(error) if matches!(**error, RuntimeError::Host(_)) => INTERNAL,
             WakeError::Component(_) => fault(Kind::Invalid, "invalid_component"),
         },
-        DeployError::Store(error) | DeployError::Unseen { source: error, .. } => of_store(error),
+        DeployError::Store(error) => of_store(error),
+        DeployError::Unseen { source, .. } => of_store(source),
         DeployError::Catalog(error) => of_catalog(error),
     }
 }

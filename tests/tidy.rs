@@ -54,7 +54,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     ("rollout", &["host", "invoke", "registry", "telemetry"]),
     ("collect", &["fault", "host", "registry"]),
-    ("deploy", &["host", "lifecycle", "registry", "runtime", "tensor"]),
+    ("deploy", &["host", "lifecycle", "registry", "runtime", "tensor", "trace"]),
     ("follow", &["host", "registry"]),
     ("oip", &["host", "invoke", "lifecycle", "nn", "protocol", "registry", "telemetry"]),
     // What knows every error knows every room.

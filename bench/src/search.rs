@@ -69,7 +69,7 @@ fn described(folder: &Path, model: &Path, index: usize) -> anyhow::Result<(PathB
     let name = format!("f{index}");
     let path = folder.join(&name);
     std::fs::create_dir(&path)?;
-    let tag = if index % ONE_OF == 0 { "rare" } else { "usual" };
+    let tag = if index.is_multiple_of(ONE_OF) { "rare" } else { "usual" };
     let manifest = format!(
         "name = \"{name}\"\nversion = \"1.0.0\"\ndescription = \"Number {index} of many that are looked through, hand-written digits\"\n\
          authors = [\"Ada Lovelace\", \"Charles Babbage\"]\ntags = [\"vision\", \"{tag}\"]\nlicense = \"Apache-2.0\"\n\

@@ -211,7 +211,8 @@ pub fn of_catalog(error: &CatalogError) -> Fault {
         CatalogError::NoTraffic { .. } => fault(Kind::NotFound, "no_traffic"),
         CatalogError::Damaged { .. } => DAMAGED,
         CatalogError::Revision(error) => of_revision(error),
-        CatalogError::Store(error) | CatalogError::Unsure { source: error, .. } => of_store(error),
+        CatalogError::Store(error) => of_store(error),
+        CatalogError::Unsure { source, .. } => of_store(source),
         CatalogError::Contended(_) => fault(Kind::Conflict, "contended"),
         CatalogError::Interrupted(_) => fault(Kind::Unavailable, "draining"),
     }

@@ -290,7 +290,12 @@ async fn help_names_every_command_and_option() {
     let deploy = [&["--alias", "--no-traffic", "--message", "--by"], &named[..], &registry].concat();
     let push = [&["--mount-from"], &named[..], &registry].concat();
     let pull = [&["--output", "--force"], &registry[..]].concat();
-    let commands: [(&str, &[&str]); 18] = [
+    let traffic = [
+        &["--alias", "--shadow", "--shadow-percent", "--message", "--by"][..],
+        &["--steps", "--every", "--max-error-rate", "--max-p99", "--min-requests"],
+    ]
+    .concat();
+    let commands: [(&str, &[&str]); 21] = [
         ("serve", &["--listen", "--grpc-listen", "--store", "--config", "--print-config"]),
         ("new", &["--template"]),
         ("build", &["--output"]),
@@ -304,11 +309,14 @@ async fn help_names_every_command_and_option() {
         ("search", &["--all-versions", "--alias", "--limit", "--after"]),
         ("label", &["--message", "--by"]),
         ("delete", &["--yes", "--message", "--by"]),
-        ("traffic", &["--alias", "--message", "--by"]),
+        ("traffic", &traffic),
         ("rollback", &["--to", "--message", "--by"]),
         ("history", &["--limit", "--before"]),
         ("diff", &[]),
         ("status", &[]),
+        ("logs", &["--follow", "--since", "--version", "--limit"]),
+        ("download", &["--output", "--force"]),
+        ("dev", &["--data", "--file", "--explain", "--http", "--listen", "--grpc-listen", "--store", "--config"]),
     ];
     for (name, own) in commands {
         let line = help.lines().find(|line| line.split_whitespace().next() == Some(name));

@@ -45,7 +45,7 @@ pub enum HttpError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Deploy(#[from] DeployError),
+    Deploy(Box<DeployError>),
     #[error(transparent)]
     Upload(#[from] SpoolError),
     #[error("there are {size_bytes} bytes of it, and the range begins behind them")]
@@ -58,6 +58,13 @@ pub enum HttpError {
     BadRequest(String),
     #[error("internal error")]
     Internal(String),
+}
+
+impl From<DeployError> for HttpError {
+    // Boxed, as it is the largest by far, and every result has room for it.
+    fn from(error: DeployError) -> Self {
+        Self::Deploy(Box::new(error))
+    }
 }
 
 impl From<BrokenOff> for HttpError {
@@ -89,7 +96,13 @@ pub fn error(error: &HttpError) -> Response<Body> {
     let status = status(fault.kind);
     let message = fault.message(error);
     let offset = if let HttpError::Upload(error) = error { error.offset() } else { None };
-    let missing: &[Blob] = if let HttpError::Deploy(DeployError::BlobsMissing(blobs)) = error { blobs } else { &[] };
+    let missing: &[Blob] = if let HttpError::Deploy(error) = error
+        && let DeployError::BlobsMissing(blobs) = &**error
+    {
+        blobs
+    } else {
+        &[]
+    };
     let blobs = missing.iter().copied().map(BlobBody::from).collect();
     let mut response = json(status, &ErrorBody { error: &message, code: fault.code, offset, blobs });
     if status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE {

@@ -159,7 +159,7 @@ pub enum CatalogError {
         "the store did not answer, so whether function '{function}' was changed is not known; look at `nocti history {function}`, and \
          try again"
     )]
-    Unsure { function: FunctionName, source: StoreError },
+    Unsure { function: FunctionName, source: Box<StoreError> },
     #[error("function '{0}' is being changed by others all the time; try again")]
     Contended(FunctionName),
     #[error("the change to function '{0}' was interrupted because the server is stopping")]
@@ -262,26 +262,26 @@ impl Shared {
                     Ok(()) => {}
                     Err(StoreError::Conflict { .. }) => continue,
                     Err(source @ StoreError::Unreachable { .. }) => {
-                        return Err(CatalogError::Unsure { function: name.clone(), source });
+                        return Err(CatalogError::Unsure { function: name.clone(), source: Box::new(source) });
                     }
                     Err(error) => return Err(error.into()),
                 }
             }
-            self.show(name, Entry::of(Arc::clone(&function)));
+            self.show(name, &Entry::of(Arc::clone(&function)));
             self.unsaved.fetch_or(changed, Ordering::Relaxed);
             return Ok(Published { function, changed });
         }
         Err(CatalogError::Contended(name.clone()))
     }
 
-    fn show(&self, name: &FunctionName, entry: Entry) {
+    fn show(&self, name: &FunctionName, entry: &Entry) {
         self.snapshot.rcu(|shown| {
             let mut next = Snapshot::clone(shown);
             next.insert(name.clone(), entry.clone());
             next
         });
         // After it can be seen: who is told looks at once.
-        self.rolling.look(&entry);
+        self.rolling.look(entry);
     }
 }
 

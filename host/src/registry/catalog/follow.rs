@@ -101,8 +101,8 @@ impl Follow {
     /// All up to this notice is shown; `None`: something is not that no notice told.
     fn covered(&self) -> Option<u64> {
         let waiting = self.expected.values().map(|expected| expected.notice);
-        let covered = waiting.map(|notice| Some(notice?.saturating_sub(1).min(self.seen)));
-        covered.fold(Some(self.seen), |all, one| Some(all?.min(one?)))
+        let mut covered = waiting.map(|notice| Some(notice?.saturating_sub(1).min(self.seen)));
+        covered.try_fold(self.seen, |all, one| Some(all.min(one?)))
     }
 }
 
@@ -166,7 +166,7 @@ impl Shared {
                 && self.usable(name).is_some_and(|now| Arc::ptr_eq(&now, function))
             {
                 tracing::warn!(function = %name, "its newest revision is gone from the store");
-                self.show(name, Entry::Gone(0));
+                self.show(name, &Entry::Gone(0));
                 follow.stored = None;
                 changes.push(Change { function: name.clone(), before: Some(Arc::clone(function)) });
             }
@@ -242,7 +242,7 @@ impl Shared {
             // Another try may succeed; until then what is shown is good.
             Err(error) => return Err(error),
         };
-        self.show(name, entry);
+        self.show(name, &entry);
         self.unsaved.store(true, Ordering::Relaxed);
         Ok(Outcome::Shown(Change { function: name.clone(), before }, newest))
     }

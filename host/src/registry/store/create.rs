@@ -33,9 +33,8 @@ pub(super) async fn create(
     let began = Instant::now();
     loop {
         let mode = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        let error = match in_time(objects.put_opts(path, content.clone().into(), mode)).await {
-            Ok(_) => return Ok(Written::ByUs),
-            Err(error) => error,
+        let Err(error) = in_time(objects.put_opts(path, content.clone().into(), mode)).await else {
+            return Ok(Written::ByUs);
         };
         // A folder answers always.
         if !matches!(error, Error::AlreadyExists { .. }) && !is_remote(&error) {

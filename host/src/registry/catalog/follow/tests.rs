@@ -195,7 +195,7 @@ async fn hosts_that_lose_answers_lose_no_change_and_make_none_twice() {
     let mut row = 1u32;
     objects.plan(move |_, _| {
         row = row.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        if (row >> 16) % 12 == 0 { Fault::Answer } else { Fault::Nothing }
+        if (row >> 16).is_multiple_of(12) { Fault::Answer } else { Fault::Nothing }
     });
     let deploys = |catalog: Catalog, letter: char| async move {
         let mut done = Vec::new();

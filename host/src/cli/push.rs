@@ -34,7 +34,7 @@ pub(crate) struct PushArgs {
     /// A bundle, a function's folder, a component, an ONNX model, or a version that the host has.
     #[arg(value_name = "PATH|FUNCTION@VERSION")]
     what: PathBuf,
-    /// Where to: HOST/NAME[:TAG]; the tag is the version if none is given, and moves if it is there.
+    /// Where to: HOST/NAME:TAG, or HOST/NAME with the version as its tag, which moves if it is there.
     #[arg(value_name = "REFERENCE")]
     place: Place,
     #[command(flatten)]

@@ -18,8 +18,9 @@ use super::super::name::FunctionName;
 use super::create::{Written, create};
 use super::{Store, StoreError, failed, number_of, numbered};
 
-/// So many stay when older ones are removed: who has not looked for that many changes reads everything anew.
-const KEPT: u64 = 2000;
+/// So many stay when older ones are removed: who has not looked for that many changes compares everything. Few, as a folder is listed
+/// whole at every look.
+const KEPT: u64 = 500;
 /// Read at once.
 const READS: usize = 16;
 /// Losing so often means that something is wrong.

@@ -6,10 +6,10 @@ pub(super) fn now() -> Timestamp {
     NOW.parse().unwrap()
 }
 
-fn record(content: &str) -> VersionRecord {
+pub(super) fn record(content: &str, kind: FunctionKind) -> VersionRecord {
     VersionRecord {
         digest: Digest::of(content.as_bytes()),
-        kind: FunctionKind::Typed,
+        kind,
         created_at: now(),
         signature: None,
         models: Vec::new(),
@@ -25,7 +25,7 @@ pub(super) fn deploy(
     alias: Option<&str>,
 ) -> Result<Option<Revision>, RevisionError> {
     let alias = alias.map(|alias| alias.parse().unwrap());
-    revision.with_deploy(&version.parse().unwrap(), &record(content), alias.as_ref(), now())
+    revision.with_deploy(&version.parse().unwrap(), &record(content, FunctionKind::Typed), alias.as_ref(), now())
 }
 
 fn empty() -> Revision {

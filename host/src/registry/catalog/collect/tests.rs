@@ -155,13 +155,19 @@ async fn no_collector_takes_what_is_being_deployed() {
             }
         })
     });
-    let mut discarded = 0;
     for round in 0..60 {
         let catalog = &catalogs[round % 2];
         let content = format!("v{round}");
         let blob = written(&store, &content).await;
-        tokio::time::sleep(Duration::from_micros(200 * (round as u64 % 7))).await;
-        discarded += usize::from(!is_in(&store, "blobs", &blob.sha256));
+        // Every third time a collector was quicker.
+        if round % 3 == 0 {
+            let taken = async {
+                while is_in(&store, "blobs", &blob.sha256) {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(60), taken).await.expect("a collector takes it");
+        }
         // What a deploy does: `crate::deploy`.
         assert_eq!(store.lacks(vec![blob]).await.unwrap(), []);
         deployed(catalog, &content).await;
@@ -172,6 +178,5 @@ async fn no_collector_takes_what_is_being_deployed() {
         assert!(store.read_blob(&manifest.sha256, 10_000).await.is_ok(), "round {round}");
         catalog.delete_function("f", Note::default()).await.unwrap();
     }
-    assert!(discarded > 0, "no collector came in between");
     collectors.iter().for_each(tokio::task::JoinHandle::abort);
 }

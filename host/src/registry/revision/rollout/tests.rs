@@ -1,27 +1,14 @@
 use proptest::prelude::*;
 
-use super::super::{FunctionKind, Shadowing, VersionRecord};
+use super::super::Shadowing;
+use super::super::tests::{now, record};
 use super::*;
-use crate::registry::digest::Digest;
-
-fn now() -> Timestamp {
-    "2026-11-26T10:00:00Z".parse().unwrap()
-}
 
 /// Versions 1, 2 and 3, `live` at 1.
 fn three() -> Revision {
     let empty = Revision::before_first("f".parse().unwrap(), now());
     [("1", Some("live")), ("2", None), ("3", None)].into_iter().fold(empty, |revision, (version, alias)| {
-        let (digest, kind) = (Digest::of(version.as_bytes()), FunctionKind::Http);
-        let record = VersionRecord {
-            digest,
-            kind,
-            created_at: now(),
-            signature: None,
-            models: Vec::new(),
-            size_bytes: 1,
-            labels: Default::default(),
-        };
+        let record = record(version, FunctionKind::Http);
         let (version, alias) = (version.parse().unwrap(), alias.map(|alias| alias.parse().unwrap()));
         revision.with_deploy(&version, &record, alias.as_ref(), now()).unwrap().expect("it is new")
     })

@@ -1,23 +1,8 @@
-use super::super::VersionRecord;
+use super::super::tests::{now, record};
 use super::*;
-use crate::registry::digest::Digest;
-use crate::registry::timestamp::Timestamp;
-
-fn now() -> Timestamp {
-    "2026-11-26T10:00:00Z".parse().unwrap()
-}
 
 fn deployed(revision: &Revision, version: &str, kind: FunctionKind, alias: Option<&str>) -> Revision {
-    let digest = Digest::of(version.as_bytes());
-    let record = VersionRecord {
-        digest,
-        kind,
-        created_at: now(),
-        signature: None,
-        models: Vec::new(),
-        size_bytes: 1,
-        labels: Default::default(),
-    };
+    let record = record(version, kind);
     let (version, alias) = (version.parse().unwrap(), alias.map(|alias| alias.parse().unwrap()));
     revision.with_deploy(&version, &record, alias.as_ref(), now()).unwrap().expect("it is new")
 }

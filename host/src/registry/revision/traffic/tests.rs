@@ -1,29 +1,15 @@
 use proptest::prelude::*;
 
-use super::super::{FunctionKind, Labels, VersionRecord};
+use super::super::FunctionKind;
+use super::super::tests::{now, record};
 use super::*;
-use crate::registry::digest::Digest;
-
-fn now() -> Timestamp {
-    "2026-11-23T14:31:00Z".parse().unwrap()
-}
-
-fn record(content: &str) -> VersionRecord {
-    let (digest, kind) = (Digest::of(content.as_bytes()), FunctionKind::Http);
-    VersionRecord {
-        digest,
-        kind,
-        created_at: now(),
-        signature: None,
-        models: Vec::new(),
-        size_bytes: 1,
-        labels: Labels::new(),
-    }
-}
 
 fn deployed(revision: &Revision, version: &str, content: &str, alias: Option<&str>) -> Revision {
     let (version, alias) = (version.parse().unwrap(), alias.map(|alias| alias.parse().unwrap()));
-    revision.with_deploy(&version, &record(content), alias.as_ref(), now()).unwrap().expect("it is new")
+    revision
+        .with_deploy(&version, &record(content, FunctionKind::Http), alias.as_ref(), now())
+        .unwrap()
+        .expect("it is new")
 }
 
 /// Versions 1, 2 and 3; `live` at 1.

@@ -8,6 +8,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,14 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundler:
     """Makes a bundle as users do, with `nocti build`."""
 
     def make(
-        name: str, *, version: str = "1.0.0", model: Path | None = None, component: Path | None = None, head: str = "", more: str = ""
+        name: str,
+        *,
+        version: str = "1.0.0",
+        model: Path | None = None,
+        component: Path | None = None,
+        asset: bytes | None = None,
+        head: str = "",
+        more: str = "",
     ) -> Path:
         folder = tmp_path_factory.mktemp(name)
         lines = [f'name = "{name}"', f'version = "{version}"', head]
@@ -54,6 +62,9 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundler:
                 # In the folder, where a bundle's files have to be.
                 (folder / file.name).symlink_to(file)
                 lines.append(f'{heading}\npath = "{file.name}"')
+        if asset is not None:
+            (folder / "asset").write_bytes(asset)
+            lines.append('[assets]\nasset = "asset"')
         (folder / "nocti.toml").write_text("\n".join([*lines, more]))
         file = folder / "bundle.wasm"
         subprocess.run([PROGRAM, "build", folder, "-o", file], check=True, capture_output=True)
@@ -62,29 +73,37 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundler:
     return make
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The host's address."""
-    if given := os.environ.get("NOCTI_SERVER"):
-        yield given
-        return
-    store = tmp_path_factory.mktemp("store")
+@contextmanager
+def host(store: Path, **settings: str) -> Iterator[str]:
+    """A host over a store, with settings as the environment has them, while it is needed: its address."""
     command = [PROGRAM, "serve", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "--store", str(store)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as host:
-        assert host.stderr is not None
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **settings}) as process:
+        assert process.stderr is not None
         seen = ""
-        for line in host.stderr:
+        for line in process.stderr:
             seen += line
             if "listening on " in line:
                 break
         else:
             pytest.fail(f"the host ended before it served:\n{seen}")
         # Read on, or the pipe fills and the host waits for us.
-        reader = threading.Thread(target=host.stderr.read)
+        reader = threading.Thread(target=process.stderr.read)
         reader.start()
-        yield line.split("listening on ")[1].strip()
-        host.terminate()
-        reader.join()
+        try:
+            yield line.split("listening on ")[1].strip()
+        finally:
+            process.terminate()
+            reader.join()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The host's address."""
+    if given := os.environ.get("NOCTI_SERVER"):
+        yield given
+        return
+    with host(tmp_path_factory.mktemp("store")) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +117,9 @@ def functions(server: str, bundle: Bundler) -> None:
         # It has no signature, so that it takes any inputs.
         client.deploy(bundle("free", component=COMPONENTS / "misbehave.wasm"))
         digits = examples / "digits"
-        client.deploy(bundle("digits", component=COMPONENTS / "digits.wasm", model=digits / "model/digits.onnx"))
+        for version, alias in (("1.0.0", "live"), ("1.1.0", None)):
+            parts = {"component": COMPONENTS / "digits.wasm", "model": digits / "model/digits.onnx"}
+            client.deploy(bundle("digits", version=version, **parts), alias=alias)
         for name in TYPES.values():
             client.deploy(bundle(f"identity-{name}", model=MODELS / f"identity_{name}.onnx"))
 
@@ -108,3 +129,18 @@ def client(server: str, functions: None) -> Iterator[nocti.Client]:
     """A client of the host, where the functions are."""
     with nocti.Client(server) as client:
         yield client
+
+
+@pytest.fixture
+def two(client: nocti.Client, bundle: Bundler) -> Callable[[str], None]:
+    """Deploys versions 1 and 2 of a function, `live` at 2."""
+
+    def deploy(name: str) -> None:
+        for version in ("1", "2"):
+            head = f'description = "Sums of Ångström"\ntags = ["sum", "{version}"]'
+            made = bundle(
+                name, version=version, model=MODELS / "scalar.onnx", head=head, more=f"[metrics]\naccuracy = 0.{version}"
+            )
+            client.deploy(made, message=f"version {version}")
+
+    return deploy

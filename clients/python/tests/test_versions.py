@@ -3,22 +3,8 @@
 from collections.abc import Callable
 
 import pytest
-from conftest import MODELS, Bundler
 
 import nocti
-
-
-@pytest.fixture
-def two(client: nocti.Client, bundle: Bundler) -> Callable[[str], None]:
-    """Deploys versions 1 and 2 of a function, `live` at 2."""
-
-    def deploy(name: str) -> None:
-        for version in ("1", "2"):
-            head = f'description = "Sums of Ångström"\ntags = ["sum", "{version}"]'
-            metrics = f"[metrics]\naccuracy = 0.{version}"
-            client.deploy(bundle(name, version=version, model=MODELS / "scalar.onnx", head=head, more=metrics), message=f"version {version}")
-
-    return deploy
 
 
 def test_requests_are_shared_out_and_sent_back(client: nocti.Client, two: Callable[[str], None]) -> None:

@@ -11,6 +11,7 @@
 """
 
 from .answers import (
+    Compared,
     Deployed,
     Difference,
     Found,
@@ -21,6 +22,8 @@ from .answers import (
     Line,
     Metadata,
     Revision,
+    Rollout,
+    Shadow,
     Status,
     Summary,
     TensorSpec,
@@ -36,6 +39,7 @@ from .tensors import Datatype, Tensor
 __all__ = [
     "AsyncClient",
     "Client",
+    "Compared",
     "Datatype",
     "Deployed",
     "Difference",
@@ -49,6 +53,8 @@ __all__ = [
     "NoctiError",
     "Outputs",
     "Revision",
+    "Rollout",
+    "Shadow",
     "Status",
     "Summary",
     "Tensor",

@@ -31,6 +31,58 @@ class Metadata(Signature):
     platform: str
 
 
+class Compared(TypedDict):
+    """How a shadow's answers compare with those of a version that answers callers: what this host has seen since it started."""
+
+    version: str
+    same: int
+    close: int
+    different: int
+    failed: int
+    skipped: int
+    p50_ms: float | None
+    shadow_p50_ms: float | None
+
+
+class _KnownOfShadow(TypedDict, total=False):
+    compared: list[Compared]
+
+
+class Shadow(_KnownOfShadow):
+    """A version that gets copies of `percent` of a hundred requests. `compared` is there once there is something to compare."""
+
+    version: str
+    percent: int
+
+
+# `from` is no name for an attribute: where requests went before it began.
+_Before = TypedDict("_Before", {"from": Weights})
+
+
+class Rollout(_Before):
+    """Requests that go to a version step by step: `state` is "running", "done", or "back", since when `why` says why."""
+
+    version: str
+    state: str
+    step: int
+    percent: int
+    since: str
+    steps: list[int]
+    every: str
+    min_requests: int
+    max_error_rate: float
+    max_p99: float | None
+    why: str | None
+
+
+class _Shadows(TypedDict, total=False):
+    shadows: dict[str, Shadow]
+
+
+class _Directions(_Shadows, total=False):
+    rollouts: dict[str, Rollout]
+
+
 class Deployed(TypedDict):
     """A version that is on the host now."""
 
@@ -75,8 +127,8 @@ class Version(TypedDict):
     labels: dict[str, str]
 
 
-class Function(TypedDict):
-    """A function with its versions, the oldest first."""
+class Function(_Directions):
+    """A function with its versions, the oldest first. `shadows` and `rollouts`, by alias, are there if there are any."""
 
     name: str
     revision: int
@@ -93,8 +145,8 @@ class Status(TypedDict):
     memory: dict[str, Any]
 
 
-class Traffic(TypedDict):
-    """Where requests go now, and whether they went elsewhere before."""
+class Traffic(_Directions):
+    """Where requests go now, and whether they went elsewhere before; `shadows` and `rollouts` are as in `Function`."""
 
     function: str
     revision: int
@@ -112,7 +164,7 @@ class Labelled(TypedDict):
     changed: bool
 
 
-class Revision(TypedDict):
+class Revision(_Shadows):
     """A change, and where requests went from then on; `damaged` says why it cannot be read, if so."""
 
     revision: int
@@ -139,7 +191,7 @@ _Sides = TypedDict("_Sides", {"from": Any, "to": Any}, total=False)
 
 
 class Difference(_Sides):
-    """One thing that is not the same: where it is, and `from` and `to`, of which one is absent where it is on the other side alone."""
+    """One thing that is not the same: where it is, and `from` and `to`; one is absent where it is on the other side alone."""
 
     path: list[str]
 

@@ -2,17 +2,19 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TypeVar
 
 import httpx
 
-from . import calls, connection
+from . import calls, connection, upload
 from .answers import Deployed, Differences, Found, Function, History, Labelled, Line, Metadata, Status, Summaries, Traffic
 from .calls import Bundle, Call
+from .directions import Directions
 from .errors import told
 from .inference import Inputs, Outputs, Parameters
+from .running import Tasks
 
 T = TypeVar("T")
 
@@ -104,7 +106,11 @@ class AsyncClient:
         timeout: float | None = 600.0,
     ) -> Deployed:
         """Brings a bundle to the host; as `Client.deploy`."""
-        return await self._do(calls.deploy(bundle, alias, by, message, revision), timeout)
+
+        async def send(call: Call[T]) -> T:
+            return await self._do(call, timeout)
+
+        return await upload.deploy(Tasks(send), calls.deploy(bundle, alias, by, message, revision))
 
     async def download(
         self, function: str, path: str | os.PathLike[str], *, version: str | None = None, timeout: float | None = 600.0
@@ -151,15 +157,36 @@ class AsyncClient:
     async def traffic(
         self,
         function: str,
-        weights: Mapping[str, int],
+        weights: Mapping[str, int] | str,
+        *,
+        alias: str = "live",
+        shadow: str | None = None,
+        shadow_percent: int | None = None,
+        steps: Sequence[int] | None = None,
+        every: str | None = None,
+        max_error_rate: float | None = None,
+        max_p99: float | None = None,
+        min_requests: int | None = None,
+        by: str | None = None,
+        message: str | None = None,
+        revision: int | None = None,
+    ) -> Traffic:
+        """Says where the requests of an alias go; as `Client.traffic`."""
+        bounds = (max_error_rate, max_p99, min_requests)
+        directions = Directions(weights, shadow, shadow_percent, steps, every, *bounds)
+        return await self._do(calls.traffic(function, directions, alias, by, message, revision))
+
+    async def end_rollout(
+        self,
+        function: str,
         *,
         alias: str = "live",
         by: str | None = None,
         message: str | None = None,
         revision: int | None = None,
     ) -> Traffic:
-        """Shares requests out among versions; as `Client.traffic`."""
-        return await self._do(calls.traffic(function, weights, alias, by, message, revision))
+        """Sends requests where they went before a rollout began that is going on."""
+        return await self._do(calls.end_rollout(function, alias, by, message, revision))
 
     async def rollback(
         self,
@@ -248,6 +275,6 @@ class AsyncClient:
                 self.server + call.path,
                 params=call.params,
                 headers=call.headers,
-                content=call.content if isinstance(call.content, bytes) else connection.async_chunks(call.content),
+                content=call.content if isinstance(call.content, bytes) else call.content.async_chunks(),
                 timeout=httpx.USE_CLIENT_DEFAULT if timeout is None else connection.patience(timeout),
             )

@@ -12,6 +12,9 @@ import httpx
 
 from . import inference
 from .answers import Deployed, Differences, Found, Function, History, Labelled, Line, Metadata, Status, Summaries, Traffic
+from .bundle import Blob
+from .content import Content
+from .directions import Directions
 from .errors import not_nocti, refusal
 
 T = TypeVar("T")
@@ -27,8 +30,8 @@ class Call(Generic[T]):
     read: Callable[[httpx.Response], T]
     params: Mapping[str, str] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    content: bytes | Path = b""
-    """A file is read as it is sent."""
+    content: bytes | Content = b""
+    """What is in a file is read as it is sent."""
 
     def again_after_s(self, response: httpx.Response) -> float | None:
         """How long to wait before it is sent again; None if that is of no use."""
@@ -38,11 +41,30 @@ class Call(Generic[T]):
 
 def deploy(bundle: Bundle, alias: str | None, by: str | None, message: str | None, revision: int | None) -> Call[Deployed]:
     """`POST /api/functions`"""
-    content = bundle if isinstance(bundle, bytes) else Path(bundle)
-    size = len(content) if isinstance(content, bytes) else content.stat().st_size
-    headers = {"content-type": "application/wasm", "content-length": str(size)}
+    content = bundle if isinstance(bundle, bytes) else Content.of(Path(bundle))
     params = {"no_traffic": "true"} if alias is None else {"alias": alias}
-    return Call("POST", "/api/functions", _json, params | _said(**_note(by, message, revision)), headers, content)
+    return _deploy(params | _said(**_note(by, message, revision)), "application/wasm", content)
+
+
+def deploy_manifest(manifest: bytes, params: Mapping[str, str]) -> Call[Deployed]:
+    """`POST /api/functions`, where all else has been sent"""
+    return _deploy(params, "application/vnd.nocti.manifest+json", manifest)
+
+
+def missing(blobs: Iterable[Blob]) -> Call[dict[Blob, int]]:
+    """`POST /api/blobs/missing`: what the host lacks, and how many bytes of it have come."""
+    body = json.dumps({"blobs": [blob._asdict() for blob in blobs]}).encode()
+    return Call("POST", "/api/blobs/missing", _offsets, None, {"content-type": "application/json"}, body)
+
+
+def put_blob(blob: Blob, offset: int, left: Content, packed: bytes | None) -> Call[None]:
+    """`PUT /api/blobs/SHA256`, from `offset` on; `packed` is what is left, compressed"""
+    headers = {"content-type": "application/octet-stream"}
+    if packed is not None:
+        headers["content-encoding"] = "gzip"
+    content = left if packed is None else packed
+    params = _said(size_bytes=blob.size_bytes, offset=offset)
+    return Call("PUT", f"/api/blobs/{blob.sha256}", _nothing, params, headers | _length(content), content)
 
 
 def download(function: str, version: str | None) -> Call[None]:
@@ -65,11 +87,17 @@ def search(query: str, alias: str | None, all_versions: bool, limit: int, after:
 
 
 def traffic(
-    function: str, weights: Mapping[str, int], alias: str, by: str | None, message: str | None, revision: int | None
+    function: str, directions: Directions, alias: str, by: str | None, message: str | None, revision: int | None
 ) -> Call[Traffic]:
-    """`PUT /api/functions/NAME/aliases/ALIAS`"""
-    path = f"{_function(function)}/aliases/{quote(alias, '')}"
-    return _change("PUT", path, {"weights": dict(weights), **_note(by, message, revision)})
+    """`PUT /api/functions/NAME/aliases/ALIAS[/rollout]`"""
+    path, body = directions.asked()
+    return _change("PUT", _alias(function, alias) + path, {**body, **_note(by, message, revision)})
+
+
+def end_rollout(function: str, alias: str, by: str | None, message: str | None, revision: int | None) -> Call[Traffic]:
+    """`DELETE /api/functions/NAME/aliases/ALIAS/rollout`"""
+    path = f"{_alias(function, alias)}/rollout"
+    return Call("DELETE", path, _json, _said(**_note(by, message, revision)))
 
 
 def rollback(function: str, to: int | None, by: str | None, message: str | None, revision: int | None) -> Call[Traffic]:
@@ -127,9 +155,7 @@ def show(function: str) -> Call[Function]:
     return Call("GET", _function(function), _json)
 
 
-def delete(
-    function: str, version: str | None, by: str | None, message: str | None, revision: int | None
-) -> Call[None]:
+def delete(function: str, version: str | None, by: str | None, message: str | None, revision: int | None) -> Call[None]:
     """`DELETE /api/functions/NAME[/versions/V]`"""
     params = _said(**_note(by, message, revision))
     return Call("DELETE", _target("/api/functions", function, version), _nothing, params)
@@ -186,6 +212,15 @@ def _change(method: str, path: str, body: Mapping[str, Any], params: Mapping[str
     return Call(method, path, _json, params, {"content-type": "application/json"}, json.dumps(body).encode())
 
 
+def _deploy(params: Mapping[str, str], media_type: str, content: bytes | Content) -> Call[Deployed]:
+    headers = {"content-type": media_type} | _length(content)
+    return Call("POST", "/api/functions", _json, params, headers, content)
+
+
+def _length(content: bytes | Content) -> dict[str, str]:
+    return {"content-length": str(len(content) if isinstance(content, bytes) else content.size_bytes)}
+
+
 def _note(by: str | None, message: str | None, revision: int | None) -> dict[str, str | int]:
     said = {"by": by, "message": message, "revision": revision}
     return {name: value for name, value in said.items() if value is not None}
@@ -197,6 +232,10 @@ def _said(**params: str | int | None) -> dict[str, str]:
 
 def _function(name: str) -> str:
     return f"/api/functions/{quote(name, '')}"
+
+
+def _alias(function: str, alias: str) -> str:
+    return f"{_function(function)}/aliases/{quote(alias, '')}"
 
 
 def _parted(function: str, version: str | None) -> tuple[str, str | None]:
@@ -228,6 +267,14 @@ def _json(response: httpx.Response) -> Any:
         return _accepted(response).json()
     except ValueError as error:
         raise not_nocti(response, "no JSON came back") from error
+
+
+def _offsets(response: httpx.Response) -> dict[Blob, int]:
+    said = _json(response)
+    try:
+        return {Blob(part["sha256"], part["size_bytes"]): part["offset"] for part in said["missing"]}
+    except (KeyError, TypeError) as error:
+        raise not_nocti(response, "what came does not say what is missing") from error
 
 
 def _nothing(response: httpx.Response) -> None:

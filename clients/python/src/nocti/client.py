@@ -2,17 +2,19 @@
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TypeVar
 
 import httpx
 
-from . import calls, connection
+from . import calls, connection, upload
 from .answers import Deployed, Differences, Found, Function, History, Labelled, Line, Metadata, Status, Summaries, Traffic
 from .calls import Bundle, Call
+from .directions import Directions
 from .errors import told
 from .inference import Inputs, Outputs, Parameters
+from .running import Threads, finished
 
 T = TypeVar("T")
 
@@ -111,10 +113,17 @@ class Client:
         """Brings a bundle to the host: the path of a `.wasm` file, or its bytes.
 
         `nocti build` makes bundles. `alias` points to the new version from now on; None: no alias does, so that it answers under
-        its own name alone. `by` and `message` are kept in the history. With `revision`, the change is made only if the function is
-        at that one.
+        its own name alone. `by` and `message` are kept in the history. With `revision`, the change is made only if the function
+        is at that one.
+
+        Of a bundle from 256 KiB on only those parts are sent that the host lacks, and a part whose upload breaks off goes on by
+        itself where it broke.
         """
-        return self._do(calls.deploy(bundle, alias, by, message, revision), timeout)
+
+        def send(call: Call[T]) -> T:
+            return self._do(call, timeout)
+
+        return finished(upload.deploy(Threads(send), calls.deploy(bundle, alias, by, message, revision)))
 
     def download(
         self, function: str, path: str | os.PathLike[str], *, version: str | None = None, timeout: float | None = 600.0
@@ -143,8 +152,8 @@ class Client:
     ) -> Found:
         """Finds functions by words and by what is known of them, such as `"tag:vision accuracy>0.9 text"`.
 
-        Each is looked at as the version that `alias` sends most requests to, by default `live`, or with `all_versions` every version
-        by itself. `limit` is at most 200; `after` is the last answer's `next`. The host's README has the whole language.
+        Each is looked at as the version that `alias` sends most requests to, by default `live`, or with `all_versions` every
+        version by itself. `limit` is at most 200; `after` is the last answer's `next`. The host's README has the whole language.
         """
         return self._do(calls.search(query, alias, all_versions, limit, after))
 
@@ -167,15 +176,45 @@ class Client:
     def traffic(
         self,
         function: str,
-        weights: Mapping[str, int],
+        weights: Mapping[str, int] | str,
+        *,
+        alias: str = "live",
+        shadow: str | None = None,
+        shadow_percent: int | None = None,
+        steps: Sequence[int] | None = None,
+        every: str | None = None,
+        max_error_rate: float | None = None,
+        max_p99: float | None = None,
+        min_requests: int | None = None,
+        by: str | None = None,
+        message: str | None = None,
+        revision: int | None = None,
+    ) -> Traffic:
+        """Sends the requests of an alias to versions by weight: each gets its weight by the sum of all.
+
+        `shadow` is a version that gets copies of them, of `shadow_percent` of a hundred, by default of all: its answers are
+        compared with those that callers get, and `show` has the counts. Whatever points the alias without it ends it.
+
+        With `steps`, percents that rise to 100, requests move to one version by themselves; it is named in place of the weights.
+        Each step takes `every` at least, such as `"5m"`, and `min_requests` (20) that the version has answered. Requests go back
+        if it does worse than the others and than is allowed: a larger share of failures than `max_error_rate` (0.01) or, if you
+        say `max_p99`, a p99 of more than so many times theirs. `end_rollout` ends it before.
+        """
+        bounds = (max_error_rate, max_p99, min_requests)
+        directions = Directions(weights, shadow, shadow_percent, steps, every, *bounds)
+        return self._do(calls.traffic(function, directions, alias, by, message, revision))
+
+    def end_rollout(
+        self,
+        function: str,
         *,
         alias: str = "live",
         by: str | None = None,
         message: str | None = None,
         revision: int | None = None,
     ) -> Traffic:
-        """Sends the requests of an alias to versions by weight: each gets its weight by the sum of all."""
-        return self._do(calls.traffic(function, weights, alias, by, message, revision))
+        """Sends requests where they went before a rollout began that is going on."""
+        return self._do(calls.end_rollout(function, alias, by, message, revision))
 
     def rollback(
         self,
@@ -267,6 +306,6 @@ class Client:
                 self.server + call.path,
                 params=call.params,
                 headers=call.headers,
-                content=call.content if isinstance(call.content, bytes) else connection.chunks(call.content),
+                content=call.content if isinstance(call.content, bytes) else call.content.chunks(),
                 timeout=httpx.USE_CLIENT_DEFAULT if timeout is None else connection.patience(timeout),
             )

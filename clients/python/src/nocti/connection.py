@@ -1,15 +1,12 @@
 """How both clients reach a host: its address, and what they tell httpx."""
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 import httpx
-
-_CHUNK_BYTES = 1 << 20
 
 # Those that were opened stay open, however many were needed at once.
 LIMITS = httpx.Limits(max_connections=100)
@@ -42,13 +39,6 @@ def endless() -> httpx.Timeout:
     return httpx.Timeout(60.0, read=None, pool=None)
 
 
-def chunks(file: Path) -> Iterator[bytes]:
-    """A file's content, piece by piece."""
-    with file.open("rb") as content:
-        while chunk := content.read(_CHUNK_BYTES):
-            yield chunk
-
-
 @contextmanager
 def written(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A file that is there when all of it was written, and not at all before."""
@@ -59,11 +49,3 @@ def written(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-async def async_chunks(file: Path) -> AsyncIterator[bytes]:
-    """The same, read on another thread."""
-    content = await asyncio.to_thread(file.open, "rb")
-    with content:
-        while chunk := await asyncio.to_thread(content.read, _CHUNK_BYTES):
-            yield chunk

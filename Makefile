@@ -31,6 +31,7 @@ fuzz: ## Look for input that breaks a decoder, see fuzz/README.md; TARGET="json 
 	fuzz/run $(or $(SECONDS),60) $(or $(TARGET),$(basename $(notdir $(wildcard fuzz/targets/*.rs))))
 
 bench: setup fixtures models resnet50 build ## Measure beside a server written by hand, see bench/README.md; BENCH="--only cnn" for some
+	scripts/setup buckets
 	cargo build --release --locked -p nocti -p nocti-bench
 	target/release/nocti-bench $(BENCH)
 

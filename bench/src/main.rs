@@ -52,6 +52,7 @@ mod search;
 mod server;
 mod soak;
 mod stage;
+mod stores;
 mod stream;
 mod traffic;
 mod variants;
@@ -148,6 +149,7 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
         only: options.only.clone(),
         quick: options.quick,
         unpinned: Start { cores: cores.ok().map(Cores::both), ..start.clone() },
+        bucket_server: options.library.bucket_server(),
     };
     if let Some(minutes) = options.soak {
         ensure!(minutes > 0.0 && minutes <= 100_000.0, "--soak must be more than 0 minutes and at most 100000");
@@ -172,6 +174,7 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     density::measure(&mut report, &plan).await?;
     search::measure(&mut report, &plan).await?;
     deploy::measure(&mut report, &plan, &start).await?;
+    stores::measure(&mut report, &plan).await?;
     leak::measure(&mut report, &plan).await?;
     if plan.wants(copies::CASE) {
         copies::measure(&mut report, &plan.programs, &options.counting_server, &start).await?;

@@ -1,5 +1,7 @@
 //! What a run measures, and with which programs.
 
+use std::path::PathBuf;
+
 use crate::server::Start;
 use crate::stage::Programs;
 
@@ -12,6 +14,8 @@ pub(crate) struct Plan {
     pub(crate) quick: bool,
     /// How servers are started that may use both cores, as those of the lifecycle's cases do.
     pub(crate) unpinned: Start,
+    /// What starts a server of buckets.
+    pub(crate) bucket_server: Option<PathBuf>,
 }
 
 impl Plan {

@@ -133,7 +133,8 @@ pub(crate) async fn has_setting(nocti: &Path, name: &str) -> anyhow::Result<bool
     Ok(String::from_utf8_lossy(&output.stdout).lines().any(lists))
 }
 
-fn serve(nocti: &Path, store: &Path, before: &[&str], start: &Start) -> anyhow::Result<Server> {
+/// Starts a host over a store, which may be a URL.
+pub(crate) fn serve(nocti: &Path, store: &Path, before: &[&str], start: &Start) -> anyhow::Result<Server> {
     let mut words: Vec<OsString> = before.iter().map(OsString::from).collect();
     words.push(nocti.into());
     words.extend(["serve", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "--store"].map(OsString::from));

@@ -4,6 +4,7 @@
 //! to functions that speak HTTP, with itself as the parent. It begins none: who traces nothing pays for nothing. Over gRPC
 //! the same headers are metadata. Whatever is done for a request, in its task, can ask for its id. A leaf.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,15 +23,35 @@ tokio::task_local! {
 /// Work that is done for a request.
 type Within<F> = TaskLocalFuture<Option<HeaderValue>, F>;
 
+/// The request for which something is done, if it is done for one.
+#[derive(Debug, Clone)]
+pub struct Cause(Option<HeaderValue>);
+
+impl Cause {
+    /// That of what asks.
+    pub fn current() -> Self {
+        Self(CURRENT.try_with(Option::clone).ok().flatten())
+    }
+
+    /// The request's id.
+    pub fn id(&self) -> Option<Cow<'_, str>> {
+        self.0.as_ref().map(|id| String::from_utf8_lossy(id.as_bytes()))
+    }
+
+    /// Work that is done for the request, too.
+    pub fn around<F: Future>(self, work: F) -> Within<F> {
+        CURRENT.scope(self.0, work)
+    }
+}
+
 /// The id of the request for which this is done, if it is done for one.
 pub fn current_id() -> Option<String> {
-    let id = CURRENT.try_with(Option::clone).ok()??;
-    Some(String::from_utf8_lossy(id.as_bytes()).into_owned())
+    Cause::current().id().map(Cow::into_owned)
 }
 
 /// Work that goes on in another task, for the same request.
 pub fn carried<F: Future>(work: F) -> Within<F> {
-    CURRENT.scope(CURRENT.try_with(Option::clone).ok().flatten(), work)
+    Cause::current().around(work)
 }
 
 /// Where a request belongs.

@@ -289,6 +289,20 @@ async fn files_have_an_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_shadow_prints_bears_the_id_of_the_request_it_got_a_copy_of() {
+    let host = TestHost::start().await;
+    for version in ["2", "1"] {
+        host.deployed(printer("free", version)).await;
+    }
+    let body = json!({"weights": {"1": 1}, "shadow": {"version": "2"}}).to_string();
+    host.send(host.request(Method::PUT, "/api/functions/free/aliases/live").body(body)).await.expect(200);
+    print(&host, "free", "mine", "hello").await;
+    for line in lines(&host, "free", 2).await {
+        assert_eq!((&line["request"], &line["text"]), (&"mine".into(), &"hello".into()), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn requests_are_lines_where_the_host_says_so() {
     let host = TestHost::start_with(|config| config.logs.requests = true).await;
     host.deployed(printer("free", "1.0.0")).await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 use utoipa::{IntoParams, ToSchema};
 
 use super::query::Query;
@@ -23,7 +24,8 @@ const MAX_PAGE: usize = 1000;
 
 #[derive(Serialize, ToSchema)]
 struct ListBody<'a> {
-    functions: Vec<Summary<'a>>,
+    #[schema(value_type = Vec<Summary<'_>>)]
+    functions: Vec<&'a RawValue>,
     /// What `after` is for the next page; absent: there are no more.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -71,7 +73,7 @@ pub(crate) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
     scan(host, move |catalog| {
         let page = catalog.page(after.as_deref(), limit);
         let last = page.items.last().map(|function| function.name().as_str());
-        let functions = page.items.iter().filter_map(|function| summary(function)).collect();
+        let functions = page.items.iter().filter_map(|function| function.listed(entry)).collect();
         respond::json(StatusCode::OK, &ListBody { functions, next: last.filter(|_| page.more) })
     })
     .await
@@ -80,14 +82,15 @@ pub(crate) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Resul
 /// Of a function without `live`.
 static NOWHERE: Weights = Weights::new();
 
-fn summary(function: &Function) -> Option<Summary<'_>> {
+fn entry(function: &Function) -> Option<Box<RawValue>> {
     let newest = function.versions.values().last()?;
-    Some(Summary {
+    let summary = Summary {
         name: function.name().as_str(),
         kind: newest.record.kind,
         live: function.revision.aliases.get(AliasName::LIVE).unwrap_or(&NOWHERE),
         versions: function.versions.keys().map(VersionName::as_str).collect(),
         description: &newest.manifest.description,
         tags: &newest.manifest.tags,
-    })
+    };
+    Some(to_raw_value(&summary).expect("names and texts can be written"))
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use indexmap::IndexMap;
+use serde_json::value::RawValue;
 
 use super::digest::Digest;
 use super::excerpt::excerpt;
@@ -32,6 +33,7 @@ mod load;
 mod read;
 mod resolve;
 mod rolling;
+mod route;
 mod saved;
 mod scan;
 mod shards;
@@ -45,6 +47,7 @@ pub use scan::{After, Page, Search, Which};
 
 use follow::Follow;
 use rolling::Rolling;
+use route::Routes;
 use shards::{Shards, Turns};
 
 /// Losing a race so often means something is wrong, not that others are quick.
@@ -90,6 +93,8 @@ pub struct Function {
     pub revision: Revision,
     /// Its versions, first deployed first.
     pub versions: IndexMap<VersionName, Arc<Version>>,
+    routes: Routes,
+    listed: OnceLock<Option<Box<RawValue>>>,
 }
 
 /// An immutable version.
@@ -292,6 +297,16 @@ impl Entry {
 }
 
 impl Function {
+    fn new(revision: Revision, versions: IndexMap<VersionName, Arc<Version>>) -> Self {
+        Self { routes: Routes::of(&revision, &versions), revision, versions, listed: OnceLock::new() }
+    }
+
+    /// Its entry in the list of all, written by `write` for the first list that it is in: a list of thousands has no time to gather what
+    /// lies in many places.
+    pub fn listed(&self, write: impl FnOnce(&Self) -> Option<Box<RawValue>>) -> Option<&RawValue> {
+        self.listed.get_or_init(|| write(self)).as_deref()
+    }
+
     /// What the function is called.
     pub fn name(&self) -> &FunctionName {
         &self.revision.function

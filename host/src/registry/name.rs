@@ -6,9 +6,9 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use super::excerpt::excerpt;
 
@@ -27,13 +27,13 @@ impl NameError {
     }
 }
 
-/// Declares one kind of name: a cheaply cloned text that satisfies `$valid`.
+/// Declares one kind of name: a cheaply cloned text that satisfies `$valid`, and lies where the name does if it is short.
 macro_rules! name {
     ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $valid:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(Arc<str>);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// The name as text.
@@ -149,7 +149,7 @@ impl AliasName {
 
     /// The alias that a request without a version goes to.
     pub fn live() -> Self {
-        Self(Self::LIVE.into())
+        Self(SmolStr::new_static(Self::LIVE))
     }
 }
 

@@ -1,5 +1,7 @@
 //! One registry, and one place in it: what is there, what is brought there, what is got from it.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::io;
 use std::ops::Range;
 use std::time::Duration;
@@ -16,6 +18,8 @@ use oci_client::manifest::{
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference};
 use reqwest::header::HeaderValue;
+use tokio::sync::watch;
+use tokio::time::error::Elapsed;
 
 use super::access::Access;
 use super::artifact;
@@ -28,6 +32,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A blob whose next bytes take longer does not come. The client's own `read_timeout` would end uploads as well: it counts from the
 /// beginning of a request.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// A registry that has a whole blob looks through it and may put it elsewhere.
+const KEEP_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What a place may hold, for it to say what it is where it is no function.
 const ASKED_FOR: [&str; 4] =
@@ -128,8 +134,12 @@ impl Registry {
         blob: Blob,
         content: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
     ) -> anyhow::Result<()> {
-        let (digest, content) = (artifact::text(blob.sha256), content.map_err(Into::into));
-        let pushed = self.client.push_blob_stream(self.reference(), content, &digest, Some(blob.size)).await;
+        let (taking, taken) = watch::channel(());
+        let content = content.map_err(Into::into).inspect(move |_| taking.send_replace(()));
+        let digest = artifact::text(blob.sha256);
+        let pushing = self.client.push_blob_stream(self.reference(), content, &digest, Some(blob.size));
+        let pushed = going_on(pushing, taken).await;
+        let pushed = pushed.with_context(|| format!("the upload to {} does not go on", self.asked.host))?;
         pushed.map_err(|error| self.asked.refused(error))?;
         Ok(())
     }
@@ -182,6 +192,23 @@ impl Registry {
 
     fn reference(&self) -> &Reference {
         self.place.reference()
+    }
+}
+
+/// An upload, for as long as it goes on: `taken` changes with every piece, and ends with the last one.
+async fn going_on<T>(uploading: impl Future<Output = T>, mut taken: watch::Receiver<()>) -> Result<T, Elapsed> {
+    let stalled = async {
+        loop {
+            match tokio::time::timeout(READ_TIMEOUT, taken.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return tokio::time::timeout(KEEP_TIMEOUT, pending::<Infallible>()).await,
+                Err(elapsed) => return Err(elapsed),
+            }
+        }
+    };
+    tokio::select! {
+        done = uploading => Ok(done),
+        Err(elapsed) = stalled => Err(elapsed),
     }
 }
 
@@ -242,5 +269,24 @@ mod tests {
         let chunks = stream::iter([Ok(Bytes::from("0123"))]).chain(stream::pending()).boxed();
         let cut: io::Result<Vec<Bytes>> = cut(chunks, 0, 10, "r").try_collect().await;
         assert_eq!(cut.unwrap_err().to_string(), "r has sent nothing for 60 s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_is_waited_for_while_it_goes_on() {
+        let (taking, taken) = watch::channel(());
+        let slow = async move {
+            for _ in 0..5 {
+                tokio::time::sleep(Duration::from_secs(50)).await;
+                taking.send_replace(());
+            }
+            drop(taking);
+            tokio::time::sleep(Duration::from_secs(500)).await;
+        };
+        assert!(going_on(slow, taken).await.is_ok());
+        let (taking, taken) = watch::channel(());
+        assert!(going_on(pending::<()>(), taken).await.is_err(), "nothing is taken");
+        drop(taking);
+        let (_, taken) = watch::channel(());
+        assert!(going_on(pending::<()>(), taken).await.is_err(), "all is taken, and nothing said");
     }
 }

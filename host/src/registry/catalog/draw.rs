@@ -5,49 +5,74 @@
 //! while the weights are the same; when one weight changes, keys move to that version or away from it and between no
 //! others; and shares are as exact as without.
 
+use smallvec::SmallVec;
 use twox_hash::XxHash3_64;
 
-use super::super::name::VersionName;
-use super::super::revision::Weights;
+/// Versions and their weights, of which there is one at least. A few of them lie where this does.
+#[derive(Debug)]
+pub(super) struct Shares<V>(SmallVec<[Share<V>; 3]>);
 
-/// The version that chance picks.
-pub(super) fn by_chance(weights: &Weights) -> Option<&VersionName> {
-    if weights.len() == 1 {
-        return weights.keys().next();
+#[derive(Debug)]
+struct Share<V> {
+    /// Its weight and those of the ones before it.
+    until: u32,
+    version: V,
+}
+
+impl<V> Shares<V> {
+    /// `None` if there is no weight.
+    pub(super) fn of(weights: impl IntoIterator<Item = (V, u32)>) -> Option<Self> {
+        let mut total = 0u32;
+        let weights = weights.into_iter().filter(|(_, weight)| *weight > 0);
+        let shares: SmallVec<_> = weights
+            .map(|(version, weight)| {
+                total = total.saturating_add(weight);
+                Share { until: total, version }
+            })
+            .collect();
+        (!shares.is_empty()).then_some(Self(shares))
     }
-    at(weights, rand::random_range(0..weights.values().sum()))
+
+    /// The version that chance picks.
+    pub(super) fn by_chance(&self) -> &V {
+        match &self.0[..] {
+            [only] => &only.version,
+            shares => self.at(rand::random_range(0..shares[shares.len() - 1].until)),
+        }
+    }
+
+    /// The version that belongs to a key of requests to `alias` of `function`.
+    pub(super) fn by_key(&self, name: impl Fn(&V) -> &str, function: &str, alias: &str, key: &[u8]) -> &V {
+        if let [only] = &self.0[..] {
+            return &only.version;
+        }
+        let mut before = 0;
+        let waits = self.0.iter().map(|Share { until, version }| {
+            let weight = until - std::mem::replace(&mut before, *until);
+            // Lengths keep apart what would read the same.
+            let mut text = Vec::with_capacity(128);
+            for part in [function.as_bytes(), alias.as_bytes(), name(version).as_bytes(), key] {
+                text.extend_from_slice(&part.len().to_le_bytes());
+                text.extend_from_slice(part);
+            }
+            // 53 bits are what a float holds; a half more, and none is 0 or 1.
+            let chance = ((XxHash3_64::oneshot(&text) >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
+            (version, -chance.ln() / f64::from(weight))
+        });
+        let first = waits.min_by(|(_, one), (_, other)| one.total_cmp(other));
+        first.map_or(&self.0[0].version, |(version, _)| version)
+    }
+
+    /// The version whose share of the total weight `draw` falls into.
+    fn at(&self, draw: u32) -> &V {
+        let share = self.0.iter().find(|share| draw < share.until);
+        &share.unwrap_or(&self.0[self.0.len() - 1]).version
+    }
 }
 
 /// Whether a request is one of so many in a hundred.
 pub(super) fn is_copied(percent: u32) -> bool {
     percent >= 100 || rand::random_range(0..100) < percent
-}
-
-/// The version that belongs to a key of requests to `alias` of `function`.
-pub(super) fn by_key<'w>(weights: &'w Weights, function: &str, alias: &str, key: &[u8]) -> Option<&'w VersionName> {
-    let waits = weights.iter().map(|(version, &weight)| {
-        // Lengths keep apart what would read the same.
-        let mut text = Vec::with_capacity(128);
-        for part in [function.as_bytes(), alias.as_bytes(), version.as_str().as_bytes(), key] {
-            text.extend_from_slice(&part.len().to_le_bytes());
-            text.extend_from_slice(part);
-        }
-        // 53 bits are what a float holds; a half more, and none is 0 or 1.
-        let chance = ((XxHash3_64::oneshot(&text) >> 11) as f64 + 0.5) / (1u64 << 53) as f64;
-        (version, -chance.ln() / f64::from(weight))
-    });
-    waits.min_by(|(_, one), (_, other)| one.total_cmp(other)).map(|(version, _)| version)
-}
-
-/// The version whose share of the total weight `draw` falls into.
-fn at(weights: &Weights, mut draw: u32) -> Option<&VersionName> {
-    for (version, &weight) in weights {
-        match draw.checked_sub(weight) {
-            None => return Some(version),
-            Some(rest) => draw = rest,
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub(super) async fn with_manifests(
         };
         versions.insert(name.clone(), version);
     }
-    Ok(Function { revision, versions })
+    Ok(Function::new(revision, versions))
 }
 
 /// A function whose manifests were read elsewhere, in the order of its versions; `None` if they are not as many.
@@ -43,7 +43,7 @@ pub(super) fn from_parts(revision: Revision, manifests: Vec<Manifest>) -> Option
         (name.clone(), Arc::new(Version::new(&revision.function, name, record, manifest)))
     });
     let versions = versions.collect();
-    Some(Function { revision, versions })
+    Some(Function::new(revision, versions))
 }
 
 async fn manifest(

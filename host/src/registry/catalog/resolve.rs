@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::name::AliasName;
-use super::{Catalog, CatalogError, Version, draw, entry};
+use super::{Catalog, CatalogError, Version, entry};
 
 /// Where a request goes.
 #[derive(Debug)]
@@ -35,17 +35,6 @@ impl Catalog {
             return Ok(Destined { version: Arc::clone(found), shadow: None });
         }
         let alias = version.unwrap_or(AliasName::LIVE);
-        let weights = function.revision.aliases.get(alias);
-        let picked = weights.and_then(|weights| match key {
-            Some(key) if weights.len() > 1 => draw::by_key(weights, function.name().as_str(), alias, key),
-            _ => draw::by_chance(weights),
-        });
-        let picked = picked.and_then(|version| function.versions.get(version));
-        let version = picked.map(Arc::clone).ok_or_else(|| function.unknown(version))?;
-        let shadow = function.revision.shadows.get(alias).filter(|shadow| draw::is_copied(shadow.percent));
-        Ok(Destined {
-            version,
-            shadow: shadow.and_then(|shadow| function.versions.get(&shadow.version)).map(Arc::clone),
-        })
+        function.routes.pick(function.name().as_str(), alias, key).ok_or_else(|| function.unknown(version))
     }
 }

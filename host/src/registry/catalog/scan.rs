@@ -56,11 +56,11 @@ impl Catalog {
     pub fn page(&self, after: Option<&str>, limit: Option<usize>) -> Page<Arc<Function>> {
         let snapshot = self.shared.snapshot.load();
         let usable = snapshot.iter().filter_map(|(name, entry)| match entry {
-            Entry::Usable(function) if after.is_none_or(|after| name.as_str() > after) => Some(function),
+            Entry::Usable(function) if after.is_none_or(|after| name.as_str() > after) => Some((name, function)),
             Entry::Usable(_) | Entry::Damaged(_) | Entry::Gone(_) => None,
         });
-        let page = Page::first(usable.collect(), limit, |a, b| a.name().cmp(b.name()));
-        Page { items: page.items.into_iter().map(Arc::clone).collect(), more: page.more }
+        let page = Page::first(usable.collect(), limit, |(a, _), (b, _)| a.cmp(b));
+        Page { items: page.items.into_iter().map(|(_, function)| Arc::clone(function)).collect(), more: page.more }
     }
 
     /// The versions that a query finds: first those of functions that it names, then the others, both by name.

@@ -57,6 +57,10 @@ mod stream;
 mod traffic;
 mod variants;
 
+/// That of nocti, some of which is measured in this process.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measures nocti beside a server written by hand.
 #[derive(Parser)]
 struct Options {

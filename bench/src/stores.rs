@@ -39,7 +39,10 @@ pub(crate) async fn measure(report: &mut Report, plan: &Plan) -> anyhow::Result<
     }
     if plan.wants(BUCKET) {
         let Some(python) = &plan.bucket_server else {
-            report.not_measured(BUCKET, "not measured: there is no server of buckets; `scripts/setup buckets` installs it");
+            report.not_measured(
+                BUCKET,
+                "not measured: there is no server of buckets; `scripts/setup buckets` installs it",
+            );
             return Ok(());
         };
         let bucket = Bucket::start(python).await?;

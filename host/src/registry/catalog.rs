@@ -47,7 +47,7 @@ pub use scan::{After, Page, Search, Which};
 
 use follow::Follow;
 use rolling::Rolling;
-use route::Routes;
+use route::Shown;
 use shards::{Shards, Turns};
 
 /// Losing a race so often means something is wrong, not that others are quick.
@@ -79,7 +79,7 @@ type Snapshot = Shards<Entry>;
 
 #[derive(Debug, Clone)]
 enum Entry {
-    Usable(Arc<Function>),
+    Usable(Shown),
     /// Its objects in the store cannot be read, which says why.
     Damaged(String),
     /// It was deleted by the revision of this number.
@@ -93,7 +93,6 @@ pub struct Function {
     pub revision: Revision,
     /// Its versions, first deployed first.
     pub versions: IndexMap<VersionName, Arc<Version>>,
-    routes: Routes,
     listed: OnceLock<Option<Box<RawValue>>>,
 }
 
@@ -108,8 +107,8 @@ pub struct Version {
     pub digest: Digest,
     /// What its bundle says about it.
     pub manifest: Arc<Manifest>,
-    /// What was found when it was deployed.
-    pub record: VersionRecord,
+    /// What was found when it was deployed. Boxed, so that counts of thousands of versions lie close together: requests need them.
+    pub record: Box<VersionRecord>,
     /// Its words as a search wants them, from the first one on.
     words: OnceLock<Box<str>>,
 }
@@ -182,7 +181,7 @@ impl Version {
             name: name.clone(),
             digest: record.digest,
             manifest,
-            record: record.clone(),
+            record: Box::new(record.clone()),
             words: OnceLock::new(),
         }
     }
@@ -211,7 +210,7 @@ impl Catalog {
     pub fn functions(&self) -> Vec<Arc<Function>> {
         let snapshot = self.shared.snapshot.load();
         let usable = snapshot.iter().filter_map(|(_, entry)| match entry {
-            Entry::Usable(function) => Some(Arc::clone(function)),
+            Entry::Usable(Shown { function, .. }) => Some(Arc::clone(function)),
             Entry::Damaged(_) | Entry::Gone(_) => None,
         });
         let mut functions: Vec<_> = usable.collect();
@@ -292,13 +291,17 @@ impl Shared {
 
 impl Entry {
     fn of(function: Arc<Function>) -> Self {
-        if function.revision.is_deleted() { Self::Gone(function.revision.revision) } else { Self::Usable(function) }
+        if function.revision.is_deleted() {
+            Self::Gone(function.revision.revision)
+        } else {
+            Self::Usable(function.into())
+        }
     }
 }
 
 impl Function {
     fn new(revision: Revision, versions: IndexMap<VersionName, Arc<Version>>) -> Self {
-        Self { routes: Routes::of(&revision, &versions), revision, versions, listed: OnceLock::new() }
+        Self { revision, versions, listed: OnceLock::new() }
     }
 
     /// Its entry in the list of all, written by `write` for the first list that it is in: a list of thousands has no time to gather what
@@ -322,8 +325,12 @@ impl Function {
 }
 
 fn entry<'s>(snapshot: &'s Snapshot, function: &str) -> Result<&'s Arc<Function>, CatalogError> {
+    shown(snapshot, function).map(|shown| &shown.function)
+}
+
+fn shown<'s>(snapshot: &'s Snapshot, function: &str) -> Result<&'s Shown, CatalogError> {
     match snapshot.get(function) {
-        Some((_, Entry::Usable(function))) => Ok(function),
+        Some((_, Entry::Usable(shown))) => Ok(shown),
         Some((name, Entry::Damaged(why))) => Err(CatalogError::Damaged { function: name.clone(), why: why.clone() }),
         Some((_, Entry::Gone(_))) | None => Err(CatalogError::UnknownFunction(excerpt(function))),
     }

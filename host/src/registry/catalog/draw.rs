@@ -9,10 +9,10 @@ use smallvec::SmallVec;
 use twox_hash::XxHash3_64;
 
 /// Versions and their weights, of which there is one at least. A few of them lie where this does.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Shares<V>(SmallVec<[Share<V>; 3]>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Share<V> {
     /// Its weight and those of the ones before it.
     until: u32,

@@ -13,6 +13,7 @@ use tokio::time::{Duration, Instant};
 
 use super::super::name::FunctionName;
 use super::super::store::StoreError;
+use super::route::Shown;
 use super::{Catalog, Entry, Function, Shared, read, stored};
 
 /// A writer has given up by then.
@@ -161,7 +162,7 @@ impl Shared {
         for (name, entry) in shown.iter() {
             let there = newest.get(name).copied().unwrap_or_default();
             let turn = self.turns.of(name).try_lock();
-            if let (Entry::Usable(function), Ok(_turn)) = (entry, turn)
+            if let (Entry::Usable(Shown { function, .. }), Ok(_turn)) = (entry, turn)
                 && there < function.revision.revision
                 && self.usable(name).is_some_and(|now| Arc::ptr_eq(&now, function))
             {
@@ -215,7 +216,7 @@ impl Shared {
             return Ok(Outcome::Nothing);
         }
         let from = match self.snapshot.load().get(name.as_str()) {
-            Some((_, Entry::Usable(function))) => function.revision.revision + 1,
+            Some((_, Entry::Usable(Shown { function, .. }))) => function.revision.revision + 1,
             Some((_, Entry::Gone(last))) => last + 1,
             // Whatever there is would be found damaged again.
             Some((_, Entry::Damaged(_))) => expected,
@@ -249,7 +250,7 @@ impl Shared {
 
     fn usable(&self, name: &FunctionName) -> Option<Arc<Function>> {
         match self.snapshot.load().get(name.as_str()) {
-            Some((_, Entry::Usable(function))) => Some(Arc::clone(function)),
+            Some((_, Entry::Usable(Shown { function, .. }))) => Some(Arc::clone(function)),
             _ => None,
         }
     }
@@ -257,7 +258,7 @@ impl Shared {
     /// Whether the function is shown at a revision or at a later one.
     fn shows(&self, name: &FunctionName, revision: u64) -> bool {
         match self.snapshot.load().get(name.as_str()) {
-            Some((_, Entry::Usable(function))) => function.revision.revision >= revision,
+            Some((_, Entry::Usable(Shown { function, .. }))) => function.revision.revision >= revision,
             Some((_, Entry::Gone(last))) => *last >= revision,
             Some((_, Entry::Damaged(_))) | None => false,
         }

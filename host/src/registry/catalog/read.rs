@@ -21,7 +21,7 @@ pub(super) async fn with_manifests(
     for (name, record) in &revision.versions {
         let known = shown.and_then(|function| function.versions.get(name));
         let version = match known.filter(|known| known.digest == record.digest) {
-            Some(version) if version.record == *record => Arc::clone(version),
+            Some(version) if *version.record == *record => Arc::clone(version),
             // Other labels.
             Some(version) => Arc::new(Version::of(&revision.function, name, record, Arc::clone(&version.manifest))),
             None => {

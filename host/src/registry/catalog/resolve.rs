@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::super::name::AliasName;
-use super::{Catalog, CatalogError, Version, entry};
+use super::route::{Route, Shown};
+use super::{Catalog, CatalogError, Version, shown};
 
 /// Where a request goes.
 #[derive(Debug)]
@@ -30,11 +31,14 @@ impl Catalog {
         version: Option<&str>,
     ) -> Result<Destined, CatalogError> {
         let snapshot = self.shared.snapshot.load();
-        let function = entry(&snapshot, function)?;
-        if let Some(found) = version.and_then(|version| function.versions.get(version)) {
+        let Shown { function: of, live } = shown(&snapshot, function)?;
+        if let Some(found) = version.and_then(|version| of.versions.get(version)) {
             return Ok(Destined { version: Arc::clone(found), shadow: None });
         }
-        let alias = version.unwrap_or(AliasName::LIVE);
-        function.routes.pick(function.name().as_str(), alias, key).ok_or_else(|| function.unknown(version))
+        let destined = match version {
+            None | Some(AliasName::LIVE) => live.as_ref().map(|route| route.pick(function, AliasName::LIVE, key)),
+            Some(alias) => Route::of(of, alias).map(|route| route.pick(function, alias, key)),
+        };
+        destined.ok_or_else(|| of.unknown(version))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::Notify;
 
 use super::super::name::FunctionName;
+use super::route::Shown;
 use super::{Catalog, Entry};
 
 #[derive(Debug, Default)]
@@ -18,7 +19,7 @@ pub(super) struct Rolling {
 impl Rolling {
     /// Looks at what is shown of a function.
     pub(super) fn look(&self, entry: &Entry) {
-        let Entry::Usable(function) = entry else { return };
+        let Entry::Usable(Shown { function, .. }) = entry else { return };
         let revision = &function.revision;
         if revision.rollouts.values().any(|rollout| rollout.is_running()) {
             self.begun.lock().unwrap_or_else(PoisonError::into_inner).insert(revision.function.clone());

@@ -1,58 +1,56 @@
-//! Where each alias sends requests, worked out when its function is shown.
+//! Where an alias sends requests, with the versions at hand.
 //!
-//! Among thousands of functions nothing that a request needs to find its version is in a cache, so a look-up costs as many misses as
-//! the places it looks at: the function's own place is one, and the version's count another.
+//! Of thousands of functions nothing that a request needs to find its version is in a cache, so a look-up costs as many misses as the
+//! places it looks at. That of `live` lies in the catalog's own table and is found with the name; the others are worked out when they
+//! are asked for.
 
 use std::sync::Arc;
 
-use indexmap::IndexMap;
-
-use super::super::name::{AliasName, VersionName};
-use super::super::revision::Revision;
-use super::Version;
+use super::super::name::AliasName;
 use super::draw::{Shares, is_copied};
 use super::resolve::Destined;
+use super::{Function, Version};
 
-/// The routes of a function's aliases.
-#[derive(Debug)]
-pub(super) struct Routes {
-    /// At hand, as most requests go there.
-    live: Option<Route>,
-    others: Vec<(AliasName, Route)>,
+/// A function, and the way of most of its requests.
+#[derive(Debug, Clone)]
+pub(super) struct Shown {
+    pub(super) function: Arc<Function>,
+    pub(super) live: Option<Route>,
 }
 
-#[derive(Debug)]
-struct Route {
+#[derive(Debug, Clone)]
+pub(super) struct Route {
     shares: Shares<Arc<Version>>,
-    /// With the percentage that it gets copies of.
-    shadow: Option<(u32, Arc<Version>)>,
+    /// With the percentage that it gets copies of. Boxed, as it is rare.
+    shadow: Option<Box<(u32, Arc<Version>)>>,
 }
 
-impl Routes {
-    pub(super) fn of(revision: &Revision, versions: &IndexMap<VersionName, Arc<Version>>) -> Self {
-        let routes = revision.aliases.iter().filter_map(|(alias, weights)| {
-            let weights = weights.iter().filter_map(|(version, weight)| Some((Arc::clone(versions.get(version)?), *weight)));
-            let shadow = revision.shadows.get(alias);
-            let shadow = shadow.and_then(|shadow| Some((shadow.percent, Arc::clone(versions.get(&shadow.version)?))));
-            Some((alias.clone(), Route { shares: Shares::of(weights)?, shadow }))
+impl From<Arc<Function>> for Shown {
+    fn from(function: Arc<Function>) -> Self {
+        Self { live: Route::of(&function, AliasName::LIVE), function }
+    }
+}
+
+impl Route {
+    /// `None` if there is no such alias.
+    pub(super) fn of(function: &Function, alias: &str) -> Option<Self> {
+        let Function { revision, versions, .. } = function;
+        let weights = revision.aliases.get(alias)?.iter();
+        let weights = weights.filter_map(|(version, weight)| Some((Arc::clone(versions.get(version)?), *weight)));
+        let shadow = revision.shadows.get(alias).and_then(|shadow| {
+            let version = versions.get(&shadow.version)?;
+            Some(Box::new((shadow.percent, Arc::clone(version))))
         });
-        let (mut live, others) = routes.partition::<Vec<_>, _>(|(alias, _)| alias.as_str() == AliasName::LIVE);
-        Self { live: live.pop().map(|(_, route)| route), others }
+        Some(Self { shares: Shares::of(weights)?, shadow })
     }
 
-    /// Where a request to `alias` of `function` goes, and whether it is copied; with a routing key where others of that key go. `None`
-    /// if there is no such alias.
-    pub(super) fn pick(&self, function: &str, alias: &str, key: Option<&[u8]>) -> Option<Destined> {
-        let route = match alias {
-            AliasName::LIVE => self.live.as_ref(),
-            _ => self.others.iter().find(|(name, _)| name.as_str() == alias).map(|(_, route)| route),
-        };
-        let Route { shares, shadow } = route?;
+    /// Where a request to this alias of that function goes, and whether it is copied; with a routing key where others of that key go.
+    pub(super) fn pick(&self, function: &str, alias: &str, key: Option<&[u8]>) -> Destined {
         let version = match key {
-            Some(key) => shares.by_key(|version| version.name.as_str(), function, alias, key),
-            None => shares.by_chance(),
+            Some(key) => self.shares.by_key(|version| version.name.as_str(), function, alias, key),
+            None => self.shares.by_chance(),
         };
-        let shadow = shadow.as_ref().filter(|(percent, _)| is_copied(*percent));
-        Some(Destined { version: Arc::clone(version), shadow: shadow.map(|(_, version)| Arc::clone(version)) })
+        let shadow = self.shadow.as_ref().filter(|shadow| is_copied(shadow.0));
+        Destined { version: Arc::clone(version), shadow: shadow.map(|shadow| Arc::clone(&shadow.1)) }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::super::name::{AliasName, FunctionName, VersionName};
 use super::super::revision::Weights;
 use super::super::search::{Query, Subject, text};
+use super::route::Shown;
 use super::{Catalog, Entry, Function, Version};
 
 /// What is looked for.
@@ -56,7 +57,9 @@ impl Catalog {
     pub fn page(&self, after: Option<&str>, limit: Option<usize>) -> Page<Arc<Function>> {
         let snapshot = self.shared.snapshot.load();
         let usable = snapshot.iter().filter_map(|(name, entry)| match entry {
-            Entry::Usable(function) if after.is_none_or(|after| name.as_str() > after) => Some((name, function)),
+            Entry::Usable(Shown { function, .. }) if after.is_none_or(|after| name.as_str() > after) => {
+                Some((name, function))
+            }
             Entry::Usable(_) | Entry::Damaged(_) | Entry::Gone(_) => None,
         });
         let page = Page::first(usable.collect(), limit, |(a, _), (b, _)| a.cmp(b));
@@ -73,7 +76,7 @@ impl Catalog {
         });
         let mut found = Vec::new();
         for (name, entry) in snapshot.iter() {
-            let Entry::Usable(function) = entry else { continue };
+            let Entry::Usable(Shown { function, .. }) = entry else { continue };
             let place = Place { is_named: query.names(name.as_str()), function: name };
             for version in function.standing_for(which) {
                 let is_behind = behind.as_ref().is_none_or(|(last, version_before)| match place.cmp(last) {

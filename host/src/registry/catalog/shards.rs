@@ -1,8 +1,9 @@
 //! A map from names in shares, of which a change copies one: what a deploy costs does not grow with all that is deployed.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 use tokio::sync::Mutex;
 use twox_hash::XxHash3_64;
 
@@ -14,26 +15,35 @@ const SHARDS: usize = 256;
 /// An immutable map; the changed one shares with it all that is the same.
 #[derive(Debug, Clone)]
 pub(super) struct Shards<V> {
-    shards: Box<[Arc<HashMap<FunctionName, V>>]>,
+    shards: Box<[Arc<HashTable<(FunctionName, V)>>]>,
+    /// Nobody can choose names that all have the same hash.
+    seed: u64,
 }
 
 impl<V: Clone> Shards<V> {
     pub(super) fn get(&self, name: &str) -> Option<(&FunctionName, &V)> {
-        self.shards[place(name)].get_key_value(name)
+        let hash = hash(self.seed, name);
+        let found = self.shards[place(hash)].find(hash, |(known, _)| known.as_str() == name);
+        found.map(|(known, value)| (known, value))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&FunctionName, &V)> {
-        self.shards.iter().flat_map(|shard| shard.iter())
+        self.shards.iter().flat_map(|shard| shard.iter().map(|(name, value)| (name, value)))
     }
 
     pub(super) fn insert(&mut self, name: FunctionName, value: V) {
-        Arc::make_mut(&mut self.shards[place(name.as_str())]).insert(name, value);
+        let (seed, hashed) = (self.seed, hash(self.seed, name.as_str()));
+        let shard = Arc::make_mut(&mut self.shards[place(hashed)]);
+        match shard.entry(hashed, |(known, _)| *known == name, |(known, _)| hash(seed, known.as_str())) {
+            Entry::Occupied(mut known) => known.get_mut().1 = value,
+            Entry::Vacant(vacant) => drop(vacant.insert((name, value))),
+        }
     }
 }
 
 impl<V> Default for Shards<V> {
     fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Arc::default()).collect() }
+        Self { shards: (0..SHARDS).map(|_| Arc::default()).collect(), seed: rand::random() }
     }
 }
 
@@ -43,7 +53,7 @@ pub(super) struct Turns(Box<[Mutex<()>]>);
 
 impl Turns {
     pub(super) fn of(&self, name: &FunctionName) -> &Mutex<()> {
-        &self.0[place(name.as_str())]
+        &self.0[place(hash(0, name.as_str()))]
     }
 }
 
@@ -53,7 +63,12 @@ impl Default for Turns {
     }
 }
 
-fn place(name: &str) -> usize {
-    let [low, ..] = XxHash3_64::oneshot(name.as_bytes()).to_le_bytes();
-    usize::from(low)
+fn hash(seed: u64, name: &str) -> u64 {
+    XxHash3_64::oneshot_with_seed(seed, name.as_bytes())
+}
+
+/// By bits that tables make no use of.
+fn place(hash: u64) -> usize {
+    let [.., place, _] = hash.to_le_bytes();
+    usize::from(place)
 }

@@ -20,6 +20,7 @@ use super::super::manifest::Manifest;
 use super::super::name::FunctionName;
 use super::super::revision::Revision;
 use super::super::store::{Store, StoreError};
+use super::route::Shown;
 use super::{Entry, Snapshot, read};
 
 /// A release may refuse what an earlier one took, so each has its own.
@@ -86,7 +87,7 @@ fn to_bytes(seen: u64, snapshot: &Snapshot) -> std::io::Result<Vec<u8>> {
     let mut content = Content { seen, functions: Vec::new(), deleted: Vec::new() };
     for (name, entry) in snapshot.iter() {
         match entry {
-            Entry::Usable(function) => {
+            Entry::Usable(Shown { function, .. }) => {
                 let manifests = function.versions.values().map(|version| version.manifest.as_ref()).collect();
                 content.functions.push(Record { revision: &function.revision, manifests });
             }
@@ -108,7 +109,7 @@ fn parse(bytes: &Bytes) -> Option<Stored> {
     let functions = content.functions.into_iter().map(|Record { revision, manifests }| {
         revision.check().ok()?;
         let function = read::from_parts(revision, manifests)?;
-        Some((function.name().clone(), Entry::Usable(Arc::new(function))))
+        Some((function.name().clone(), Entry::of(Arc::new(function))))
     });
     let mut entries: Vec<_> = functions.collect::<Option<_>>()?;
     entries.extend(content.deleted.into_iter().map(|(name, revision)| (name, Entry::Gone(revision))));

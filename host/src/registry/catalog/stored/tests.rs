@@ -17,7 +17,9 @@ async fn what_is_written_is_read_and_what_is_damaged_is_nothing() {
     assert_eq!(stored.seen, 7);
     let mut entries = stored.entries;
     entries.sort_by(|a, b| a.0.cmp(&b.0));
-    let [(f, Entry::Usable(function)), (gone, Entry::Gone(2))] = &entries[..] else { panic!("{entries:?}") };
+    let [(f, Entry::Usable(Shown { function, .. })), (gone, Entry::Gone(2))] = &entries[..] else {
+        panic!("{entries:?}")
+    };
     assert_eq!((f.as_str(), gone.as_str()), ("f", "gone"));
     let shown = catalog.function("f").unwrap();
     assert_eq!(function.revision, shown.revision);

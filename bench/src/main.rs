@@ -39,7 +39,6 @@ mod examples;
 mod functions;
 mod grpc;
 mod leak;
-mod library;
 mod models;
 mod observe;
 mod own;
@@ -54,6 +53,7 @@ mod soak;
 mod stage;
 mod stores;
 mod stream;
+mod tools;
 mod traffic;
 mod variants;
 
@@ -88,7 +88,7 @@ struct Options {
     #[command(flatten)]
     own: own::Options,
     #[command(flatten)]
-    library: library::Options,
+    tools: tools::Options,
 }
 
 /// The checkout this was built in.
@@ -144,7 +144,7 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
     });
     let start = Start {
         cores: cores.ok().map(|cores| cores.server.to_string()),
-        library: options.library.find()?,
+        library: options.tools.library()?,
         patience: Duration::from_secs(60),
         settings: Vec::new(),
     };
@@ -153,7 +153,7 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
         only: options.only.clone(),
         quick: options.quick,
         unpinned: Start { cores: cores.ok().map(Cores::both), ..start.clone() },
-        bucket_server: options.library.bucket_server(),
+        bucket_server: options.tools.bucket_server(),
     };
     if let Some(minutes) = options.soak {
         ensure!(minutes > 0.0 && minutes <= 100_000.0, "--soak must be more than 0 minutes and at most 100000");

@@ -4,14 +4,16 @@
 //! some, since what is promised is a bound.
 
 use std::ffi::OsString;
-use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use crate::cases::Goal;
@@ -59,10 +61,10 @@ async fn measure_over(
     settings: &[(&'static str, String)],
 ) -> anyhow::Result<()> {
     let nocti = &plan.programs.nocti;
-    let caches = [(); 2].map(|()| tempfile::tempdir());
+    let no_folder = "no temporary folder";
+    let caches = [tempfile::tempdir().context(no_folder)?, tempfile::tempdir().context(no_folder)?];
     let mut hosts = Vec::new();
     for cache in &caches {
-        let cache = cache.as_ref().map_err(|error| anyhow::anyhow!("no temporary folder: {error}"))?;
         let mut start = Start { settings: settings.to_vec(), ..plan.unpinned.clone() };
         start.settings.push(("NOCTI_CACHE_DIR", cache.path().display().to_string()));
         hosts.push(stage::serve(nocti, Path::new(&store), &[], &start)?);
@@ -100,8 +102,8 @@ async fn seen(nocti: &Path, to: &Server, other: &Server, version: &str) -> anyho
 
 /// A bucket's server; it ends with this.
 struct Bucket {
-    server: Child,
-    address: String,
+    address: SocketAddr,
+    _server: Child,
     _folder: TempDir,
 }
 
@@ -110,16 +112,17 @@ impl Bucket {
         let folder = tempfile::tempdir().context("no temporary folder")?;
         let mut command = Command::new(python);
         command.arg(crate::repository().join("tests/e2e/stores/serve.py")).current_dir(folder.path());
-        let server = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let server = server.with_context(|| format!("cannot start {}", python.display()))?;
-        let mut bucket = Self { server, address: String::new(), _folder: folder };
-        let mut port = String::new();
-        BufReader::new(bucket.server.stdout.take().context("it is piped")?).read_line(&mut port)?;
-        bucket.address = format!("127.0.0.1:{}", port.trim());
-        let address = bucket.address.parse().with_context(|| format!("the bucket's server says '{}'", port.trim()))?;
+        let server = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn();
+        let mut server = server.with_context(|| format!("cannot start {}", python.display()))?;
+        let mut said = BufReader::new(server.stdout.take().context("it is piped")?).lines();
+        let port =
+            tokio::time::timeout(PATIENCE, said.next_line()).await.context("the bucket's server says nothing")?;
+        let port: u16 =
+            port?.context("the bucket's server has ended")?.parse().context("the bucket's server says no port")?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
         let create = format!("PUT /bucket HTTP/1.1\r\nhost: {address}\r\ncontent-length: 0\r\n\r\n");
         Connection::open(address).await?.ask(create.as_bytes()).await.context("the bucket cannot be made")?;
-        Ok(bucket)
+        Ok(Self { address, _server: server, _folder: folder })
     }
 
     /// What a host needs to use it.
@@ -127,13 +130,5 @@ impl Bucket {
         let own = [("AWS_ENDPOINT", format!("http://{}", self.address)), ("AWS_ALLOW_HTTP", "true".to_owned())];
         let all = [("AWS_REGION", "us-east-1"), ("AWS_ACCESS_KEY_ID", "bench"), ("AWS_SECRET_ACCESS_KEY", "bench")];
         own.into_iter().chain(all.map(|(name, value)| (name, value.to_owned()))).collect()
-    }
-}
-
-impl Drop for Bucket {
-    fn drop(&mut self) {
-        // It fails where the server has ended already, which is what is wanted.
-        let _ = self.server.kill();
-        let _ = self.server.wait();
     }
 }

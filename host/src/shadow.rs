@@ -17,7 +17,7 @@ use crate::registry::catalog::Version;
 use crate::registry::digest::Digest;
 use crate::telemetry::{Likeness, Shadowed};
 use crate::tensor::Tensor;
-use crate::trace::Cause;
+use crate::trace::Origin;
 
 mod compare;
 
@@ -68,7 +68,7 @@ pub struct Taken {
     pub expected: Vec<(String, Tensor)>,
     took: Duration,
     /// Whose copy it is, for the logs.
-    pub cause: Cause,
+    pub origin: Origin,
     pair: Arc<Pair>,
     _places: [OwnedSemaphorePermit; 3],
 }
@@ -107,8 +107,8 @@ impl Shadows {
                 Arc::clone(&self.places).try_acquire_owned().ok()?,
                 Arc::clone(&self.kib).try_acquire_many_owned(kib(&request, outputs)?).ok()?,
             ];
-            let (expected, took, cause) = (outputs.to_vec(), began.elapsed(), Cause::current());
-            let taken = Taken { shadow, request, expected, took, cause, pair: Arc::clone(&pair), _places: places };
+            let (expected, took, origin) = (outputs.to_vec(), began.elapsed(), Origin::current());
+            let taken = Taken { shadow, request, expected, took, origin, pair: Arc::clone(&pair), _places: places };
             self.offered.try_send(taken).ok()
         };
         if !is_room || taken().is_none() {
@@ -173,7 +173,7 @@ impl Taken {
         self.pair.shadowed.add(likeness);
         if let Some(why) = why.filter(|_| matches!(likeness, Likeness::Different | Likeness::Failed) && self.is_time())
         {
-            let id = self.cause.id();
+            let id = self.origin.id();
             let id = id.as_deref().unwrap_or_default();
             tracing::warn!(function, version, shadow, id, why, "a shadow did not answer as its version");
         }

@@ -25,9 +25,9 @@ type Within<F> = TaskLocalFuture<Option<HeaderValue>, F>;
 
 /// The request for which something is done, if it is done for one.
 #[derive(Debug, Clone)]
-pub struct Cause(Option<HeaderValue>);
+pub struct Origin(Option<HeaderValue>);
 
-impl Cause {
+impl Origin {
     /// That of what asks.
     pub fn current() -> Self {
         Self(CURRENT.try_with(Option::clone).ok().flatten())
@@ -46,12 +46,12 @@ impl Cause {
 
 /// The id of the request for which this is done, if it is done for one.
 pub fn current_id() -> Option<String> {
-    Cause::current().id().map(Cow::into_owned)
+    Origin::current().id().map(Cow::into_owned)
 }
 
 /// Work that goes on in another task, for the same request.
 pub fn carried<F: Future>(work: F) -> Within<F> {
-    Cause::current().around(work)
+    Origin::current().around(work)
 }
 
 /// Where a request belongs.

@@ -1,6 +1,7 @@
 //! `/api/functions` and `/api/status`: list, show, delete, and what is in memory.
 
 use nocti_tests::{TestHost, bundle_with, eventually, fixture_guest, fixture_model, model_bundle};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{mode, tensor};
@@ -46,6 +47,14 @@ async fn the_list_has_each_function_once_by_name() {
         },
     ]});
     assert_eq!(host.get("/api/functions").await.expect(200), expected);
+    // What has been listed is not kept beyond a change.
+    let path = "/api/functions/simple/aliases/live";
+    host.send(host.request(Method::PUT, path).body(json!({"weights": {"1.0.0": 1}}).to_string())).await.expect(200);
+    let listed = host.get("/api/functions").await.expect(200);
+    assert_eq!(listed["functions"][1]["live"], json!({"1.0.0": 1}));
+    host.deployed(version_of_simple("1.2.0")).await;
+    let listed = host.get("/api/functions").await.expect(200);
+    assert_eq!(listed["functions"][1]["versions"], json!(["1.0.0", "1.1.0", "1.2.0"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ pub async fn run(host: Arc<Host>, stop: CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => return,
             taken = host.shadows.next() => match taken {
-                Some(taken) => drop(asked.spawn(taken.cause.clone().around(answer(Arc::clone(&host), taken)))),
+                Some(taken) => drop(asked.spawn(taken.origin.clone().around(answer(Arc::clone(&host), taken)))),
                 None => return,
             },
             Some(_) = asked.join_next() => {}

@@ -107,7 +107,8 @@ pub struct Version {
     pub digest: Digest,
     /// What its bundle says about it.
     pub manifest: Arc<Manifest>,
-    /// What was found when it was deployed. Boxed, so that counts of thousands of versions lie close together: requests need them.
+    /// What was found when it was deployed. Boxed, so that the reference counts of thousands of versions, which
+    /// requests change, lie close together.
     pub record: Box<VersionRecord>,
     /// Its words as a search wants them, from the first one on.
     words: OnceLock<Box<str>>,
@@ -304,8 +305,8 @@ impl Function {
         Self { revision, versions, listed: OnceLock::new() }
     }
 
-    /// Its entry in the list of all, written by `write` for the first list that it is in: a list of thousands has no time to gather what
-    /// lies in many places.
+    /// Its entry in the list of all, which `write` alone writes, for the first list that it is in: a list of thousands has no time to
+    /// gather what lies in many places.
     pub fn listed(&self, write: impl FnOnce(&Self) -> Option<Box<RawValue>>) -> Option<&RawValue> {
         self.listed.get_or_init(|| write(self)).as_deref()
     }

@@ -1,12 +1,10 @@
 //! One registry, and one place in it: what is there, what is brought there, what is got from it.
 
-use std::convert::Infallible;
-use std::future::pending;
 use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
@@ -19,7 +17,6 @@ use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference};
 use reqwest::header::HeaderValue;
 use tokio::sync::watch;
-use tokio::time::error::Elapsed;
 
 use super::access::Access;
 use super::artifact;
@@ -32,6 +29,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A blob whose next bytes take longer does not come. The client's own `read_timeout` would end uploads as well: it counts from the
 /// beginning of a request.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// The next piece is taken when some hundred KiB are gone, which slow lines share among several blobs.
+const TAKE_TIMEOUT: Duration = Duration::from_secs(300);
 /// A registry that has a whole blob looks through it and may put it elsewhere.
 const KEEP_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -139,7 +138,7 @@ impl Registry {
         let digest = artifact::text(blob.sha256);
         let pushing = self.client.push_blob_stream(self.reference(), content, &digest, Some(blob.size));
         let pushed = going_on(pushing, taken).await;
-        let pushed = pushed.with_context(|| format!("the upload to {} does not go on", self.asked.host))?;
+        let pushed = pushed.map_err(|stalled| anyhow!("{} {stalled}", self.asked.host))?;
         pushed.map_err(|error| self.asked.refused(error))?;
         Ok(())
     }
@@ -196,19 +195,21 @@ impl Registry {
 }
 
 /// An upload, for as long as it goes on: `taken` changes with every piece, and ends with the last one.
-async fn going_on<T>(uploading: impl Future<Output = T>, mut taken: watch::Receiver<()>) -> Result<T, Elapsed> {
+async fn going_on<T>(uploading: impl Future<Output = T>, mut taken: watch::Receiver<()>) -> Result<T, String> {
     let stalled = async {
         loop {
-            match tokio::time::timeout(READ_TIMEOUT, taken.changed()).await {
+            match tokio::time::timeout(TAKE_TIMEOUT, taken.changed()).await {
                 Ok(Ok(())) => {}
-                Ok(Err(_)) => return tokio::time::timeout(KEEP_TIMEOUT, pending::<Infallible>()).await,
-                Err(elapsed) => return Err(elapsed),
+                Ok(Err(_)) => break,
+                Err(_) => return format!("has taken nothing for {} s", TAKE_TIMEOUT.as_secs()),
             }
         }
+        tokio::time::sleep(KEEP_TIMEOUT).await;
+        format!("has all of the blob and has not answered for {} s", KEEP_TIMEOUT.as_secs())
     };
     tokio::select! {
         done = uploading => Ok(done),
-        Err(elapsed) = stalled => Err(elapsed),
+        stalled = stalled => Err(stalled),
     }
 }
 
@@ -243,6 +244,8 @@ fn cut(chunks: Chunks, skip: u64, length: u64, host: &str) -> impl Stream<Item =
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::Instant;
+
     use super::*;
 
     async fn cut_of(skip: u64, length: u64) -> Result<Vec<u8>, String> {
@@ -276,17 +279,21 @@ mod tests {
         let (taking, taken) = watch::channel(());
         let slow = async move {
             for _ in 0..5 {
-                tokio::time::sleep(Duration::from_secs(50)).await;
+                tokio::time::sleep(TAKE_TIMEOUT - Duration::from_secs(1)).await;
                 taking.send_replace(());
             }
             drop(taking);
-            tokio::time::sleep(Duration::from_secs(500)).await;
+            tokio::time::sleep(KEEP_TIMEOUT - Duration::from_secs(1)).await;
         };
         assert!(going_on(slow, taken).await.is_ok());
+        let stalled = async |taken| going_on(std::future::pending::<()>(), taken).await.unwrap_err();
         let (taking, taken) = watch::channel(());
-        assert!(going_on(pending::<()>(), taken).await.is_err(), "nothing is taken");
+        let began = Instant::now();
+        assert_eq!(stalled(taken).await, "has taken nothing for 300 s");
+        assert_eq!(began.elapsed().as_secs(), 300);
         drop(taking);
         let (_, taken) = watch::channel(());
-        assert!(going_on(pending::<()>(), taken).await.is_err(), "all is taken, and nothing said");
+        assert_eq!(stalled(taken).await, "has all of the blob and has not answered for 600 s");
+        assert_eq!(began.elapsed().as_secs(), 900);
     }
 }

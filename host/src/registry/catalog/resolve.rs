@@ -37,7 +37,7 @@ impl Catalog {
         }
         let destined = match version {
             None | Some(AliasName::LIVE) => live.as_ref().map(|route| route.pick(function, AliasName::LIVE, key)),
-            Some(alias) => Route::of(of, alias).map(|route| route.pick(function, alias, key)),
+            Some(alias) => Route::of(of, alias, |version| version).map(|route| route.pick(function, alias, key)),
         };
         destined.ok_or_else(|| of.unknown(version))
     }

@@ -16,7 +16,7 @@ const SHARDS: usize = 256;
 #[derive(Debug, Clone)]
 pub(super) struct Shards<V> {
     shards: Box<[Arc<HashTable<(FunctionName, V)>>]>,
-    /// Nobody can choose names that all have the same hash.
+    /// Who does not know it cannot choose names that have the same hash.
     seed: u64,
 }
 
@@ -71,4 +71,30 @@ fn hash(seed: u64, name: &str) -> u64 {
 fn place(hash: u64) -> usize {
     let [.., place, _] = hash.to_le_bytes();
     usize::from(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thousands_of_names_are_found_replaced_and_shared_with_what_was_before() {
+        let names: Vec<FunctionName> = (0..5000).map(|number| format!("f{number}").parse().unwrap()).collect();
+        let mut shards = Shards::default();
+        for (number, name) in names.iter().enumerate() {
+            shards.insert(name.clone(), number);
+        }
+        let before = shards.clone();
+        for (number, name) in names.iter().enumerate() {
+            assert_eq!(shards.get(name.as_str()), Some((name, &number)));
+            shards.insert(name.clone(), number + 1);
+        }
+        shards.insert("more".parse().unwrap(), 0);
+        assert_eq!((before.iter().count(), shards.iter().count()), (5000, 5001));
+        for (number, name) in names.iter().enumerate() {
+            assert_eq!(before.get(name.as_str()), Some((name, &number)));
+            assert_eq!(shards.get(name.as_str()), Some((name, &(number + 1))));
+        }
+        assert_eq!(before.get("more"), None);
+    }
 }

@@ -19,7 +19,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    pub(crate) fn find(&self) -> anyhow::Result<PathBuf> {
+    pub(crate) fn library(&self) -> anyhow::Result<PathBuf> {
         if let Some(library) = &self.library {
             return std::path::absolute(library).context("the path of ONNX Runtime cannot be used");
         }

@@ -12,10 +12,12 @@ use super::super::name::FunctionName;
 /// With a hundred thousand names, a change copies four hundred.
 const SHARDS: usize = 256;
 
+type Shard<V> = HashTable<(FunctionName, V)>;
+
 /// An immutable map; the changed one shares with it all that is the same.
 #[derive(Debug, Clone)]
 pub(super) struct Shards<V> {
-    shards: Box<[Arc<HashTable<(FunctionName, V)>>]>,
+    shards: Box<[Arc<Shard<V>>]>,
     /// Who does not know it cannot choose names that have the same hash.
     seed: u64,
 }

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from conftest import COMPONENTS, MODELS, Bundler, host
 from relay import Relay, relay
 
 import nocti
+from nocti.upload import _Failures
 
 ASSET_BYTES = 3_000_000
 Deploy = Callable[[str, Path | bytes], nocti.Deployed]
@@ -97,6 +99,76 @@ def test_an_upload_that_breaks_off_goes_on(way: Relay, deploy: Deploy, weighty: 
     assert broken.is_set() and ASSET_BYTES < way.sent_bytes < file.stat().st_size + ASSET_BYTES // 10
 
 
+@pytest.mark.parametrize("waits", [True, False])
+def test_an_upload_that_stalls_goes_on(way: Relay, weighty: Callable[[str], Path], waits: bool) -> None:
+    held, timed_out = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        timed_out.wait(60)
+
+    def look(request: httpx.Request) -> None:
+        if request.method == "PUT":
+            # A step of anything else may take longer, on a machine that has much to do.
+            request.extensions["timeout"] = httpx.Timeout(0.5).as_dict()
+        elif held.is_set():
+            timed_out.set()
+
+    async def async_look(request: httpx.Request) -> None:
+        look(request)
+
+    async def ask() -> nocti.Deployed:
+        async with httpx.AsyncClient(event_hooks={"request": [async_look]}, trust_env=False) as http:
+            return await nocti.AsyncClient(way.url, http=http).deploy(file)
+
+    file = weighty("1")
+    way.once_after(ASSET_BYTES // 2, hold)
+    if waits:
+        with httpx.Client(event_hooks={"request": [look]}, trust_env=False) as http:
+            deployed = nocti.Client(way.url, http=http).deploy(file)
+    else:
+        deployed = asyncio.run(ask())
+    assert deployed["version"] == "1" and timed_out.is_set()
+    assert way.sent_bytes < file.stat().st_size + ASSET_BYTES // 10
+
+
+def test_a_refusal_does_not_wait_for_the_other_parts(way: Relay, weighty: Callable[[str], Path]) -> None:
+    held, failed = threading.Event(), threading.Event()
+    content = bytearray(weighty("1").read_bytes())
+    content[content.index(bytes([0, 10, 1]) + b"v") + 4] ^= 1
+    failures: list[nocti.NoctiError] = []
+
+    def hold() -> None:
+        held.set()
+        failed.wait(120)
+
+    def look(request: httpx.Request) -> None:
+        # Code goes compressed, and only when the other part waits.
+        if request.method == "PUT" and "content-encoding" in request.headers:
+            held.wait(60)
+
+    def ask() -> None:
+        with httpx.Client(event_hooks={"request": [look]}, trust_env=False) as http:
+            try:
+                nocti.Client(way.url, http=http).deploy(bytes(content), timeout=600)
+            except nocti.NoctiError as error:
+                failures.append(error)
+
+    way.once_after(ASSET_BYTES // 2, hold)
+    before = set(threading.enumerate())
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    # The host would end the other part after 30 s.
+    asking.join(20)
+    took_long = asking.is_alive()
+    failed.set()
+    assert not took_long, "it waits for the other part"
+    assert [(failure.status, failure.code) for failure in failures] == [(400, "wrong_content")]
+    for thread in set(threading.enumerate()) - before:
+        thread.join(60)
+        assert not thread.is_alive(), "the other part goes on"
+
+
 def test_who_is_cancelled_goes_on_next_time(way: Relay, weighty: Callable[[str], Path]) -> None:
     file = weighty("1")
     held, over = threading.Event(), threading.Event()
@@ -136,6 +208,38 @@ def test_a_host_without_room_for_parts_gets_all_of_it(
     with host(tmp_path_factory.mktemp("narrow"), NOCTI_UPLOADS_MAX_BYTES="1MiB") as narrow:
         for version in ("1", "2"):
             assert deploy(narrow, weighty(version))["version"] == version
+
+
+class _Lacking(httpx.HTTPTransport):
+    """To a host that answers requests of one media type as one does that does not know their path."""
+
+    def __init__(self, unknown: str) -> None:
+        super().__init__()
+        self.unknown = unknown
+        self.seen: list[str] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        media_type = request.headers["content-type"]
+        self.seen.append(media_type)
+        if media_type == self.unknown:
+            return httpx.Response(404, json={"code": "not_found", "error": "there is no such path"})
+        return super().handle_request(request)
+
+
+def test_a_host_that_knows_no_parts_gets_all_of_it(server: str, weighty: Callable[[str], Path]) -> None:
+    earlier = _Lacking("application/json")
+    with httpx.Client(transport=earlier) as http:
+        assert nocti.Client(server, http=http).deploy(weighty("1"))["version"] == "1"
+    assert earlier.seen == ["application/json", "application/wasm"]
+
+
+@pytest.mark.parametrize("unknown", ["application/octet-stream", "application/vnd.nocti.manifest+json"])
+def test_a_host_that_knows_parts_does_not_get_all_of_it(server: str, weighty: Callable[[str], Path], unknown: str) -> None:
+    odd = _Lacking(unknown)
+    with httpx.Client(transport=odd) as http, pytest.raises(nocti.NoctiError, match="no such path") as failed:
+        nocti.Client(server, http=http).deploy(weighty("1"))
+    assert failed.value.status == 404
+    assert unknown in odd.seen and "application/wasm" not in odd.seen
 
 
 def test_why_a_part_is_refused_is_heard_by_who_is_cut_off(
@@ -207,3 +311,10 @@ def test_two_who_send_the_same_wait_for_each_other(way: Relay, weighty: Callable
     way.once_after(ASSET_BYTES // 2, hold)
     asyncio.run(ask())
     assert busy.is_set()
+
+
+def test_patience_with_another_begins_anew_after_a_failure() -> None:
+    busy, broken = nocti.NoctiError(409, "upload_busy", ""), nocti.NoctiError(None, "broken", "")
+    failures = _Failures(busy_until=time.monotonic())
+    pauses_s = [failures.pause_s(error, 0) for error in (busy, broken, busy, broken)]
+    assert pauses_s == [0.2, 0.4, 1.0, 0.8] and failures.count == 3

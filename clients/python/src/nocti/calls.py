@@ -57,7 +57,7 @@ def missing(blobs: Iterable[Blob]) -> Call[dict[Blob, int]]:
     return Call("POST", "/api/blobs/missing", _offsets, None, {"content-type": "application/json"}, body)
 
 
-def put_blob(blob: Blob, offset: int, left: Content, packed: bytes | None) -> Call[None]:
+def put_blob(blob: Blob, offset: int, left: Content, packed: Content | None) -> Call[None]:
     """`PUT /api/blobs/SHA256`, from `offset` on; `packed` is what is left, compressed"""
     headers = {"content-type": "application/octet-stream"}
     if packed is not None:

@@ -116,8 +116,9 @@ class Client:
         its own name alone. `by` and `message` are kept in the history. With `revision`, the change is made only if the function
         is at that one.
 
-        Of a bundle from 256 KiB on only those parts are sent that the host lacks, and a part whose upload breaks off goes on by
-        itself where it broke.
+        Of a bundle from 256 KiB on only those parts are sent that the host lacks, and a part whose upload breaks off, or stalls
+        for as long as `timeout`, goes on by itself where it broke. What fails or is interrupted ends at once, without waiting
+        for the other parts that are on their way: their threads end by themselves.
         """
 
         def send(call: Call[T]) -> T:

@@ -68,19 +68,20 @@ class Content:
                 self.before_each()
                 yield await asyncio.to_thread(_read, file, start, length)
 
-    def packed(self) -> bytes | None:
+    def packed(self) -> "Content | None":
         """All of it compressed by gzip, where that makes it much smaller: code, texts."""
         if not 0 < self.size_bytes <= _MAX_PACKED_BYTES:
             return None
         most = self.size_bytes * 9 // 10
         packer = zlib.compressobj(1, wbits=_GZIP)
-        packed = bytearray()
+        # What it holds becomes bytes, and those are read, without a copy.
+        packed = BytesIO()
         for chunk in self.chunks():
-            packed += packer.compress(chunk)
-            if len(packed) > most:
+            packed.write(packer.compress(chunk))
+            if packed.tell() > most:
                 return None
-        packed += packer.flush()
-        return bytes(packed) if len(packed) <= most else None
+        packed.write(packer.flush())
+        return Content.of(packed.getvalue()) if packed.tell() <= most else None
 
     def _pieces(self) -> Iterator[tuple[int, int]]:
         for part in self.ranges:

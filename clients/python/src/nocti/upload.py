@@ -1,7 +1,7 @@
 """Deploying a bundle: first the parts that the host lacks, several at once, then the manifest that names them all.
 
-A part whose upload breaks off goes on where the host says that it broke. A host without that takes the whole bundle, and so does
-any host of one that is small: that is one request in place of several.
+A part whose upload breaks off or stalls goes on where the host says that it broke. A host without that takes the whole bundle,
+and so does any host of one that is small: that is one request in place of several.
 """
 
 import time
@@ -39,7 +39,7 @@ _NO_PLACE = ("uploads_full", "uploads_failed", "too_large")
 _BUSY = "upload_busy"
 _INCOMPLETE = "upload_incomplete"
 _PASSING = ("wrong_offset", _INCOMPLETE, _BUSY, "body_timeout", "overloaded", "store_unreachable")
-_BROKEN = ("unreachable", "broken")
+_BROKEN = ("unreachable", "broken", "timeout")
 
 
 @dataclass
@@ -56,6 +56,8 @@ class _Failures:
             self.busy_until = self.busy_until or now + _BUSY_PATIENCE_S
             if now < self.busy_until:
                 return _BUSY_PAUSE_S
+        else:
+            self.busy_until = None
         if self.count == _RETRIES or not _may_pass(error, began):
             raise error
         self.count += 1
@@ -68,24 +70,35 @@ async def deploy(runner: Runner, whole: Call[Deployed]) -> Deployed:
     if content.size_bytes >= _SMALL_BYTES:
         parts = await runner.aside(partial(bundle.parts, content))
         if parts is not None:
-            try:
-                return await _by_parts(runner, parts, whole.params or {})
-            except NoctiError as error:
-                # An earlier host does not know the path: 404. A whole bundle goes straight to the store.
-                if error.status != 404 and error.code not in _NO_PLACE:
-                    raise
+            deployed = await _by_parts(runner, parts, whole.params or {})
+            if deployed is not None:
+                return deployed
     return await runner.send(whole)
 
 
-async def _by_parts(runner: Runner, parts: Parts, params: Mapping[str, str]) -> Deployed:
-    async def send(missing: tuple[Blob, int]) -> None:
+async def _by_parts(runner: Runner, parts: Parts, params: Mapping[str, str]) -> Deployed | None:
+    """None where the host takes nothing but whole bundles now."""
+
+    async def send(runner: Runner, missing: tuple[Blob, int]) -> None:
         blob, offset = missing
         await _send_part(runner, blob, parts.contents[blob], offset)
 
     rounds_left = _ROUNDS
     while True:
-        missing = await _missing(runner, parts.contents)
-        await runner.each(send, missing.items(), _PARTS_AT_ONCE)
+        try:
+            missing = await _missing(runner, parts.contents)
+        except NoctiError as error:
+            # What an earlier host says of a path that it does not know.
+            if error.status == 404:
+                return None
+            raise
+        try:
+            await runner.each(send, missing.items(), _PARTS_AT_ONCE)
+        except NoctiError as error:
+            # A whole bundle goes straight to the store.
+            if error.code in _NO_PLACE:
+                return None
+            raise
         rounds_left -= 1
         try:
             return await runner.send(calls.deploy_manifest(parts.manifest, params))

@@ -70,9 +70,9 @@ impl Followed {
         Self { response, seen: Vec::new() }
     }
 
-    /// Reads until this has come.
+    /// Reads until this has come on both streams.
     async fn until(&mut self, text: &str) {
-        while !String::from_utf8_lossy(&self.seen).contains(text) {
+        while String::from_utf8_lossy(&self.seen).matches(text).count() < 2 {
             let more = self.response.chunk().await.expect("it goes on");
             self.seen.extend_from_slice(&more.unwrap_or_else(|| panic!("it ended before '{text}'")));
         }

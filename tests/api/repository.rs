@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use super::encodings::metric;
 use super::{begun, iterations, mode, tensor, until};
 
 fn scalar() -> Value {
@@ -205,17 +206,16 @@ async fn its_requests_are_among_those_that_the_host_holds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_whose_caller_goes_keeps_nothing() {
     let host = forgetful().await;
-    // Its first instance takes as long as a request may.
-    host.deployed(bundle_with(&fixture_guest("bad-start"), |project| {
-        project.manifest.env.insert("MISBEHAVE_INIT".into(), "loop".into());
-        project.manifest.limits.timeout = Duration::from_secs(3);
-    }))
-    .await;
-    let caller = tokio::spawn(host.request(Method::POST, "/v2/repository/models/bad-start/load").send());
-    eventually("it loads", async || (host.status("bad-start").await["state"] == "loading").then_some(())).await;
+    // Who loads by hand waits for the warm-up, and this one takes as long as one may.
+    host.deploy_model("endless", "endless_on_zeros.onnx").await.expect(201);
+    let caller = tokio::spawn(host.request(Method::POST, "/v2/repository/models/endless/load").send());
+    eventually("it loads", async || (host.status("endless").await["state"] == "loading").then_some(())).await;
+    metric(&host, "nocti_held_requests 1").await;
     caller.abort();
+    metric(&host, "nocti_held_requests 0").await;
+    assert_eq!(host.status("endless").await["state"], "loading");
     eventually("it is stored again", async || {
-        let status = host.status("bad-start").await;
+        let status = host.status("endless").await;
         (status["state"] == "stored" && status["cold_starts"] == 1).then_some(())
     })
     .await;

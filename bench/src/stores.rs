@@ -120,8 +120,6 @@ impl Bucket {
         let port: u16 =
             port?.context("the bucket's server has ended")?.parse().context("the bucket's server says no port")?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        let create = format!("PUT /bucket HTTP/1.1\r\nhost: {address}\r\ncontent-length: 0\r\n\r\n");
-        Connection::open(address).await?.ask(create.as_bytes()).await.context("the bucket cannot be made")?;
         Ok(Self { address, _server: server, _folder: folder })
     }
 

@@ -1,8 +1,8 @@
-//! Hosts that share a store: a folder, and a real S3 bucket whose requests get lost.
+//! Hosts that share a store: a folder, and a real bucket whose requests get lost.
 
 use std::path::Path;
 
-use nocti_tests::{Bucket, Fate, HostProcess, eventually, fixture_model, model_bundle, nocti};
+use nocti_tests::{Bucket, Fate, HostProcess, Vendor, eventually, fixture_model, model_bundle, nocti};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -32,11 +32,7 @@ impl Hosts {
 
     fn of_bucket(bucket: &Bucket) -> Self {
         let environment = bucket.environment().into_iter().map(|(name, value)| (name, value.to_owned()));
-        Self {
-            store: "s3://bucket/a/prefix".into(),
-            environment: environment.collect(),
-            folder: TempDir::new().unwrap(),
-        }
+        Self { store: bucket.url().into(), environment: environment.collect(), folder: TempDir::new().unwrap() }
     }
 
     async fn start(&self) -> (HostProcess, TempDir) {
@@ -114,7 +110,16 @@ async fn hosts_of_one_folder_see_each_others_changes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_of_one_bucket_see_each_others_changes_though_answers_get_lost() {
-    let bucket = Bucket::start().await;
+    answers_get_lost(Vendor::S3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_of_one_azure_container_see_each_others_changes_though_answers_get_lost() {
+    answers_get_lost(Vendor::Azure).await;
+}
+
+async fn answers_get_lost(vendor: Vendor) {
+    let bucket = Bucket::start(vendor).await;
     let hosts = Hosts::of_bucket(&bucket);
     let mut puts = 0;
     bucket.plan(move |method, target| {
@@ -143,7 +148,7 @@ async fn hosts_of_one_bucket_see_each_others_changes_though_answers_get_lost() {
     let (third, _cache) = hosts.start().await;
     let seen = bucket.seen();
     // It looks for changes every second, as often as the start takes seconds.
-    let looks = |request: &str| request.contains("list-type=2") && request.contains("changes");
+    let looks = |request: &str| request.contains("prefix=") && request.contains("changes");
     let others = seen.iter().filter(|request| !looks(request)).count();
     assert!(others <= 6 && !seen.iter().any(|request| request.contains("/functions")), "{seen:#?}");
     assert_eq!(versions(&third, "h").await, ["1"]);
@@ -151,7 +156,7 @@ async fn hosts_of_one_bucket_see_each_others_changes_though_answers_get_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_that_does_not_answer_stops_no_request() {
-    let bucket = Bucket::start().await;
+    let bucket = Bucket::start(Vendor::S3).await;
     let (host, _cache) = Hosts::of_bucket(&bucket).start().await;
     post(&host, "/api/functions", bundle("f", "1")).await.expect(201);
     infer(&host, "f", input()).await.expect(200);
@@ -171,7 +176,7 @@ async fn a_bucket_that_does_not_answer_stops_no_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bucket_that_cannot_be_a_store_is_refused_at_the_start() {
-    let bucket = Bucket::start().await;
+    let bucket = Bucket::start(Vendor::S3).await;
     let mut hosts = Hosts::of_bucket(&bucket);
     bucket.plan(|_, _| Fate::Refused(403));
     hosts.fails_to_start().await.expect_error(1, &["s3://bucket/a/prefix", "AWS_SECRET_ACCESS_KEY"]);

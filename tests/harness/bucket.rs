@@ -1,4 +1,4 @@
-//! A real S3 bucket on loopback, and a proxy before it that counts requests and lets them fail as the test says.
+//! A real bucket on loopback, of S3's kind or Azure's, and a proxy before it that counts requests and lets them fail as the test says.
 //!
 //! The proxy hands on one request at a time: the server looks whether an object is there and writes it in two steps, which a bucket
 //! must not.
@@ -34,6 +34,7 @@ type Plan = Box<dyn FnMut(&Method, &str) -> Fate + Send>;
 
 /// A running bucket of the name `bucket`. Ends when it is dropped.
 pub struct Bucket {
+    vendor: Vendor,
     endpoint: String,
     shared: Arc<Shared>,
     _server: Child,
@@ -48,20 +49,56 @@ struct Shared {
     turn: tokio::sync::Mutex<()>,
 }
 
+/// Whose bucket it is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vendor {
+    S3,
+    Azure,
+}
+
+impl Vendor {
+    /// What serves an empty bucket and prints its port.
+    fn server(self) -> Command {
+        let (tools, sources) = (tools(), repository().join("tests/e2e/stores"));
+        let needed = tools.join(match self {
+            Self::S3 => "buckets/bin/python",
+            Self::Azure => "azure/node_modules",
+        });
+        assert!(needed.exists(), "there is no {}: `scripts/setup buckets` makes it", needed.display());
+        match self {
+            Self::S3 => {
+                let mut command = Command::new(needed);
+                command.arg(sources.join("serve.py"));
+                command
+            }
+            Self::Azure => {
+                let path = std::env::var_os("PATH").unwrap_or_default();
+                let folders = [tools.join("azure/python/bin")].into_iter().chain(std::env::split_paths(&path));
+                let mut command = Command::new("node");
+                command.env("PATH", std::env::join_paths(folders).expect("no folder has a colon"));
+                command.arg(sources.join("azure/serve.mjs")).arg(tools.join("azure"));
+                command
+            }
+        }
+    }
+}
+
 impl Bucket {
     /// An empty bucket.
-    pub async fn start() -> Self {
-        let python = tools().join("buckets/bin/python");
-        assert!(python.exists(), "there is no {}: `scripts/setup buckets` makes it", python.display());
-        let mut command = Command::new(python);
-        command.arg(repository().join("tests/e2e/stores/serve.py")).kill_on_drop(true);
-        let mut server = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("Python starts");
+    pub async fn start(vendor: Vendor) -> Self {
+        let mut command = vendor.server();
+        command.kill_on_drop(true).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut server = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mut lines = BufReader::new(server.stdout.take().expect("it is piped")).lines();
-        let port = lines.next_line().await.expect("it prints text").expect("it prints its port");
+        let port = loop {
+            let line = lines.next_line().await.expect("it prints text").expect("it prints its port");
+            // Azurite has something to say first.
+            if let Ok(port) = line.parse::<u16>() {
+                break port;
+            }
+        };
         let server_url = format!("http://127.0.0.1:{port}");
         let client = client();
-        let made = client.put(format!("{server_url}/bucket")).send().await.expect("it answers");
-        assert!(made.status().is_success(), "{made:?}");
 
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
         let endpoint = format!("http://{}", listener.local_addr().expect("it listens"));
@@ -73,18 +110,29 @@ impl Bucket {
             turn: tokio::sync::Mutex::default(),
         });
         let proxy = tokio::spawn(serve(listener, Arc::clone(&shared)));
-        Self { endpoint, shared, _server: server, proxy }
+        Self { vendor, endpoint, shared, _server: server, proxy }
+    }
+
+    /// The store's URL.
+    pub fn url(&self) -> &'static str {
+        match self.vendor {
+            Vendor::S3 => "s3://bucket/a/prefix",
+            Vendor::Azure => "az://bucket/a/prefix",
+        }
     }
 
     /// What a host needs in its environment to use it.
-    pub fn environment(&self) -> [(&'static str, &str); 5] {
-        [
-            ("AWS_ENDPOINT", &self.endpoint),
-            ("AWS_ALLOW_HTTP", "true"),
-            ("AWS_REGION", "us-east-1"),
-            ("AWS_ACCESS_KEY_ID", "test"),
-            ("AWS_SECRET_ACCESS_KEY", "test"),
-        ]
+    pub fn environment(&self) -> Vec<(&'static str, &str)> {
+        match self.vendor {
+            Vendor::S3 => vec![
+                ("AWS_ENDPOINT", &self.endpoint),
+                ("AWS_ALLOW_HTTP", "true"),
+                ("AWS_REGION", "us-east-1"),
+                ("AWS_ACCESS_KEY_ID", "test"),
+                ("AWS_SECRET_ACCESS_KEY", "test"),
+            ],
+            Vendor::Azure => vec![("AZURE_STORAGE_USE_EMULATOR", "true"), ("AZURITE_BLOB_STORAGE_URL", &self.endpoint)],
+        }
     }
 
     /// From now on, requests go as `plan` says of their method, path and query.

@@ -20,7 +20,7 @@ mod oci;
 mod process;
 mod upstream;
 
-pub use bucket::{Bucket, Fate};
+pub use bucket::{Bucket, Fate, Vendor};
 pub use oci::{Dying, OciRegistry};
 pub use process::{HostProcess, nocti, tools};
 pub use upstream::{Reply, Upstream};

@@ -138,7 +138,9 @@ impl Registry {
         let digest = artifact::text(blob.sha256);
         let pushing = self.client.push_blob_stream(self.reference(), content, &digest, Some(blob.size));
         let pushed = going_on(pushing, taken).await;
-        let pushed = pushed.map_err(|stalled| anyhow!("{} {stalled}", self.asked.host))?;
+        let pushed = pushed.map_err(|stalled| {
+            anyhow!("{} {stalled}; pushed again, the blobs that it has are not sent again", self.asked.host)
+        })?;
         pushed.map_err(|error| self.asked.refused(error))?;
         Ok(())
     }

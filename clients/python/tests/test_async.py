@@ -37,6 +37,18 @@ def test_many_at_once(client: nocti.Client) -> None:
     asyncio.run(ask())
 
 
+def test_more_at_once_than_there_are_connections(client: nocti.Client) -> None:
+    async def ask() -> None:
+        # Whoever waits for a connection waits while others are answered.
+        async with nocti.AsyncClient(client.server, retries=100) as many:
+            sent = np.ones((1, 16), np.int32)
+            inputs = {"INPUT0": sent, "INPUT1": sent}
+            answers = await asyncio.gather(*(many.predict("simple", inputs) for _ in range(200)))
+            assert all((outputs["OUTPUT0"] == 2).all() for outputs in answers)
+
+    asyncio.run(ask())
+
+
 def test_everything_else(client: nocti.Client, bundle: Bundler, tmp_path: Path) -> None:
     async def ask() -> None:
         async with nocti.AsyncClient(client.server, retries=1) as awaited:

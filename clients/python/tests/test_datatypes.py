@@ -121,6 +121,10 @@ def test_texts_in_any_form(client: nocti.Client) -> None:
     for form in forms:
         got = client.predict("free", {"x": form}, parameters={"mode": "echo"})["x"]
         assert got.tolist() == [b"a\0", "é".encode()], form
+    # Those that are no ASCII, beside texts, in any order.
+    mixed: Any = [["a", "é".encode()], [b"\xff", "é"]]
+    got = client.predict("free", {"x": mixed}, parameters={"mode": "echo"})["x"]
+    assert got.tolist() == [[b"a", "é".encode()], [b"\xff", "é".encode()]]
     # One of them makes a tensor without dimensions; fixed widths are NumPy's own, which pads with zeros.
     assert client.predict("free", {"x": "one"}, parameters={"mode": "echo"})["x"].item() == b"one"
     assert client.predict("free", {"x": np.array(["ab", "c"])}, parameters={"mode": "echo"})["x"].tolist() == [b"ab", b"c"]
@@ -135,6 +139,8 @@ def test_texts_in_any_form(client: nocti.Client) -> None:
         (nocti.Tensor(np.zeros(2), "FP32"), "FP32 takes an array of float32, but this one is of float64"),
         (nocti.Tensor(np.zeros(2), "BYTES"), "BYTES is no datatype of arrays of float64"),
         (nocti.Tensor(np.zeros(2, np.int16), "BF16"), "BF16 takes an array of uint16, but this one is of int16"),
+        (nocti.Tensor(np.zeros(2, ml_dtypes.bfloat16), "UINT16"), "for arrays of bfloat16"),
+        (nocti.Tensor(np.zeros(2, ml_dtypes.bfloat16), "FP16"), "for arrays of bfloat16"),
     ],
 )
 def test_what_is_no_tensor_is_not_sent(value: Any, words: str) -> None:

@@ -1,9 +1,11 @@
 """What goes wrong, and what is said of it."""
 
 import pickle
+import re
 import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import numpy as np
@@ -90,6 +92,32 @@ def test_a_host_that_takes_too_long(client: nocti.Client) -> None:
         hasty.predict("free", {}, parameters=asleep)
 
 
+def test_who_waits_for_a_connection_waits_no_longer_than_for_an_answer(client: nocti.Client) -> None:
+    client.predict("free", {}, parameters={"mode": "print", "message": "a line"})
+    with nocti.Client(client.server, timeout=2) as busy:
+        # Generators, which can be closed.
+        followed: list[Any] = [busy.logs("free", follow=True, since="5m") for _ in range(100)]
+        for lines in followed:
+            next(lines)
+        for ask in (busy.status, lambda: next(busy.logs("free", follow=True))):
+            with pytest.raises(
+                nocti.NoctiError, match=r"all of the client's connections \(100, .* logs that are followed"
+            ) as failed:
+                ask()
+            assert (failed.value.status, failed.value.code) == (None, "timeout")
+        followed.pop().close()
+        assert busy.ready()
+        for lines in followed:
+            lines.close()
+
+
+def test_a_closed_client_says_so(client: nocti.Client) -> None:
+    closed = nocti.Client(client.server)
+    closed.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        closed.list()
+
+
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -123,9 +151,21 @@ def test_what_is_no_host(client: nocti.Client) -> None:
         assert (failed.value.status, failed.value.code) == (404, "not_nocti")
 
 
-@pytest.mark.parametrize("server", ["localhost:8000", "ftp://host", "http://", "http://host:port", "/tmp/socket"])
+@pytest.mark.parametrize(
+    "server",
+    [
+        "localhost:8000",
+        "ftp://host",
+        "http://",
+        "http://host:port",
+        "/tmp/socket",
+        "http://host?a=b",
+        "http://host/?",
+        "http://host/#a",
+    ],
+)
 def test_what_is_no_address(server: str) -> None:
-    with pytest.raises(ValueError, match=f"server '{server}': "):
+    with pytest.raises(ValueError, match=re.escape(f"server '{server}': ")):
         nocti.Client(server)
 
 

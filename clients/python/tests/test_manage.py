@@ -67,7 +67,3 @@ def test_what_is_no_bundle(client: nocti.Client, tmp_path: Path) -> None:
         client.deploy(large)
     with pytest.raises(FileNotFoundError):
         client.deploy(tmp_path / "nothing.wasm")
-    with pytest.raises(IsADirectoryError):
-        client.deploy(tmp_path)
-    with pytest.raises(nocti.NoctiError, match="alias"):
-        client.deploy(b"", alias="no such name!")

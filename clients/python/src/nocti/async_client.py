@@ -23,12 +23,16 @@ class AsyncClient:
     """A client of one host, for asyncio. It asks many things at once, and keeps its connections open until it is closed.
 
     `server` is the host's address; by default the environment's NOCTI_SERVER, then http://127.0.0.1:8000. `timeout` is how many
-    seconds each step may take (connecting, sending, waiting for more of an answer), None for any time. With `retries`, a host
-    that is full is asked again so many times, each time after as long as it says. `http` is an httpx client of yours, for
-    certificates, proxies, headers and its own timeouts; closing it stays your business.
+    seconds each step may take (getting one of the client's 100 connections, connecting, sending, waiting for more of an answer),
+    None for any time; that of a call is in its place. With `retries`, a host that is full is asked again so many times, each
+    time after as long as it says. `http` is an httpx client of yours, for certificates, proxies, headers and its own timeouts;
+    closing it stays your business.
 
-    A function is named by itself, with its version or alias behind an `@`, or beside it as `version`; without one, the `live`
-    alias decides.
+    `predict`, `explain`, `call`, `metadata` and `ready` take a function as NAME, NAME@VERSION or NAME@ALIAS; `version` says the
+    same beside it, and without one the `live` alias decides. `download`, `label`, `delete` and `logs` take versions so, but no
+    aliases. All else is about a whole function, and takes its NAME.
+
+    What fails is a `NoctiError`, what cannot be sent a TypeError or a ValueError, a call after `close` a RuntimeError.
     """
 
     def __init__(
@@ -84,7 +88,7 @@ class AsyncClient:
         content: bytes = b"",
         timeout: float | None = None,
     ) -> httpx.Response:
-        """Sends a plain HTTP request to an http function, which sees `path`. Whatever it answers is the result, errors too."""
+        """Sends a plain HTTP request to an http function; as `Client.call`."""
         return await self._send(calls.raw(function, path, method, version, params, headers, content), timeout)
 
     async def metadata(self, function: str, *, version: str | None = None) -> Metadata:
@@ -92,7 +96,7 @@ class AsyncClient:
         return await self._do(calls.metadata(function, version))
 
     async def ready(self, function: str | None = None, *, version: str | None = None) -> bool:
-        """Whether the host takes requests, or a function does."""
+        """Whether the host takes requests, or a function does; as `Client.ready`."""
         return await self._do(calls.ready(function, version))
 
     async def deploy(
@@ -117,7 +121,8 @@ class AsyncClient:
     ) -> None:
         """Writes the bundle of a version into a file; as `Client.download`."""
         call = calls.download(function, version)
-        stream = self._http.stream(call.method, self.server + call.path, timeout=connection.patience(timeout))
+        bound = httpx.USE_CLIENT_DEFAULT if timeout is None else connection.patience(timeout)
+        stream = self._http.stream(call.method, self.server + call.path, timeout=bound)
         with told(self.server):
             async with stream as response:
                 if not response.is_success:
@@ -126,6 +131,7 @@ class AsyncClient:
                 with connection.written(path) as file:
                     async for chunk in response.aiter_bytes():
                         await asyncio.to_thread(file.write, chunk)
+                    await asyncio.to_thread(calls.check_bundle, response, file)
 
     async def list(self, *, limit: int | None = None, after: str | None = None) -> Summaries:
         """All functions, by name, or at most `limit` (of 1000), or those behind the name `after`."""
@@ -219,7 +225,7 @@ class AsyncClient:
     ) -> AsyncIterator[Line]:
         """The lines that a function has printed, and prints; as `Client.logs`, by `async for`."""
         call = calls.logs(function, follow, since, version, limit)
-        timeout = connection.endless() if follow else httpx.USE_CLIENT_DEFAULT
+        timeout = connection.endless(self._http.timeout) if follow else httpx.USE_CLIENT_DEFAULT
         with told(self.server):
             url = self.server + call.path
             async with self._http.stream(call.method, url, params=call.params, timeout=timeout) as response:

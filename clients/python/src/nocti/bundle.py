@@ -1,4 +1,4 @@
-"""What a bundle is made of: its manifest, and where each part lies. Reads no more of it than that."""
+"""What a bundle is made of: its manifest, and where each part lies. Reads no more of it than that, except to check it."""
 
 import hashlib
 import json
@@ -59,6 +59,22 @@ def parts(bundle: Content) -> Parts | None:
     if any(sum(map(len, ranges)) != blob.size_bytes for blob, ranges in found):
         return None
     return Parts(manifest, {blob: bundle.of_ranges(ranges) for blob, ranges in found})
+
+
+def fault(bundle: Content, digest: str) -> str | None:
+    """What is wrong with a bundle that came; `digest` is what the host says it is, empty if nothing. Reads all of it."""
+    found = parts(bundle)
+    if found is None:
+        return "it is not as its manifest says"
+    if digest and hashlib.sha256(found.manifest).hexdigest() != digest:
+        return f"its digest is not {digest:.80}"
+    for blob, content in found.contents.items():
+        sha256 = hashlib.sha256()
+        for chunk in content.chunks():
+            sha256.update(chunk)
+        if sha256.hexdigest() != blob.sha256:
+            return f"{blob.sha256} is not the digest of the part that has it"
+    return None
 
 
 def _manifest(file: BinaryIO, sections: list[_Section]) -> bytes:

@@ -1,21 +1,23 @@
 """What each method of a client asks of the host, and what becomes of the answer. Sends nothing itself."""
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 from urllib.parse import quote
 
 import httpx
 
-from . import inference
+from . import bundle as bundles
+from . import given, inference, names
 from .answers import Deployed, Differences, Found, Function, History, Labelled, Line, Metadata, Status, Summaries, Traffic
 from .bundle import Blob
 from .content import Content
 from .directions import Directions
-from .errors import not_nocti, refusal
+from .errors import NoctiError, not_nocti, parsed, refusal, request_id
 
 T = TypeVar("T")
 Bundle = str | os.PathLike[str] | bytes
@@ -41,8 +43,8 @@ class Call(Generic[T]):
 
 def deploy(bundle: Bundle, alias: str | None, by: str | None, message: str | None, revision: int | None) -> Call[Deployed]:
     """`POST /api/functions`"""
-    content = bundle if isinstance(bundle, bytes) else Content.of(Path(bundle))
-    params = {"no_traffic": "true"} if alias is None else {"alias": alias}
+    params = {"no_traffic": "true"} if alias is None else {"alias": names.checked_alias(alias)}
+    content = bundle if isinstance(bundle, bytes) else Content.of(_file(Path(bundle)))
     return _deploy(params | _said(**_note(by, message, revision)), "application/wasm", content)
 
 
@@ -69,15 +71,25 @@ def put_blob(blob: Blob, offset: int, left: Content, packed: Content | None) -> 
 
 def download(function: str, version: str | None) -> Call[None]:
     """`GET /api/functions/NAME/versions/V/bundle`"""
-    name, version = _parted(function, version)
+    name, version = names.parted(function, version)
     if version is None:
         raise ValueError(f"'{function}': say which version is wanted, such as '{function}@1.0.0'")
-    return Call("GET", f"{_target('/api/functions', name, version)}/bundle", _nothing)
+    return Call("GET", f"{names.of_version('/api/functions', name, version)}/bundle", _is_bundle)
+
+
+def check_bundle(response: httpx.Response, file: BinaryIO) -> None:
+    """Refuses what was written to a file if it is not the bundle that a response says it is."""
+    file.flush()
+    digest = response.headers.get("etag", "").removeprefix("W/").strip('"')
+    fault = bundles.fault(Content.of(Path(file.name)), digest)
+    if fault is not None:
+        message = f"{response.url} gave no such bundle: {fault}. It was damaged on the way, or is on the host"
+        raise NoctiError(None, "broken", message, request_id(response))
 
 
 def list_(limit: int | None, after: str | None) -> Call[Summaries]:
     """`GET /api/functions`"""
-    return Call("GET", "/api/functions", lambda response: _json(response)["functions"], _said(limit=limit, after=after))
+    return Call("GET", "/api/functions", _part("functions"), _said(limit=limit, after=after))
 
 
 def search(query: str, alias: str | None, all_versions: bool, limit: int, after: str | None) -> Call[Found]:
@@ -91,19 +103,19 @@ def traffic(
 ) -> Call[Traffic]:
     """`PUT /api/functions/NAME/aliases/ALIAS[/rollout]`"""
     path, body = directions.asked()
-    return _change("PUT", _alias(function, alias) + path, {**body, **_note(by, message, revision)})
+    return _change("PUT", names.of_alias(function, alias) + path, {**body, **_note(by, message, revision)})
 
 
 def end_rollout(function: str, alias: str, by: str | None, message: str | None, revision: int | None) -> Call[Traffic]:
     """`DELETE /api/functions/NAME/aliases/ALIAS/rollout`"""
-    path = f"{_alias(function, alias)}/rollout"
+    path = f"{names.of_alias(function, alias)}/rollout"
     return Call("DELETE", path, _json, _said(**_note(by, message, revision)))
 
 
 def rollback(function: str, to: int | None, by: str | None, message: str | None, revision: int | None) -> Call[Traffic]:
     """`POST /api/functions/NAME/rollback`, `POST /api/functions/NAME/revisions/N/restore`"""
-    path = "/rollback" if to is None else f"/revisions/{to}/restore"
-    return _change("POST", _function(function) + path, _note(by, message, revision))
+    path = "/rollback" if to is None else f"/revisions/{given.whole('to', to)}/restore"
+    return _change("POST", names.of_function(function) + path, _note(by, message, revision))
 
 
 def label(
@@ -115,50 +127,50 @@ def label(
     revision: int | None,
 ) -> Call[Labelled]:
     """`PATCH /api/functions/NAME/versions/V/labels`"""
-    name, version = _parted(function, version)
+    name, version = names.parted(function, version)
     if version is None:
         raise ValueError(f"which version of '{name}' is meant? Labels are a version's: NAME@VERSION is needed")
-    path = f"{_target('/api/functions', name, version)}/labels"
-    return _change("PATCH", path, dict(labels), _said(**_note(by, message, revision)))
+    path = f"{names.of_version('/api/functions', name, version)}/labels"
+    return _change("PATCH", path, dict(given.named("labels", labels, "{'stage': 'prod'}")), _said(**_note(by, message, revision)))
 
 
 def history(function: str, limit: int, before: int | None) -> Call[History]:
     """`GET /api/functions/NAME/revisions`"""
-    return Call("GET", f"{_function(function)}/revisions", _json, _said(limit=limit, before=before))
+    return Call("GET", f"{names.of_function(function)}/revisions", _json, _said(limit=limit, before=before))
 
 
 def diff(function: str, one: str | int, other: str | int) -> Call[Differences]:
     """`GET /api/functions/NAME/diff`"""
     sides = {"from": one, "to": other}
-    params = {name: f"revision:{side}" if isinstance(side, int) else side for name, side in sides.items()}
-    return Call("GET", f"{_function(function)}/diff", lambda response: _json(response)["differences"], params)
+    params = {name: side if isinstance(side, str) else f"revision:{given.whole(name, side)}" for name, side in sides.items()}
+    return Call("GET", f"{names.of_function(function)}/diff", _part("differences"), params)
 
 
 def logs(function: str, follow: bool, since: str | None, version: str | None, limit: int | None) -> Call[None]:
     """`GET /api/functions/NAME/logs`"""
-    name, version = _parted(function, version)
+    name, version = names.parted(function, version)
     params = _said(follow="true" if follow else None, since=since, version=version, limit=limit)
-    return Call("GET", f"{_function(name)}/logs", _nothing, params)
+    return Call("GET", f"{names.of_function(name)}/logs", _nothing, params)
 
 
 def line(text: str, response: httpx.Response) -> Line:
     """A line of a log."""
     try:
-        found: Line = json.loads(text)
+        found: Line = parsed(text)
     except ValueError as error:
-        raise not_nocti(response, "no JSON came back") from error
+        raise not_nocti(response, f"no line of a log came back: {error}") from error
     return found
 
 
 def show(function: str) -> Call[Function]:
     """`GET /api/functions/NAME`"""
-    return Call("GET", _function(function), _json)
+    return Call("GET", names.of_function(function), _json)
 
 
 def delete(function: str, version: str | None, by: str | None, message: str | None, revision: int | None) -> Call[None]:
     """`DELETE /api/functions/NAME[/versions/V]`"""
     params = _said(**_note(by, message, revision))
-    return Call("DELETE", _target("/api/functions", function, version), _nothing, params)
+    return Call("DELETE", names.of_version("/api/functions", function, version), _nothing, params)
 
 
 def status() -> Call[Status]:
@@ -168,12 +180,12 @@ def status() -> Call[Status]:
 
 def metadata(function: str, version: str | None) -> Call[Metadata]:
     """`GET /v2/models/M`"""
-    return Call("GET", _target("/v2/models", function, version), _json)
+    return Call("GET", names.of_version("/v2/models", function, version), _json)
 
 
 def ready(function: str | None, version: str | None) -> Call[bool]:
     """`GET /v2/health/ready`, `GET /v2/models/M/ready`"""
-    path = "/v2/health" if function is None else _target("/v2/models", function, version)
+    path = "/v2/health" if function is None else names.of_version("/v2/models", function, version)
     return Call("GET", f"{path}/ready", _is_ready)
 
 
@@ -188,7 +200,7 @@ def ask(
 ) -> Call[inference.Outputs]:
     """`POST /v2/models/M/VERB`"""
     headers, body = inference.question(inputs, outputs, parameters, request_id)
-    path = f"{_target('/v2/models', function, version)}/{verb}"
+    path = f"{names.of_version('/v2/models', function, version)}/{verb}"
     return Call("POST", path, lambda response: inference.answer(_accepted(response)), None, headers, body)
 
 
@@ -202,10 +214,12 @@ def raw(
     content: bytes,
 ) -> Call[httpx.Response]:
     """`/functions/NAME[@VERSION]/...`"""
-    name, version = _parted(function, version)
+    name, version = names.parted(function, version)
     target = quote(name, "") if version is None else f"{quote(name, '')}@{quote(version, '')}"
-    path = f"/functions/{target}/{path.removeprefix('/')}"
-    return Call(method, path, lambda response: response, params, headers or {}, content)
+    path = f"/functions/{target}/{names.inside(path)}"
+    if not isinstance(content, bytes):
+        raise TypeError(f"content is bytes, not {type(content).__name__}: `.encode()` makes bytes of text")
+    return Call(given.text("method", method), path, lambda response: response, params, headers or {}, content)
 
 
 def _change(method: str, path: str, body: Mapping[str, Any], params: Mapping[str, str] | None = None) -> Call[Any]:
@@ -221,39 +235,13 @@ def _length(content: bytes | Content) -> dict[str, str]:
     return {"content-length": str(len(content) if isinstance(content, bytes) else content.size_bytes)}
 
 
-def _note(by: str | None, message: str | None, revision: int | None) -> dict[str, str | int]:
+def _note(by: str | None, message: str | None, revision: int | None) -> dict[str, Any]:
     said = {"by": by, "message": message, "revision": revision}
-    return {name: value for name, value in said.items() if value is not None}
+    return {name: given.plain(name, value) for name, value in said.items() if value is not None}
 
 
 def _said(**params: str | int | None) -> dict[str, str]:
     return {name: str(value) for name, value in params.items() if value is not None}
-
-
-def _function(name: str) -> str:
-    return f"/api/functions/{quote(name, '')}"
-
-
-def _alias(function: str, alias: str) -> str:
-    return f"{_function(function)}/aliases/{quote(alias, '')}"
-
-
-def _parted(function: str, version: str | None) -> tuple[str, str | None]:
-    name, at, named = function.partition("@")
-    if at and version is not None:
-        raise ValueError(f"'{function}' names a version already, and so does version='{version}'")
-    if at:
-        version = named
-    # Dots alone would be another path.
-    if not name.strip(".") or (version is not None and not version.strip(".")):
-        raise ValueError(f"'{function}' is not the name of a function: NAME or NAME@VERSION is needed")
-    return name, version
-
-
-def _target(root: str, function: str, version: str | None) -> str:
-    name, version = _parted(function, version)
-    path = f"{root}/{quote(name, '')}"
-    return path if version is None else f"{path}/versions/{quote(version, '')}"
 
 
 def _accepted(response: httpx.Response) -> httpx.Response:
@@ -262,11 +250,26 @@ def _accepted(response: httpx.Response) -> httpx.Response:
     return response
 
 
-def _json(response: httpx.Response) -> Any:
+def _object(response: httpx.Response) -> dict[str, Any]:
     try:
-        return _accepted(response).json()
+        said: dict[str, Any] = parsed(response.content)
     except ValueError as error:
-        raise not_nocti(response, "no JSON came back") from error
+        raise not_nocti(response, f"no JSON came back: {error}") from error
+    return said
+
+
+def _json(response: httpx.Response) -> Any:
+    return _object(_accepted(response))
+
+
+def _part(name: str) -> Callable[[httpx.Response], Any]:
+    def read(response: httpx.Response) -> Any:
+        said = _json(response)
+        if name not in said:
+            raise not_nocti(response, f"no {name} came back")
+        return said[name]
+
+    return read
 
 
 def _offsets(response: httpx.Response) -> dict[Blob, int]:
@@ -282,4 +285,24 @@ def _nothing(response: httpx.Response) -> None:
 
 
 def _is_ready(response: httpx.Response) -> bool:
-    return response.status_code != 503 and _accepted(response).is_success
+    is_no = response.status_code == 503
+    said = _object(response if is_no else _accepted(response))
+    # A refusal: one that has too much to do to say more.
+    if is_no and "code" in said:
+        return False
+    if not isinstance(said.get("ready"), bool):
+        raise not_nocti(response, "it does not say whether it is ready")
+    return bool(said["ready"])
+
+
+def _is_bundle(response: httpx.Response) -> None:
+    media_type = _accepted(response).headers.get("content-type", "")
+    if media_type.partition(";")[0].strip().lower() != "application/wasm":
+        raise not_nocti(response, f"no bundle came back, but {media_type or 'something'}")
+
+
+def _file(path: Path) -> Path:
+    if path.is_dir():
+        hint = "it is a folder: `nocti build` makes a bundle of a function's"
+        raise IsADirectoryError(errno.EISDIR, hint, str(path))
+    return path

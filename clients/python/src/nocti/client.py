@@ -23,12 +23,16 @@ class Client:
     """A client of one host. Threads may share it; it keeps its connections open until it is closed.
 
     `server` is the host's address; by default the environment's NOCTI_SERVER, then http://127.0.0.1:8000. `timeout` is how many
-    seconds each step may take (connecting, sending, waiting for more of an answer), None for any time. With `retries`, a host
-    that is full is asked again so many times, each time after as long as it says. `http` is an httpx client of yours, for
-    certificates, proxies, headers and its own timeouts; closing it stays your business.
+    seconds each step may take (getting one of the client's 100 connections, connecting, sending, waiting for more of an answer),
+    None for any time; that of a call is in its place. With `retries`, a host that is full is asked again so many times, each
+    time after as long as it says. `http` is an httpx client of yours, for certificates, proxies, headers and its own timeouts;
+    closing it stays your business.
 
-    A function is named by itself, with its version or alias behind an `@`, or beside it as `version`; without one, the `live`
-    alias decides.
+    `predict`, `explain`, `call`, `metadata` and `ready` take a function as NAME, NAME@VERSION or NAME@ALIAS; `version` says the
+    same beside it, and without one the `live` alias decides. `download`, `label`, `delete` and `logs` take versions so, but no
+    aliases. All else is about a whole function, and takes its NAME.
+
+    What fails is a `NoctiError`, what cannot be sent a TypeError or a ValueError, a call after `close` a RuntimeError.
     """
 
     def __init__(
@@ -56,8 +60,11 @@ class Client:
         """Asks a function.
 
         `inputs` are arrays by name, or what NumPy makes arrays of; dtypes say which datatypes they are, unless it is a `Tensor`.
-        `bytes` and `str` become BYTES. `outputs` names the outputs that are wanted, all by default; `request_id` comes back, and
-        is how the host's log calls the request. `timeout` is in place of the client's.
+        `bytes` and `str` become BYTES. `outputs` is a list of the outputs that are wanted, all by default; `parameters` are
+        numbers, bools and texts; `request_id` comes back, and is how the host's log calls the request.
+
+        Arrays have the shapes that `metadata` says: one that has not, or a datatype that does not fit, is a `NoctiError` of the
+        code "invalid_request". What no tensor can be made of is a TypeError or a ValueError that names the input.
         """
         call = calls.ask("infer", function, inputs, version, outputs, parameters, request_id)
         return self._do(call, timeout)
@@ -89,7 +96,10 @@ class Client:
         content: bytes = b"",
         timeout: float | None = None,
     ) -> httpx.Response:
-        """Sends a plain HTTP request to an http function, which sees `path`. Whatever it answers is the result, errors too."""
+        """Sends a plain HTTP request to an http function, which sees `path`. Whatever it answers is the result, errors too.
+
+        A path with a segment `.` or `..` is a ValueError, encoded or not: it would lead out of the function.
+        """
         return self._send(calls.raw(function, path, method, version, params, headers, content), timeout)
 
     def metadata(self, function: str, *, version: str | None = None) -> Metadata:
@@ -97,7 +107,7 @@ class Client:
         return self._do(calls.metadata(function, version))
 
     def ready(self, function: str | None = None, *, version: str | None = None) -> bool:
-        """Whether the host takes requests, or a function does."""
+        """Whether the host takes requests, or a function does. Code "not_nocti": what answers there is no host."""
         return self._do(calls.ready(function, version))
 
     def deploy(
@@ -110,7 +120,7 @@ class Client:
         revision: int | None = None,
         timeout: float | None = 600.0,
     ) -> Deployed:
-        """Brings a bundle to the host: the path of a `.wasm` file, or its bytes.
+        """Brings a bundle to the host: the path of a `.wasm` file, or its bytes. A file that is not there is an OSError.
 
         `nocti build` makes bundles. `alias` points to the new version from now on; None: no alias does, so that it answers under
         its own name alone. `by` and `message` are kept in the history. With `revision`, the change is made only if the function
@@ -129,9 +139,14 @@ class Client:
     def download(
         self, function: str, path: str | os.PathLike[str], *, version: str | None = None, timeout: float | None = 600.0
     ) -> None:
-        """Writes the bundle of a version into a file, which is written over if it is there: the one that was deployed."""
+        """Writes the bundle of a version into a file, which is written over if it is there: the one that was deployed.
+
+        It is written as `path` with `.part` behind it, checked, and renamed. Where it does not come whole, is not what its digest
+        says (code "broken"), or is no bundle at all ("not_nocti"), there is no file, or the old one.
+        """
         call = calls.download(function, version)
-        stream = self._http.stream(call.method, self.server + call.path, timeout=connection.patience(timeout))
+        bound = httpx.USE_CLIENT_DEFAULT if timeout is None else connection.patience(timeout)
+        stream = self._http.stream(call.method, self.server + call.path, timeout=bound)
         with told(self.server), stream as response:
             if not response.is_success:
                 response.read()
@@ -139,6 +154,7 @@ class Client:
             with connection.written(path) as file:
                 for chunk in response.iter_bytes():
                     file.write(chunk)
+                calls.check_bundle(response, file)
 
     def list(self, *, limit: int | None = None, after: str | None = None) -> Summaries:
         """All functions, by name, or at most `limit` (of 1000), or those behind the name `after`."""
@@ -191,7 +207,7 @@ class Client:
         message: str | None = None,
         revision: int | None = None,
     ) -> Traffic:
-        """Sends the requests of an alias to versions by weight: each gets its weight by the sum of all.
+        """Sends the requests of an alias to versions by weight, a whole number: each gets its weight by the sum of all.
 
         `shadow` is a version that gets copies of them, of `shadow_percent` of a hundred, by default of all: its answers are
         compared with those that callers get, and `show` has the counts. Whatever points the alias without it ends it.
@@ -248,10 +264,11 @@ class Client:
     ) -> Iterator[Line]:
         """The lines that a function has printed and, with `follow`, those that it prints from now on, for as long as you read.
 
-        `since` is a time or how long ago, such as `"5m"`; `limit` the last so many of the lines that are there.
+        `since` is a time or how long ago, such as `"5m"`; `limit` the last so many of the lines that are there. One that is
+        followed keeps one of the client's connections until its iterator is closed or dropped.
         """
         call = calls.logs(function, follow, since, version, limit)
-        timeout = connection.endless() if follow else httpx.USE_CLIENT_DEFAULT
+        timeout = connection.endless(self._http.timeout) if follow else httpx.USE_CLIENT_DEFAULT
         with told(self.server):
             url = self.server + call.path
             with self._http.stream(call.method, url, params=call.params, timeout=timeout) as response:

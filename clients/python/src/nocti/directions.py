@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from . import given
+
 
 @dataclass(frozen=True)
 class Directions:
@@ -33,7 +35,9 @@ class Directions:
                 raise ValueError(f"{name} is of a rollout: say its steps, such as steps=[5, 25, 100]")
         if self.shadow is None and self.shadow_percent is not None:
             raise ValueError("shadow_percent says how much a shadow gets: say which version that is, shadow=VERSION")
-        body: dict[str, Any] = {"weights": dict(version)}
+        weights = given.named("weights", version, "{'1.0.0': 1}")
+        plain = {given.text("a version", name): given.plain(f"the weight of '{name}'", weights[name]) for name in weights}
+        body: dict[str, Any] = {"weights": plain}
         if self.shadow is not None:
             body["shadow"] = _known(version=self.shadow, percent=self.shadow_percent)
         return body
@@ -46,8 +50,9 @@ class Directions:
         if self.shadow is not None or self.shadow_percent is not None:
             raise ValueError("an alias has either a shadow or steps")
         bounds = _known(max_error_rate=self.max_error_rate, max_p99=self.max_p99, min_requests=self.min_requests)
-        return {"version": self.weights, "steps": list(steps), "every": self.every, **bounds}
+        percents = [given.plain("a step", step) for step in steps]
+        return {"version": self.weights, "steps": percents, "every": given.text("every", self.every, "5m"), **bounds}
 
 
 def _known(**said: Any) -> dict[str, Any]:
-    return {name: value for name, value in said.items() if value is not None}
+    return {name: given.plain(name, value) for name, value in said.items() if value is not None}

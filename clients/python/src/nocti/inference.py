@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import not_nocti
+from . import given
+from .errors import not_nocti, parsed
 from .tensors import Tensor, decode, encode
 
 Inputs = Mapping[str, ArrayLike | Tensor]
@@ -44,19 +45,23 @@ def question(
 ) -> tuple[dict[str, str], bytes]:
     """The headers and the body that ask."""
     named, tail = [], []
-    for name, value in inputs.items():
-        datatype, shape, data = encode(name, value)
+    for name, value in given.named("inputs", inputs, "{'x': array}").items():
+        datatype, shape, data = encode(given.text("the name of an input", name), value)
         size = {"binary_data_size": len(data)}
         named.append({"name": name, "datatype": datatype, "shape": shape, "parameters": size})
         tail.append(data)
-    asked: dict[str, Any] = {"inputs": named, "parameters": {**(parameters or {}), "binary_data_output": True}}
+    said = given.named("parameters", parameters or {}, "{'a': 1}")
+    plain = {given.text("the name of a parameter", name): given.plain(f"parameter '{name}'", said[name]) for name in said}
+    asked: dict[str, Any] = {"inputs": named, "parameters": {**plain, "binary_data_output": True}}
+    if isinstance(outputs, str):
+        raise TypeError(f"outputs is a list of names, such as ['{outputs}'], not text")
     if outputs is not None:
-        asked["outputs"] = [{"name": name} for name in outputs]
+        asked["outputs"] = [{"name": given.text("the name of an output", name)} for name in outputs]
     # Compression costs more time than it saves, and an answer's elements would have to be copied.
     headers = {"content-type": "application/octet-stream", "accept-encoding": "identity"}
     if request_id is not None:
         asked["id"] = request_id
-        if request_id.isascii() and request_id.isprintable() and " " not in request_id:
+        if given.text("request_id", request_id).isascii() and request_id.isprintable() and " " not in request_id:
             headers["x-request-id"] = request_id
     head = json.dumps(asked, allow_nan=False, separators=(",", ":")).encode()
     headers[_JSON_LENGTH] = str(len(head))
@@ -68,11 +73,16 @@ def answer(response: httpx.Response) -> Outputs:
     body = memoryview(response.content)
     try:
         at = int(response.headers.get(_JSON_LENGTH, len(body)))
-        said = json.loads(bytes(body[:at]))
+        said = parsed(bytes(body[:at]))
         arrays = {}
         for output in said["outputs"]:
-            start, at = at, at + output["parameters"]["binary_data_size"]
+            size = output["parameters"]["binary_data_size"]
+            if size < 0:
+                raise ValueError("one of them has less than nothing")
+            start, at = at, at + size
             arrays[output["name"]] = decode(output["datatype"], output["shape"], body[start:at])
+        if at != len(body):
+            raise ValueError(f"their elements end at byte {at} of {len(body)}")
         return Outputs(arrays, said)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError) as error:
         raise not_nocti(response, f"no tensors came back: {error!r}") from error

@@ -43,9 +43,9 @@ class Tensor(NamedTuple):
 def encode(name: str, value: ArrayLike | Tensor) -> tuple[Datatype, tuple[int, ...], bytes | memoryview]:
     """The datatype, shape and bytes of an input. Of an array that lies as it is sent nothing is copied."""
     data, wanted = value if isinstance(value, Tensor) else (value, None)
-    array = _array(data)
-    if array.dtype.name == "bfloat16":
-        array, wanted = array.view(np.uint16), wanted or "BF16"
+    array = _array(name, data)
+    if array.dtype.name == "bfloat16" and wanted in (None, "BF16"):
+        array, wanted = array.view(np.uint16), "BF16"
     datatype = _datatype(name, array, wanted)
     if datatype == "BYTES":
         return datatype, array.shape, _pack(name, array)
@@ -55,12 +55,28 @@ def encode(name: str, value: ArrayLike | Tensor) -> tuple[Datatype, tuple[int, .
 
 def decode(datatype: str, shape: Sequence[int], data: memoryview) -> NDArray[Any]:
     """The array of an output, which shares the memory of `data` unless it is BYTES."""
+    # NumPy would make something up for it.
+    if any(length < 0 for length in shape):
+        raise ValueError(f"there is no shape {shape}")
     flat = _unpack(data) if datatype == "BYTES" else np.frombuffer(data, _DTYPES[datatype])
     return flat.reshape(shape)
 
 
-def _array(data: ArrayLike) -> NDArray[Any]:
-    array = np.asarray(data)
+def _array(name: str, data: ArrayLike) -> NDArray[Any]:
+    if np.ma.is_masked(data):
+        raise ValueError(f"input '{name}': some of its elements are masked, and a tensor has all of them: `.filled(value)`")
+    try:
+        return _made_of(data)
+    except ValueError as error:
+        raise ValueError(f"input '{name}': {error}") from error
+
+
+def _made_of(data: ArrayLike) -> NDArray[Any]:
+    try:
+        array = np.asarray(data)
+    except UnicodeDecodeError:
+        # Beside a str, NumPy takes bytes for ASCII.
+        return np.asarray(data, object)
     if array.dtype.kind in "SU" and not isinstance(data, np.ndarray):
         # NumPy takes zeros at the end of a text for padding.
         return np.asarray(data, object)
@@ -84,11 +100,14 @@ def _datatype(name: str, array: NDArray[Any], wanted: Datatype | None) -> Dataty
 
 def _pack(name: str, array: NDArray[Any]) -> bytes:
     parts: list[bytes] = []
-    for element in array.reshape(-1).tolist():
-        text = element.encode() if isinstance(element, str) else element
-        if not isinstance(text, bytes):
-            raise TypeError(f"input '{name}': an element is of type {type(text).__name__}; BYTES takes bytes and str")
-        parts += (len(text).to_bytes(4, "little"), text)
+    try:
+        for element in array.reshape(-1).tolist():
+            text = element.encode() if isinstance(element, str) else element
+            if not isinstance(text, bytes):
+                raise TypeError(f"input '{name}': an element is of type {type(text).__name__}; BYTES takes bytes and str")
+            parts += (len(text).to_bytes(4, "little"), text)
+    except UnicodeEncodeError as error:
+        raise ValueError(f"input '{name}': an element is no text: {error}") from error
     return b"".join(parts)
 
 

@@ -33,8 +33,8 @@ _BUSY_PAUSE_S = 1.0
 # How often all is begun again where the host has lost what it had.
 _ROUNDS = 3
 
-# What a host says that cannot keep parts which are on their way, or none so large.
-_NO_PLACE = ("uploads_full", "uploads_failed", "too_large")
+# What a host says that cannot keep parts which are on their way, or none so large, or not beside the store.
+_NO_PLACE = ("uploads_full", "uploads_failed", "storage_full", "too_large")
 # What may go better another time.
 _BUSY = "upload_busy"
 _INCOMPLETE = "upload_incomplete"

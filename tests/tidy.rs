@@ -141,7 +141,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("cli", &["app", "compression", "config", "nn", "registry", "runtime", "stamp", "telemetry", "tensor"]),
+    ("cli", &["app", "compression", "config", "logs", "nn", "registry", "runtime", "stamp", "telemetry", "tensor"]),
 ];
 
 #[test]

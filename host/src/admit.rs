@@ -18,6 +18,8 @@ pub struct Admit {
     host: Arc<Semaphore>,
     /// For streams, which may be silent for long: they are not to take the places of requests.
     streams: Arc<Semaphore>,
+    /// Apart from those, as who follows a log does so for hours.
+    followers: Arc<Semaphore>,
     max_held: usize,
     /// Requests that may be there for one function beside those inside it: a quarter of all, so that a stuck function, or
     /// one whose callers send slowly, leaves room for others.
@@ -65,6 +67,8 @@ pub enum AdmitError {
     HostFull,
     #[error("the host has as many streams open as it may (a quarter of limits.held_requests); try again later")]
     StreamsFull,
+    #[error("as many logs are followed as may be at once (a sixteenth of limits.held_requests); try again later")]
+    FollowersFull,
     #[error(
         "there is no room for another request in this function (limits.concurrency inside, a quarter of limits.held_requests waiting); try again later"
     )]
@@ -76,8 +80,10 @@ impl Admit {
     pub fn new(held_requests: usize) -> Self {
         let held_requests = held_requests.min(Semaphore::MAX_PERMITS);
         let max_outside = held_requests.div_ceil(4);
-        let (host, streams) = (Arc::new(Semaphore::new(held_requests)), Arc::new(Semaphore::new(max_outside)));
-        Self { host, streams, max_held: held_requests, max_outside, gates: DashMap::new() }
+        let places = |count| Arc::new(Semaphore::new(count));
+        let (host, streams, followers) = (held_requests, max_outside, held_requests.div_ceil(16));
+        let (host, streams, followers) = (places(host), places(streams), places(followers));
+        Self { host, streams, followers, max_held: held_requests, max_outside, gates: DashMap::new() }
     }
 
     /// Lets a request into the host whose function is in its body.
@@ -88,6 +94,12 @@ impl Admit {
     /// Lets a client open a stream of requests: a quarter of as many as there may be requests.
     pub fn open_stream(&self) -> Result<Stream, AdmitError> {
         Ok(Stream { _streams: Arc::clone(&self.streams).try_acquire_owned().map_err(|_| AdmitError::StreamsFull)? })
+    }
+
+    /// Lets a client follow a log: a sixteenth of as many as there may be requests.
+    pub fn follow(&self) -> Result<Stream, AdmitError> {
+        let place = Arc::clone(&self.followers).try_acquire_owned();
+        Ok(Stream { _streams: place.map_err(|_| AdmitError::FollowersFull)? })
     }
 
     /// The way into a version, whose function may serve `concurrency` requests at once.
@@ -210,6 +222,13 @@ mod tests {
         let admit = Admit::new(8);
         let streams = [admit.open_stream().expect("a quarter"), admit.open_stream().expect("a quarter")];
         assert_eq!(admit.open_stream().err(), Some(AdmitError::StreamsFull));
+        let follower = admit.follow().expect("one at least");
+        assert_eq!(
+            (admit.follow().err(), admit.open_stream().err()),
+            (Some(AdmitError::FollowersFull), Some(AdmitError::StreamsFull))
+        );
+        drop(follower);
+        assert!(admit.follow().is_ok());
         assert_eq!((0..8).map(|_| admit.arrive()).filter(Result::is_ok).count(), 8);
         drop(streams);
         assert!(admit.open_stream().is_ok());

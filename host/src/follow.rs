@@ -10,7 +10,7 @@ use tokio::time::{Duration, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use crate::host::Host;
-use crate::registry::catalog::{CatalogError, Function, Look};
+use crate::registry::catalog::{CatalogError, Look};
 use crate::registry::name::FunctionName;
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -20,11 +20,19 @@ pub async fn follow(host: Arc<Host>, stop: CancellationToken) {
     let mut turn = tokio::time::interval(EVERY);
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut reachable = true;
-    while stop.run_until_cancelled(turn.tick()).await.is_some() {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            function = host.catalog.next_vanished() => {
+                settle(&host, &function);
+                continue;
+            }
+            _ = turn.tick() => {}
+        }
         let Some(Look { changes, failure }) = stop.run_until_cancelled(host.catalog.look()).await else { return };
-        for change in changes {
-            tracing::info!(function = %change.function, "changed by another host");
-            settle(&host, &change.function, change.before.as_deref());
+        for function in changes {
+            tracing::info!(%function, "changed by another host");
+            settle(&host, &function);
         }
         match &failure {
             Some(error) if reachable => {
@@ -40,9 +48,9 @@ pub async fn follow(host: Arc<Host>, stop: CancellationToken) {
 }
 
 /// A function has changed: what is deployed no more is forgotten, and what is to be warm is woken.
-pub fn settle(host: &Host, name: &FunctionName, before: Option<&Function>) {
-    let gone = before.into_iter().flat_map(|function| function.versions.values());
-    for version in gone.filter(|version| !host.catalog.has(version)) {
+pub fn settle(host: &Host, name: &FunctionName) {
+    let vanished = host.catalog.vanished(name);
+    for version in vanished.iter().filter(|version| !host.catalog.has(version)) {
         host.lifecycle.forget(&version.digest);
         host.admit.forget(&version.digest);
         host.shadows.forget(&version.digest);
@@ -51,4 +59,5 @@ pub fn settle(host: &Host, name: &FunctionName, before: Option<&Function>) {
         host.logs.forget(name.as_str());
     }
     host.lifecycle.keep_warm(&host.catalog, name.as_str());
+    host.catalog.seen_to(name, &vanished);
 }

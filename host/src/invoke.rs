@@ -304,7 +304,9 @@ impl Drop for PutAway<'_> {
             self.host.lifecycle.forget(&self.version.digest);
             self.host.admit.forget(&self.version.digest);
             self.host.shadows.forget(&self.version.digest);
-            if self.host.catalog.function(self.version.function.as_str()).is_err() {
+            let function = self.host.catalog.function(self.version.function.as_str());
+            // One that cannot be read is there still, and so are its logs.
+            if matches!(function, Err(CatalogError::UnknownFunction(_))) {
                 self.host.logs.forget(self.version.function.as_str());
             }
         }

@@ -26,7 +26,7 @@ mod read;
 mod writer;
 
 pub use function::Log;
-pub use line::{Line, Stream};
+pub use line::{Line, Stream, plain};
 pub use read::{Piece, Reader, Wanted};
 
 use files::Files;

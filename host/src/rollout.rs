@@ -4,7 +4,7 @@
 //! rollout on, each by the requests that it has seen, and whoever is first has decided. What is not decided is where it was when a host
 //! starts. One task for each rollout that is going on, which looks at counts; it ends with the rollout.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::invoke;
 use crate::registry::catalog::{Function, Published, Version};
 use crate::registry::name::{AliasName, FunctionName};
 use crate::registry::revision::{AtStep, Rollout};
+use crate::registry::timestamp::Timestamp;
 use crate::telemetry::Served;
 
 mod judge;
@@ -32,6 +33,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// Carries rollouts on until `stop`.
 pub async fn run(host: Arc<Host>, stop: CancellationToken) {
     let (mut tasks, mut moved) = (JoinSet::<Moved>::new(), HashSet::<Moved>::new());
+    let mut found: HashMap<Moved, AtStep> =
+        host.catalog.functions().iter().flat_map(|function| steps(function)).collect();
     loop {
         let begun = tokio::select! {
             () = stop.cancelled() => return,
@@ -49,13 +52,23 @@ pub async fn run(host: Arc<Host>, stop: CancellationToken) {
             },
         };
         let Ok(function) = host.catalog.function(begun.as_str()) else { continue };
-        for (alias, _) in function.revision.rollouts.iter().filter(|(_, rollout)| rollout.is_running()) {
-            let this: Moved = (begun.clone(), alias.clone());
+        for (this, _) in steps(&function) {
             if moved.insert(this.clone()) {
-                tasks.spawn(carry_on(Arc::clone(&host), this));
+                let found = found.remove(&this);
+                tasks.spawn(carry_on(Arc::clone(&host), this, found));
             }
         }
     }
+}
+
+/// Where the rollouts of a function are that are going on.
+fn steps(function: &Function) -> impl Iterator<Item = (Moved, AtStep)> {
+    let running = function.revision.rollouts.iter().filter(|(_, rollout)| rollout.is_running());
+    running.map(|(alias, rollout)| ((function.name().clone(), alias.clone()), at(alias, rollout)))
+}
+
+fn at(alias: &AliasName, rollout: &Rollout) -> AtStep {
+    AtStep { alias: alias.clone(), from_revision: rollout.from_revision, step: rollout.step }
 }
 
 /// A step as this process has seen it.
@@ -67,17 +80,21 @@ struct Step {
     before: [Served; 2],
 }
 
-async fn carry_on(host: Arc<Host>, moved: Moved) -> Moved {
+/// `found` is where it was when the host started.
+async fn carry_on(host: Arc<Host>, moved: Moved, found: Option<AtStep>) -> Moved {
     let mut step: Option<Step> = None;
     loop {
         let Ok(function) = host.catalog.function(moved.0.as_str()) else { return moved };
         let Some(rollout) = function.revision.rollouts.get(&moved.1).filter(|rollout| rollout.is_running()) else {
             return moved;
         };
-        let here = AtStep { alias: moved.1.clone(), from_revision: rollout.from_revision, step: rollout.step };
+        let here = at(&moved.1, rollout);
         let now = match step.take().filter(|step| step.at == here) {
             Some(step) => step,
-            None => begin(&host, &function, rollout, here).await,
+            None => {
+                let since = (found.as_ref() == Some(&here)).then_some(rollout.since);
+                begin(&host, &function, rollout, here, since).await
+            }
         };
         let pause = look(&host, &function, rollout, &now).await.unwrap_or(AGAIN);
         step = Some(now);
@@ -85,16 +102,19 @@ async fn carry_on(host: Arc<Host>, moved: Moved) -> Moved {
     }
 }
 
-/// The version is in memory before what it does counts: the first requests after a start are slow for a reason of their own.
-async fn begin(host: &Host, function: &Function, rollout: &Rollout, at: AtStep) -> Step {
+/// The version is in memory before what it does counts: the first requests after a start are slow for a reason of their own. A step
+/// takes its time from now on, and not from when it was written, which another host's clock says; but for one that goes on after a
+/// start, of which there is no better word than `since`.
+async fn begin(host: &Host, function: &Function, rollout: &Rollout, at: AtStep, since: Option<Timestamp>) -> Step {
+    let began = Instant::now();
     if let Some(version) = function.versions.get(&rollout.version)
         && let Err(error) = invoke::prepare(host, version).await
     {
         // Its requests will fail, and be counted.
         tracing::warn!(function = %version.label(), error = %error, "the version of a rollout cannot be loaded");
     }
-    let passed = rollout.since.elapsed().min(rollout.plan.every());
-    let until = Instant::now() + (rollout.plan.every() - passed);
+    let passed = since.map_or_else(|| began.elapsed(), Timestamp::elapsed);
+    let until = Instant::now() + rollout.plan.every().saturating_sub(passed);
     Step { at, until, before: served(host, function, rollout) }
 }
 

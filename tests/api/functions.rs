@@ -136,7 +136,11 @@ async fn a_version_goes_unless_requests_go_to_it() {
     host.deployed(version_of_simple("1.0.0")).await;
     host.deployed(version_of_simple("1.1.0")).await;
     let answer = host.delete("/api/functions/simple/versions/1.1.0").await;
-    answer.expect_error(409, "version_in_use", &["'1.1.0'", "alias 'live'", "deploy another version"]);
+    answer.expect_error(
+        409,
+        "version_in_use",
+        &["'1.1.0'", "alias 'live'", "nocti traffic simple VERSION=WEIGHT --alias live"],
+    );
     let answer = host.delete("/api/functions/simple/versions/1.0.0").await.expect(200);
     assert_eq!(answer, json!({"deleted": "simple@1.0.0"}));
     host.get("/v2/models/simple/versions/1.0.0").await.expect_error(404, "not_found", &["has versions 1.1.0"]);

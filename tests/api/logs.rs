@@ -182,9 +182,36 @@ async fn lines_are_chosen_by_version_time_and_number() {
         answer.expect_error(400, "invalid_request", &parts);
     }
     host.get("/api/functions/nobody/logs").await.expect_error(404, "not_found", &["'nobody'"]);
+    let none = host.get("/api/functions/free/logs?version=3.0.0").await;
+    none.expect_error(404, "not_found", &["version '3.0.0' is not found", "1.0.0, 2.0.0"]);
     let head = host.send(host.request(Method::HEAD, "/api/functions/free/logs?follow=true")).await;
     assert_eq!((head.status, head.body.len()), (200, 0));
     assert!(host.post("/api/functions/free/logs", "").await.status == 405);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alias_is_its_version_and_lines_outlive_theirs() {
+    let host = host().await;
+    print(&host, "free", "1", "old").await;
+    lines(&host, "free", 2).await;
+    host.deployed(printer("free", "2.0.0")).await;
+    print(&host, "free", "2", "new").await;
+    lines(&host, "free", 4).await;
+    let texts = async |query: &str| -> Vec<String> {
+        read(&host, "free", query).await.iter().map(|line| line["text"].as_str().expect("a text").to_owned()).collect()
+    };
+    assert_eq!(texts("?version=live").await, ["new", "new"]);
+    let live = async |weights: Value| {
+        let body = json!({"weights": weights}).to_string();
+        host.send(host.request(Method::PUT, "/api/functions/free/aliases/live").body(body)).await.expect(200);
+    };
+    live(json!({"1.0.0": 1, "2.0.0": 1})).await;
+    let both = host.get("/api/functions/free/logs?version=live").await;
+    both.expect_error(400, "invalid_request", &["'live' is an alias of function 'free'", "1.0.0, 2.0.0"]);
+    live(json!({"2.0.0": 1})).await;
+    host.delete("/api/functions/free/versions/1.0.0").await.expect(200);
+    assert_eq!(texts("?version=1.0.0").await, ["old", "old"]);
+    assert_eq!(texts("?version=1.0.0&limit=1").await, ["old"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,11 +249,19 @@ async fn there_is_room_for_few_who_follow_and_who_goes_leaves_it() {
     let host = TestHost::start_with(|config| config.held_requests = 4).await;
     host.deployed(printer("free", "1.0.0")).await;
     let followed = Followed::begin(&host, "free").await;
-    let refused = host.get("/api/functions/free/logs").await;
-    refused.expect_error(503, "overloaded", &["streams"]);
+    let another = async || {
+        let request = host.request(Method::GET, "/api/functions/free/logs?follow=true");
+        request.send().await.expect("the host answers")
+    };
+    let refused = another().await;
+    assert_eq!(refused.status(), 503);
+    let refusal = refused.text().await.expect("a refusal has an end");
+    assert!(refusal.contains("overloaded") && refusal.contains("a sixteenth of limits.held_requests"), "{refusal}");
+    // Who reads to the end has other places, and so has a deploy.
+    assert_eq!(read(&host, "free", "").await.len(), 0);
+    host.deployed(printer("free", "2.0.0")).await;
     drop(followed);
-    eventually("room for another", async || (host.get("/api/functions/free/logs").await.status == 200).then_some(()))
-        .await;
+    eventually("room for another", async || (another().await.status() == 200).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

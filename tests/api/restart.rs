@@ -87,6 +87,25 @@ async fn a_missing_model_file_is_said_and_a_new_deploy_mends_it() {
     host.infer("scalar", &request).await.expect(200);
 }
 
+/// As long as something was prepared of it, the file itself is not read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_has_changed_on_the_disk_answers_nothing_and_a_new_deploy_mends_it() {
+    let host = TestHost::start().await;
+    host.deploy_model("scalar", "scalar.onnx").await.expect(201);
+    let digest = host.get("/api/functions/scalar").await.expect(200)["versions"][0]["models"][0]["sha256"].clone();
+    let (_, store) = host.stop().await;
+    let blob = store.path().join("blobs/sha256").join(digest.as_str().expect("a digest"));
+    let mut bytes = std::fs::read(&blob).expect("it is there");
+    *bytes.last_mut().expect("a byte") ^= 1;
+    std::fs::write(&blob, bytes).expect("it can be damaged");
+    std::fs::remove_dir_all(store.path().join("cache")).expect("it may go");
+    let host = TestHost::start_over(store, |_| {}).await;
+    let request = json!({"inputs": [tensor("x", "FP32", &[1], json!([1]))]});
+    host.infer("scalar", &request).await.expect_error(500, "damaged", &["deploy the same version again"]);
+    host.deploy_model("scalar", "scalar.onnx").await.expect(200);
+    host.infer("scalar", &request).await.expect(200);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_last_start_saved_hides_no_change_and_may_be_damaged() {
     let host = TestHost::start().await;

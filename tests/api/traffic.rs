@@ -273,6 +273,7 @@ async fn what_cannot_be_done_changes_nothing() {
     let twice = host.request(Method::PUT, LIVE).body(r#"{"weights": {"1": 90, "1": 10}}"#);
     host.send(twice).await.expect_error(400, wrong, &["\"1\" is there twice"]);
     let one = json!({"weights": {"1": 1}});
+    put(&host, &format!("{LIVE}?revision=1"), &one).await.expect_error(400, wrong, &["'revision'", "in the body"]);
     put(&host, "/api/functions/simple/aliases/2", &one).await.expect_error(
         409,
         "name_clash",

@@ -152,6 +152,14 @@ async fn versions_never_change_and_aliases_decide_what_is_called() {
         .await
         .expect_error(1, &["version '3' of function 'f' gets requests through alias 'test'"]);
     ask(&host, &["delete", "f@9", "-y"]).await.expect_error(1, &["version '9'", "versions 1, 2, 3"]);
+    ask(&host, &["delete", "f@3", "--alias", "test", "-y"]).await.expect_error(2, &["nocti delete f --alias test"]);
+    ask(&host, &["delete", "f", "--alias", "live", "-y"]).await.expect_error(1, &["no alias 'live' any more"]);
+    let ran = ask(&host, &["delete", "f", "--alias", "test", "-y"]).await.expect(0);
+    assert_eq!(
+        (ran.out.as_str(), aliases(&host, "f").await),
+        ("deleted alias 'test' of function 'f'\n", json!({"live": {"1": 100}}))
+    );
+    ask(&host, &["traffic", "f", "3=100", "--alias", "test"]).await.expect(0);
     // Nobody is there to be asked.
     ask(&host, &["delete", "f@2"]).await.expect_error(2, &["--yes", "version 2 of function 'f'"]);
     let ran = ask(&host, &["delete", "f@2", "-y"]).await.expect(0);
@@ -159,6 +167,12 @@ async fn versions_never_change_and_aliases_decide_what_is_called() {
     // Deploying it again makes it what is called.
     deploy_model(&host, "tokens_i64.onnx", &named("2")).await.expect(0);
     assert_eq!(aliases(&host, "f").await, json!({"live": {"2": 100}, "test": {"3": 100}}));
+    // An alias is what it points at.
+    let ran = ask(&host, &["diff", "f", "live", "test"]).await.expect(0);
+    assert!(ran.out.lines().next().unwrap().split_whitespace().eq(["WHAT", "2", "3"]), "{ran:?}");
+    ask(&host, &["diff", "f", "canary", "3"]).await.expect_error(1, &["version 'canary' is not found"]);
+    ask(&host, &["traffic", "f", "1=1", "2=1"]).await.expect(0);
+    ask(&host, &["diff", "f", "live", "3"]).await.expect_error(1, &["'live' is an alias of function 'f'", "1, 2"]);
     deploy_model(&host, "addsub.onnx", &["--alias", "x", "--no-traffic"]).await.expect_error(2, &["--no-traffic"]);
     deploy_model(&host, "addsub.onnx", &["--alias", "Upper"]).await.expect_error(2, &["'Upper'"]);
 }
@@ -179,6 +193,11 @@ async fn a_component_by_somebody_else_is_deployed_as_it_is() {
     assert_eq!(ran.out, "no line break");
     let ran = ask(&host, &["invoke", "hello-world", "--http", "/nope"]).await.expect(1);
     assert!(ran.out.starts_with("No GET /nope here") && ran.message().contains("HTTP 404"), "{ran:?}");
+    // What is asked of a function is not asked of the host.
+    for path in ["../../api/status", "/../../api/status", "/%2e%2E/.%2e/api/status", "/a/../env"] {
+        let ran = ask(&host, &["invoke", "hello-world", "--http", path]).await;
+        ran.expect_error(2, &[path.trim_start_matches('/'), "percent-encoded or not"]);
+    }
     ask(&host, &["invoke", "hello-world", "-d", r#"{"inputs": []}"#])
         .await
         .expect_error(1, &["/functions/hello-world/"]);
@@ -285,7 +304,7 @@ async fn help_names_every_command_and_option() {
     let mut command = nocti();
     command.arg("--help");
     let help = run(command).await.expect(0).out;
-    let registry = ["--username", "--password-stdin", "--plain-http", "--docker-config"];
+    let registry = ["--username", "--password-stdin", "--plain-http", "--tls", "--docker-config"];
     let named = ["--name", "--version"];
     let deploy = [&["--alias", "--no-traffic", "--message", "--by"], &named[..], &registry].concat();
     let push = [&["--mount-from"], &named[..], &registry].concat();
@@ -308,7 +327,7 @@ async fn help_names_every_command_and_option() {
         ("show", &[]),
         ("search", &["--all-versions", "--alias", "--limit", "--after"]),
         ("label", &["--message", "--by"]),
-        ("delete", &["--yes", "--message", "--by"]),
+        ("delete", &["--alias", "--yes", "--message", "--by"]),
         ("traffic", &traffic),
         ("rollback", &["--to", "--message", "--by"]),
         ("history", &["--limit", "--before"]),

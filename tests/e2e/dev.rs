@@ -21,6 +21,9 @@ struct Dev {
     place: TempDir,
 }
 
+/// Ports that nobody has.
+const OWN: [&str; 4] = ["--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"];
+
 /// A folder for a function, and one for what is temporary.
 fn place() -> TempDir {
     let place = TempDir::new().unwrap();
@@ -31,8 +34,14 @@ fn place() -> TempDir {
 
 impl Dev {
     fn start(place: TempDir, words: &[&str]) -> Self {
+        let folder = place.path().join("function");
+        Self::start_in(place, Path::new("."), &folder, words)
+    }
+
+    /// One whose folder is called so from another.
+    fn start_in(place: TempDir, current: &Path, folder: &Path, words: &[&str]) -> Self {
         let mut command = nocti();
-        command.arg("dev").arg(place.path().join("function")).args(words);
+        command.current_dir(current).arg("dev").arg(folder).args(words);
         command.env("TMPDIR", place.path().join("temporary")).env("NOCTI_CACHE_DIR", place.path().join("cache"));
         let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -48,8 +57,7 @@ impl Dev {
 
     /// One with a host of its own.
     fn serve(place: TempDir, words: &[&str]) -> Self {
-        let own = ["--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"];
-        Self::start(place, &[&own, words].concat())
+        Self::start(place, &[&OWN, words].concat())
     }
 
     fn function(&self) -> PathBuf {
@@ -203,6 +211,34 @@ async fn a_script_gets_objects_and_another_host_what_is_built() {
 }
 
 #[tokio::test]
+async fn what_is_linked_or_moved_away_and_back_is_seen() {
+    let place = place();
+    let [function, weights, away] = ["function", "weights", "away"].map(|name| place.path().join(name));
+    fs::create_dir(&weights).unwrap();
+    fs::copy(fixture_model("identity_int64.onnx"), weights.join("current.onnx")).unwrap();
+    fs::write(function.join("nocti.toml"), model_only("1.0.0")).unwrap();
+    std::os::unix::fs::symlink("../weights/current.onnx", function.join("m.onnx")).unwrap();
+    fs::write(function.join("data.json"), r#"{"input": [[3, 4]]}"#).unwrap();
+    let words = [&OWN[..], &["-d", "@data.json"]].concat();
+    let dev = Dev::start_in(place, &function, Path::new("."), &words);
+    dev.says(&[": same 1.0.0-dev.1\n", "answered in ", "INT64", "3 4"]).await;
+    let aside = weights.join("aside");
+    fs::copy(fixture_model("identity_int32.onnx"), &aside).unwrap();
+    fs::rename(aside, weights.join("current.onnx")).unwrap();
+    dev.says(&["changed: m.onnx\n", ": same 1.0.0-dev.2\n", "answered in ", "INT32", "3 4"]).await;
+    // It is named twice, and told once.
+    dev.write("data.json", r#"{"input": [[5, 6]]}"#);
+    dev.says(&["changed: data.json\n", ": same 1.0.0-dev.3\n", "5 6"]).await;
+    fs::rename(&function, &away).unwrap();
+    dev.says(&["not deployed: there is no nocti.toml in ", "1.0.0-dev.3 goes on answering\n"]).await;
+    fs::rename(&away, &function).unwrap();
+    dev.says(&[": same 1.0.0-dev.4\n", "5 6"]).await;
+    dev.write("data.json", r#"{"input": [[7, 8]]}"#);
+    dev.says(&[": same 1.0.0-dev.5\n", "7 8"]).await;
+    dev.interrupt().await;
+}
+
+#[tokio::test]
 async fn a_build_that_goes_on_ends_with_it() {
     let place = place();
     let (begun, pipe) = (place.path().join("begun"), place.path().join("pipe"));
@@ -223,9 +259,8 @@ async fn a_build_that_goes_on_ends_with_it() {
 async fn it_ends_when_nobody_reads_what_it_says() {
     let place = place();
     fs::write(place.path().join("function/nocti.toml"), model_only("1.0.0")).unwrap();
-    let own = ["--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"];
     let mut command = nocti();
-    command.arg("dev").arg(place.path().join("function")).args(own).stdout(Stdio::piped()).kill_on_drop(true);
+    command.arg("dev").arg(place.path().join("function")).args(OWN).stdout(Stdio::piped()).kill_on_drop(true);
     command.env("TMPDIR", place.path().join("temporary")).env("NOCTI_CACHE_DIR", place.path().join("cache"));
     let mut child = command.spawn().unwrap();
     drop(child.stdout.take());
@@ -239,6 +274,10 @@ async fn what_cannot_be_worked_on_is_told() {
     let dev = async |words: &[&str]| nocti_in(place.path(), &[&["dev"], words].concat()).await;
     dev(&["nowhere"]).await.expect_error(1, &["there is no nocti.toml in nowhere", "nocti new"]);
     dev(&["function", "-d", "-"]).await.expect_error(2, &["-d @FILE"]);
+    dev(&["function", "-d", "{bad"]).await.expect_error(2, &["-d is not a JSON object"]);
+    dev(&["function", "--http", "../.."]).await.expect_error(2, &["--http '../..'"]);
+    let elsewhere = ["function", "--server", "http://127.0.0.1:1", "--listen", "127.0.0.1:0"];
+    dev(&elsewhere).await.expect_error(2, &["--listen", "--server"]);
     fs::write(place.path().join("function/nocti.toml"), model_only("1.0.0")).unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

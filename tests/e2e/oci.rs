@@ -11,6 +11,7 @@ use super::blobs::{LARGE_BYTES, names, project};
 use super::{Ran, client, get, infer, run, run_with, text};
 
 mod failures;
+mod https;
 mod layout;
 
 /// A folder to work in, where nobody has logged in anywhere.

@@ -43,6 +43,8 @@ reuse = \"often\"
     let expected = [
         "function/nocti.toml:1: name: 'Bad_Name'",
         "function/nocti.toml:2: verison: unknown key; did you mean 'version'?",
+        "function/nocti.toml:6: component.path: function/gone.wasm does not exist",
+        "function/nocti.toml:10: model.path: function/gone.onnx does not exist",
         "function/nocti.toml:11: model.device: 'tpu' is not a device",
         "function/nocti.toml:14: limits.memory: '128Mib' is not a size",
         "function/nocti.toml:15: limits.timeout: '30 parsecs' is not a duration",

@@ -72,11 +72,10 @@ impl Vendor {
                 command
             }
             Self::Azure => {
-                let path = std::env::var_os("PATH").unwrap_or_default();
-                let folders = [tools.join("azure/python/bin")].into_iter().chain(std::env::split_paths(&path));
-                let mut command = Command::new("node");
-                command.env("PATH", std::env::join_paths(folders).expect("no folder has a colon"));
-                command.arg(sources.join("azure/serve.mjs")).arg(tools.join("azure"));
+                // Node.js is there, where the machine has none.
+                let script = r#"PATH="$1/python/bin:$PATH" exec node "$0" "$1""#;
+                let mut command = Command::new("bash");
+                command.args(["-c", script]).arg(sources.join("azure/serve.mjs")).arg(tools.join("azure"));
                 command
             }
         }

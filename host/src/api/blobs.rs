@@ -81,7 +81,7 @@ struct UploadQuery {
     responses((status = 200, description = "Those that it lacks", body = MissingBody), Missing),
 )]
 pub(crate) async fn missing(host: &Host, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
-    let (MissingRequest { blobs }, _arrived) = small::read(host, request).await?;
+    let (MissingRequest { blobs }, _arrived) = small::read_alone(host, request).await?;
     if !(1..=MAX_BLOBS).contains(&blobs.len()) {
         return Err(HttpError::BadRequest(format!("'blobs' must name 1 to {MAX_BLOBS} blobs, not {}", blobs.len())));
     }

@@ -20,7 +20,8 @@ use crate::http::openapi::refusals::{Deleting, Deploying, Lookup};
 use crate::http::openapi::{Octets, tags};
 use crate::http::respond::{self, HttpError};
 use crate::http::small;
-use crate::registry::catalog::Version;
+use crate::invoke::InvokeError;
+use crate::registry::catalog::{Published, Version};
 use crate::registry::manifest::{Instances, Limits, MAX_MANIFEST_BYTES, Model, Network};
 use crate::registry::name::AliasName;
 use crate::registry::note::Note;
@@ -145,6 +146,9 @@ pub(crate) async fn deploy(host: &Arc<Host>, mut request: Request<Incoming>) -> 
         let (manifest, _arrived) = small::bytes(host, request, MAX_MANIFEST_BYTES as u64).await?;
         deploy::deploy_manifest(host, &manifest, alias, note).await?
     } else {
+        // It may take long, and a part of it is in memory meanwhile.
+        let place = host.admit.open_stream().map_err(InvokeError::from);
+        let _place = body::refused(&mut request, place).await?;
         let mut bundle = request.into_body();
         match deploy::deploy(host, &mut bundle, alias, note).await {
             Ok(deployed) => deployed,
@@ -217,9 +221,8 @@ pub(crate) async fn delete(
 ) -> Result<Response<Body>, HttpError> {
     let (host, note) = (Arc::clone(host), Query::of(request, &NOTE)?.note()?);
     to_the_end(async move {
-        let function = host.catalog.function(&name)?;
-        host.catalog.delete_function(&name, note).await?;
-        follow::settle(&host, function.name(), Some(&function));
+        let Published { function, .. } = host.catalog.delete_function(&name, note).await?;
+        follow::settle(&host, function.name());
         Ok(deleted(&name))
     })
     .await
@@ -248,10 +251,11 @@ pub(crate) async fn delete_version(
 ) -> Result<Response<Body>, HttpError> {
     let (host, note) = (Arc::clone(host), Query::of(request, &NOTE)?.note()?);
     to_the_end(async move {
-        let function = host.catalog.function(&name)?;
-        host.catalog.delete_version(&name, &version, note).await?;
-        follow::settle(&host, function.name(), Some(&function));
-        Ok(deleted(&format!("{name}@{version}")))
+        let Published { function, .. } = host.catalog.delete_version(&name, &version, note).await?;
+        follow::settle(&host, function.name());
+        // The last one takes the function along.
+        let is_gone = function.versions.is_empty();
+        Ok(deleted(&if is_gone { name } else { format!("{name}@{version}") }))
     })
     .await
 }

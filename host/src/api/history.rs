@@ -20,8 +20,9 @@ use crate::http::openapi::refusals::Past as Refusals;
 use crate::http::openapi::tags;
 use crate::http::respond::{self, HttpError};
 use crate::invoke::InvokeError;
-use crate::registry::catalog::{Past, Side};
+use crate::registry::catalog::{Function, Past, Side};
 use crate::registry::diff::{Difference, differences};
+use crate::registry::name::VersionName;
 use crate::registry::revision::Action;
 use crate::registry::timestamp::Timestamp;
 
@@ -67,8 +68,9 @@ struct RevisionBody {
 #[derive(Serialize, ToSchema)]
 struct DiffBody<'a> {
     function: &'a str,
-    from: &'a str,
-    to: &'a str,
+    /// A version, for an alias the one that it points at, or `revision:N`.
+    from: String,
+    to: String,
     differences: Vec<DifferenceBody>,
 }
 
@@ -101,7 +103,7 @@ pub(crate) struct PageQuery {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it describes what is read")]
 pub(crate) struct DiffQuery {
-    /// A version, or `revision:N`.
+    /// A version, an alias that points at one alone, or `revision:N`.
     #[param(example = "1.0.0")]
     from: String,
     /// Another one.
@@ -152,7 +154,9 @@ pub(crate) async fn diff(host: &Host, name: &str, request: &Request<Incoming>) -
         return Err(HttpError::BadRequest("two versions or two revisions can be compared, not one of each".into()));
     }
     let arrived = host.admit.arrive().map_err(InvokeError::from)?;
-    let (from_side, to_side) = host.catalog.sides(name, &sides.0, &sides.1).await?;
+    let (from, to) = (pointed_at(host, name, sides.0)?, pointed_at(host, name, sides.1)?);
+    let (from_side, to_side) = host.catalog.sides(name, &from, &to).await?;
+    let (from, to) = (text(from), text(to));
     let work = move || {
         let differences = differences(&from_side, &to_side);
         (differences.into_iter().map(DifferenceBody::from).collect(), arrived)
@@ -168,6 +172,38 @@ fn side(text: &str) -> Result<Side, HttpError> {
             .parse()
             .map(Side::Revision)
             .map_err(|_| HttpError::BadRequest("a revision is a number, such as revision:7".into())),
+    }
+}
+
+/// An alias is what it points at.
+fn pointed_at(host: &Host, function: &str, side: Side) -> Result<Side, HttpError> {
+    match side {
+        Side::Version(name) => {
+            let function = host.catalog.function(function)?;
+            Ok(Side::Version(version_of(&function, &name)?.to_owned()))
+        }
+        Side::Revision(number) => Ok(Side::Revision(number)),
+    }
+}
+
+/// The version that an alias alone points at; what is no alias is a version's name, whether there is one or not.
+pub(super) fn version_of<'n>(function: &'n Function, name: &'n str) -> Result<&'n str, HttpError> {
+    let Some(weights) = function.revision.aliases.get(name) else { return Ok(name) };
+    let versions: Vec<&str> = weights.keys().map(VersionName::as_str).collect();
+    match *versions.as_slice() {
+        [version] => Ok(version),
+        _ => Err(HttpError::BadRequest(format!(
+            "'{name}' is an alias of function '{}' and shares requests among versions {}: name one of them",
+            function.name(),
+            versions.join(", ")
+        ))),
+    }
+}
+
+fn text(side: Side) -> String {
+    match side {
+        Side::Version(name) => name,
+        Side::Revision(number) => format!("revision:{number}"),
     }
 }
 

@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use utoipa::IntoParams;
 
+use super::history::version_of;
 use super::query::Query;
 use crate::host::Host;
 use crate::http::body::{Body, BoxError};
@@ -21,6 +22,7 @@ use crate::http::openapi::tags;
 use crate::http::respond::HttpError;
 use crate::invoke::InvokeError;
 use crate::logs::{Line, Piece, Reader, Wanted};
+use crate::registry::catalog::CatalogError;
 use crate::registry::name::VersionName;
 use crate::registry::since::Since;
 
@@ -37,7 +39,7 @@ struct LogQuery {
     /// Lines from then on: how long ago, such as `5m`, or a time such as `2026-11-26T14:49:58Z`.
     #[param(nullable = false, example = "5m")]
     since: Option<String>,
-    /// Lines of one version.
+    /// Lines of one version, or of the one that an alias points at now. Of one that is not deployed any more, what is left.
     #[param(nullable = false)]
     version: Option<String>,
     /// The last so many of the lines that are there.
@@ -63,12 +65,33 @@ struct LogQuery {
     ),
 )]
 pub(crate) async fn read<B>(host: &Arc<Host>, name: &str, request: &Request<B>) -> Result<Response<Body>, HttpError> {
-    let (wanted, follow) = asked(request)?;
-    host.catalog.function(name)?;
-    let place = host.admit.open_stream().map_err(InvokeError::from)?;
+    let (mut wanted, follow) = asked(request)?;
+    let function = host.catalog.function(name)?;
+    let mut unknown = None;
+    if let Some(said) = &wanted.version {
+        let version = version_of(&function, said)?.to_owned();
+        unknown = (!function.versions.contains_key(version.as_str())).then(|| CatalogError::UnknownVersion {
+            function: function.name().clone(),
+            version: version.clone(),
+            existing: function.versions.keys().cloned().collect(),
+        });
+        wanted.version = Some(version);
+    }
+    let place = if follow { host.admit.follow() } else { host.admit.open_stream() };
+    let place = place.map_err(InvokeError::from)?;
     let reader = host.logs.read(name, wanted);
     // What cannot be read has a status of its own, as long as there is no head.
-    let (reader, first) = piece(reader).await.map_err(|error| HttpError::Internal(format!("a log: {error}")))?;
+    let unreadable = |error: std::io::Error| HttpError::Internal(format!("a log: {error}"));
+    let (mut reader, mut first) = piece(reader).await.map_err(unreadable)?;
+    if let Some(unknown) = unknown {
+        // Lines outlive their version: what has none was never deployed, or too long ago.
+        while first.lines.is_empty() && !first.at_end {
+            (reader, first) = piece(reader).await.map_err(unreadable)?;
+        }
+        if first.lines.is_empty() {
+            return Err(unknown.into());
+        }
+    }
     let following = Following { host: Arc::clone(host), reader: Some(reader), follow, _place: place };
     let lines = stream::unfold((first.lines, following), |(first, mut following)| async {
         let lines = if first.is_empty() { following.next().await.transpose()? } else { Ok(first) };

@@ -76,7 +76,7 @@ pub(crate) async fn begin(
     alias: &str,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, HttpError> {
-    let (asked, _arrived): (RolloutRequest, _) = small::read(host, request).await?;
+    let (asked, _arrived): (RolloutRequest, _) = small::read_alone(host, request).await?;
     let plan = asked.plan()?;
     let RolloutRequest { version, by, message, revision, .. } = asked;
     let (alias, note) = (alias_name(alias)?, note(by, message, revision)?);

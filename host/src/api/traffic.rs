@@ -94,7 +94,8 @@ pub(crate) async fn set(
     alias: &str,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, HttpError> {
-    let (TrafficRequest { weights, shadow, by, message, revision }, _arrived) = small::read(host, request).await?;
+    let (TrafficRequest { weights, shadow, by, message, revision }, _arrived) =
+        small::read_alone(host, request).await?;
     let (alias, note) = (alias_name(alias)?, note(by, message, revision)?);
     let shadow =
         shadow.map(|ShadowRequest { version, percent }| Shadowing { version, percent: percent.unwrap_or(100) });
@@ -142,7 +143,7 @@ pub(crate) async fn rollback(
     name: String,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, HttpError> {
-    let (NoteRequest { by, message, revision }, _arrived) = small::read(host, request).await?;
+    let (NoteRequest { by, message, revision }, _arrived) = small::read_alone(host, request).await?;
     let note = note(by, message, revision)?;
     let (catalog, function) = (host.catalog.clone(), name.clone());
     change(host, name, async move { catalog.rollback(&function, note).await }).await
@@ -169,7 +170,7 @@ pub(crate) async fn restore(
     number: &str,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, HttpError> {
-    let (NoteRequest { by, message, revision }, _arrived) = small::read(host, request).await?;
+    let (NoteRequest { by, message, revision }, _arrived) = small::read_alone(host, request).await?;
     let note = note(by, message, revision)?;
     let wrong = |_| HttpError::BadRequest("a revision is a number, such as 7".into());
     let number = number.parse().map_err(wrong)?;

@@ -9,7 +9,7 @@ use anyhow::Context;
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
 use reqwest::header::{self, HeaderMap};
-use reqwest::{Body, Method, Response, StatusCode, Url};
+use reqwest::{Body, Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 
 use super::{Global, WrongUsage};
@@ -20,6 +20,8 @@ mod content;
 pub(crate) use content::Content;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// What takes a host no work is answered by then, or never.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A connection to one host.
 #[derive(Debug)]
@@ -41,6 +43,9 @@ pub(crate) enum ClientError {
         #[source]
         source: reqwest::Error,
     },
+    /// It takes connections, and does not answer.
+    #[error("{0} has not answered for {secs} s", secs = ANSWER_TIMEOUT.as_secs())]
+    Silent(String),
     /// The host said no, and why.
     #[error("{message}")]
     Refused { status: StatusCode, code: String, message: String },
@@ -72,7 +77,9 @@ impl Client {
             return Err(wrong().into());
         }
         // No host is spoken to by https, so it needs no certificates, and does where there are none.
-        let mut http = reqwest::Client::builder().connect_timeout(CONNECT_TIMEOUT).tls_certs_only([]);
+        // What a function answers must not lead anywhere else.
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        let mut http = http.connect_timeout(CONNECT_TIMEOUT).tls_certs_only([]);
         if matches!(base.host_str(), Some("localhost" | "127.0.0.1" | "[::1]")) {
             // A proxy set for the outside world cannot reach this machine's own host.
             http = http.no_proxy();
@@ -93,7 +100,8 @@ impl Client {
     ) -> anyhow::Result<bool> {
         let mut response = self.accepted(self.http.get(self.url(path)?).send().await).await?;
         let mut lines = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|source| self.broken(source))? {
+        let lost = "the connection was lost before the end; --since says from when on to read again";
+        while let Some(chunk) = response.chunk().await.map_err(|source| self.broken(source)).context(lost)? {
             lines.extend_from_slice(&chunk);
             while let Some(end) = lines.iter().position(|byte| *byte == b'\n') {
                 if !each(&lines.split_to(end + 1)[..end])? {
@@ -111,7 +119,13 @@ impl Client {
 
     /// Sends JSON and gives back the answer's.
     pub(crate) async fn send(&self, method: Method, path: &str, body: &Value) -> anyhow::Result<Value> {
-        Ok(self.send_as(method, path, "application/json", body.to_string()).await?.1)
+        // A rollout begins when its version is loaded, which takes a large model its time.
+        if path.ends_with("/rollout") {
+            return Ok(self.send_as(method, path, "application/json", body.to_string()).await?.1);
+        }
+        let request = self.http.request(method, self.url(path)?).header(header::CONTENT_TYPE, "application/json");
+        let response = self.answered(request.body(body.to_string())).await?;
+        Ok(self.parsed(response).await?)
     }
 
     /// Sends a JSON body and gives back the answer's bytes.
@@ -182,7 +196,7 @@ impl Client {
 
     /// The answer at `path` as it comes, for those that want it in pieces: these are read by [`chunk`](Self::chunk).
     pub(crate) async fn open(&self, path: &str, headers: HeaderMap) -> anyhow::Result<Response> {
-        Ok(self.accepted(self.http.get(self.url(path)?).headers(headers).send().await).await?)
+        Ok(self.answered(self.http.get(self.url(path)?).headers(headers)).await?)
     }
 
     /// The next piece of an answer.
@@ -200,8 +214,14 @@ impl Client {
 
     async fn json(&self, method: Method, path: &str, body: Body) -> anyhow::Result<Value> {
         let request = self.http.request(method, self.url(path)?).body(body);
-        let response = self.accepted(request.send().await).await?;
+        let response = self.answered(request).await?;
         Ok(self.parsed(response).await?)
+    }
+
+    /// The response to what takes the host no work, if it did what was asked.
+    async fn answered(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let sent = tokio::time::timeout(ANSWER_TIMEOUT, request.send()).await;
+        self.accepted(sent.map_err(|_| ClientError::Silent(self.server()))?).await
     }
 
     /// The response, if the host did what was asked.

@@ -15,10 +15,10 @@ use super::build::{self, Names};
 use super::client::{Client, ClientError, query};
 use super::head::Head;
 use super::oci::{self, Access, Place, Pulled, Registry, Relay};
-use super::upload::{self, Sent};
+use super::upload::{self, Outcome, Sent};
 use super::why::Why;
 use super::{Global, WrongUsage, output};
-use crate::registry::bundle::{Bundle, Layout};
+use crate::registry::bundle::Bundle;
 use crate::registry::name::{AliasName, FunctionName, VersionName};
 use crate::registry::nocti_toml::{FILE_NAME, Project};
 
@@ -82,7 +82,7 @@ pub(super) async fn run(args: &DeployArgs, global: &Global) -> anyhow::Result<()
 
 async fn from_file(client: &Client, args: &DeployArgs, query: &str) -> anyhow::Result<Sent> {
     if args.access.is_given() {
-        let usage = format!("--username and --plain-http are for registries alone: {}REFERENCE", oci::SCHEME);
+        let usage = format!("--username, --plain-http and --tls are for registries alone: {}REFERENCE", oci::SCHEME);
         return Err(WrongUsage(usage).into());
     }
     let upload = prepare(&args.path, &args.names)?;
@@ -99,10 +99,14 @@ async fn from_registry(client: &Client, reference: &str, args: &DeployArgs, quer
     let Pulled { mut manifest, .. } = registry.function().await?;
     args.names.apply(&mut manifest);
     let bar = output::progress_bar("sending on");
-    let size = Layout::of(&manifest).size_bytes();
-    let sent = upload::by_parts(client, &manifest, size, &Relay(&registry), query, &bar).await;
+    let sent = upload::by_parts(client, &manifest, &Relay(&registry), query, &bar).await;
     bar.finish_and_clear();
-    sent?.context("this host takes nothing but whole bundles: `nocti pull` gets one to deploy")
+    match sent? {
+        Outcome::Deployed(sent) => Ok(sent),
+        Outcome::WholeAlone(why) => {
+            Err(why.context("this host takes nothing but whole bundles now (`nocti pull` gets one to deploy)"))
+        }
+    }
 }
 
 fn text(sent: &Sent, args: &DeployArgs) -> anyhow::Result<String> {

@@ -41,7 +41,7 @@ mod watch;
 use build::{Built, NotBuilt, shown};
 use own_host::{OwnHost, Plan};
 use show::{Event, Show};
-use sources::{Seen, Sources, changed};
+use sources::{Seen, Sources, as_found, changed};
 use watch::{News, Watch};
 
 /// How long what outlives the end may hold it up.
@@ -77,12 +77,32 @@ impl DevArgs {
         let store = self.store.as_ref().map(|path| ("store", path.display().to_string()));
         listen.into_iter().chain(grpc_listen).chain(store).collect()
     }
+
+    /// One that was given and means nothing to a host that is there already.
+    fn of_own_host(&self) -> Option<&'static str> {
+        let given = [
+            ("--listen", self.listen.is_some()),
+            ("--grpc-listen", self.grpc_listen.is_some()),
+            ("--store", self.store.is_some()),
+            ("--config", self.config.is_some()),
+        ];
+        given.into_iter().find_map(|(flag, is_given)| is_given.then_some(flag))
+    }
 }
 
 pub(super) fn run(args: &DevArgs, global: &Global) -> anyhow::Result<()> {
     if args.question.data.as_deref() == Some("-") {
         return Err(WrongUsage("the data is sent again and again: give it as -d JSON or -d @FILE".to_owned()).into());
     }
+    // Not by clap, to which NOCTI_SERVER in the environment is --server, too.
+    if global.names_server
+        && let Some(flag) = args.of_own_host()
+    {
+        let usage =
+            format!("{flag} is for the host that `nocti dev` runs, and with --server it runs none: leave one out");
+        return Err(WrongUsage(usage).into());
+    }
+    args.question.check()?;
     if !args.dir.join(FILE_NAME).is_file() {
         return Err(ProjectError::NoManifest(args.dir.clone()).into());
     }
@@ -169,8 +189,10 @@ struct Look {
 
 impl Session<'_> {
     async fn go_on(mut self) -> anyhow::Result<()> {
-        let (news, dir) = (News::default(), self.args.dir.clone());
-        let also: Vec<PathBuf> = self.args.question.files().collect();
+        let (news, given) = (News::default(), &self.args.dir);
+        // A folder that is moved away and back is the one of this name. `.` would be wherever it is.
+        let dir = std::fs::canonicalize(given).with_context(|| format!("cannot find {}", given.display()))?;
+        let also: Vec<PathBuf> = self.args.question.files().map(|file| as_found(&dir, file)).collect();
         let sources = Sources::new(&dir, also.iter().cloned());
         let mut look = Look { watch: Watch::begin(&news)?, sources, also, seen: Seen::new() };
         loop {

@@ -14,7 +14,7 @@ use crate::registry::name::FunctionName;
 pub(crate) struct DiffArgs {
     /// The function.
     function: FunctionName,
-    /// A version, or a revision as revision:N.
+    /// A version, an alias that points at one alone, or a revision as revision:N.
     #[arg(value_name = "A")]
     from: String,
     /// What it is compared with: another version, or another revision.
@@ -25,6 +25,9 @@ pub(crate) struct DiffArgs {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Diff {
+    /// The versions, where aliases were asked for.
+    from: String,
+    to: String,
     differences: Vec<Difference>,
 }
 
@@ -45,12 +48,12 @@ pub(super) async fn run(args: &DiffArgs, global: &Global) -> anyhow::Result<()> 
     if global.json {
         return output::json(&answer);
     }
-    let Diff { differences } = serde_json::from_value(answer)?;
+    let Diff { from, to, differences } = serde_json::from_value(answer)?;
     if differences.is_empty() {
         output::note("nothing differs");
         return Ok(());
     }
-    output::text(&text(&differences, &args.from, &args.to))
+    output::text(&text(&differences, &from, &to))
 }
 
 fn text(differences: &[Difference], from: &str, to: &str) -> String {

@@ -9,12 +9,14 @@ use std::path::PathBuf;
 use anyhow::Context;
 use bytes::Bytes;
 use clap::Args;
+use percent_encoding::percent_decode_str;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use super::client::{Client, error_message};
 use super::target::Target;
 use super::{Global, WrongUsage, output};
+use crate::registry::excerpt::excerpt;
 
 mod answer;
 mod payload;
@@ -94,11 +96,22 @@ impl Question {
         data.into_iter().chain(self.file.iter().map(|(_, path)| path.clone()))
     }
 
+    /// Finds the mistakes that show without a host and without files.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        match (&self.http, self.data.as_deref()) {
+            (Some(path), _) => below(path).map(drop),
+            (None, Some(data)) if data != "-" && !data.starts_with('@') => {
+                whole_request(Some(data.as_bytes())).map(drop)
+            }
+            (None, _) => Ok(()),
+        }
+    }
+
     /// Asks a function.
     pub(super) async fn ask(&self, client: &Client, target: &Target) -> anyhow::Result<Reply> {
+        let path = self.http.as_deref().map(below).transpose()?;
         let data = self.data.as_deref().map(read_data).transpose()?;
-        if let Some(path) = &self.http {
-            let path = path.trim_start_matches('/');
+        if let Some(path) = path {
             let method = if data.is_some() { Method::POST } else { Method::GET };
             let answer = client.raw(method, &format!("/functions/{target}/{path}"), data.unwrap_or_default()).await;
             return answer.map(|(status, body)| Reply::Http(status, body));
@@ -131,6 +144,27 @@ impl Reply {
             Self::Http(status, body) => Ok(format!("HTTP {status}\n{}", String::from_utf8_lossy(body))),
         }
     }
+}
+
+/// A path as it goes on after a function's name. One with dots for a part is refused: whatever reads the URL takes them for a way up,
+/// past the name and to what is no business of the function's.
+fn below(path: &str) -> anyhow::Result<&str> {
+    let path = path.trim_start_matches('/');
+    let end = path.find(['?', '#']).unwrap_or(path.len());
+    let is_dots = |part: &str| {
+        // A URL's reader leaves out line breaks, and spaces at the end.
+        let part: String = part.chars().filter(|c| !c.is_ascii_control() && *c != ' ').collect();
+        matches!(&*percent_decode_str(&part).collect::<Vec<u8>>(), b"." | b"..")
+    };
+    // It also takes a backslash for a slash.
+    if path[..end].split(['/', '\\']).any(is_dots) {
+        let usage = format!(
+            "--http '{}': it goes on from the function's own path, so no part of it may be '.' or '..', percent-encoded or not",
+            excerpt(path)
+        );
+        return Err(WrongUsage(usage).into());
+    }
+    Ok(path)
 }
 
 fn read_data(data: &str) -> anyhow::Result<Vec<u8>> {
@@ -177,6 +211,48 @@ mod tests {
         assert!(!is_whole(r#"{"x":[1,2,3]}"#));
         let error = whole_request(Some(b"[1,2]")).expect_err("no object");
         assert!(error.is::<WrongUsage>(), "{error}");
+    }
+
+    #[test]
+    fn a_path_stays_below_the_function() {
+        for (path, expected) in [
+            ("/", ""),
+            ("//a/b.c?x=../..", "a/b.c?x=../.."),
+            ("/.../..a/a../%2e%2e%2e", ".../..a/a../%2e%2e%2e"),
+            ("?x#/..", "?x#/.."),
+        ] {
+            assert_eq!(below(path).expect("it is below"), expected, "{path}");
+        }
+        for path in [
+            "/../../api/status",
+            "../../api/status",
+            "/%2e%2e/%2E./api/status",
+            "/a/.%2e?x",
+            "/.",
+            "/a/%2E/b",
+            "..\\..\\api",
+            "/.\t./.\n./api",
+            "/a/..#x",
+            "/a/.. ",
+        ] {
+            let error = below(path).expect_err("it may lead elsewhere");
+            assert!(error.is::<WrongUsage>(), "{path}: {error}");
+        }
+    }
+
+    #[test]
+    fn mistakes_show_before_anybody_is_asked() {
+        let question = |data: &str, http: Option<&str>| {
+            let http = http.map(str::to_owned);
+            Question { data: Some(data.to_owned()), http, ..Question::default() }.check()
+        };
+        for (data, http) in [("{}", None), ("@{bad", None), ("-", None), ("{bad", Some("/echo"))] {
+            question(data, http).expect("nothing is wrong with it");
+        }
+        assert!(Question::default().check().is_ok());
+        for (data, http) in [("{bad", None), ("[1]", None), ("{}", Some("/.."))] {
+            assert!(question(data, http).expect_err("a mistake").is::<WrongUsage>(), "{data}");
+        }
     }
 
     #[test]

@@ -39,6 +39,7 @@ struct Labelled {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Function {
+    revision: u64,
     versions: Vec<Labelled>,
 }
 
@@ -56,10 +57,13 @@ pub(super) async fn run(args: &LabelArgs, global: &Global) -> anyhow::Result<()>
     let client = Client::new(global)?;
     if labels.is_empty() {
         let answer = client.get(&format!("/api/functions/{function}")).await?;
-        let Function { versions } = serde_json::from_value(answer).context("the host's answer is not as expected")?;
+        let Function { revision, versions } =
+            serde_json::from_value(answer).context("the host's answer is not as expected")?;
         let found = versions.into_iter().find(|found| found.version == version.as_str());
         let found = found.with_context(|| format!("function '{function}' has no version '{version}'"))?;
-        return tell(&found.labels, &json!(found.labels), global);
+        // As if nothing had been changed.
+        let told = json!({"function": function, "version": version, "revision": revision, "labels": found.labels, "changed": false});
+        return tell(&found.labels, &told, global);
     }
     let why = query(args.why.pairs());
     let path = format!("/api/functions/{function}/versions/{version}/labels{why}");

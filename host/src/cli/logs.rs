@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::Global;
 use super::client::Client;
 use super::output;
+use crate::logs::plain;
 use crate::registry::name::{FunctionName, VersionName};
 use crate::registry::since::Since;
 
@@ -23,7 +24,7 @@ pub(crate) struct LogsArgs {
     /// Lines from then on: how long ago, such as 5m, or a time such as 2026-11-26T14:49:58Z.
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<String>,
-    /// Lines of one version.
+    /// Lines of one version, or of the one that an alias points at.
     #[arg(long)]
     version: Option<VersionName>,
     /// The last so many of the lines that are there.
@@ -75,12 +76,6 @@ fn since(text: &str) -> Result<String, String> {
     text.parse::<Since>().map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
-/// Text that a terminal shows and does not obey.
-pub(super) fn plain(text: &str) -> String {
-    let escaped = |c: char| if c.is_control() && c != '\t' { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(escaped).collect()
-}
-
 /// A line for people. What a function prints must not do anything to their terminal.
 fn text(line: &Line, coloured: bool) -> String {
     let Line { time, version, stream, request, text, cut } = line;
@@ -92,7 +87,8 @@ fn text(line: &Line, coloured: bool) -> String {
         (true, "host") => ("\x1b[2m", "\x1b[0;33m", "\x1b[0m"),
         (true, _) => ("\x1b[2m", "\x1b[0m", ""),
     };
-    let head = plain(&format!("{time} {version} {stream:<7} {request}"));
+    let head = format!("{time} {version} {stream:<7} {request}");
+    let head = plain(&head);
     format!("{begin}{head} {middle}{}{goes_on}{end}\n", plain(text))
 }
 

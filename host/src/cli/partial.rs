@@ -11,6 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail, ensure};
 use bytes::Bytes;
 
+use super::WrongUsage;
 use super::head::Head;
 use crate::registry::digest::Digest;
 use crate::registry::manifest::Manifest;
@@ -26,8 +27,13 @@ pub(super) struct Partial {
     whole: Option<Arc<Manifest>>,
 }
 
-/// Refuses to write over a file that is there, unless that is meant.
+/// Refuses to write over a file that is there, unless that is meant, and what no file can be written over.
 pub(super) fn may_write(file: &Path, force: bool) -> anyhow::Result<()> {
+    if file == Path::new("-") {
+        let usage = "-o -: a bundle is not written to standard output; name a file ('./-' is the one of this name)";
+        return Err(WrongUsage(usage.to_owned()).into());
+    }
+    ensure!(!file.is_dir(), "{} is a folder; -o names a file", file.display());
     ensure!(
         force || !file.exists(),
         "{} is there already; --force writes over it, -o writes elsewhere",

@@ -41,8 +41,9 @@ const BUSY_PAUSE: Duration = Duration::from_secs(1);
 /// How often all is begun again where the host has lost what it had.
 const ROUNDS: u32 = 3;
 
-/// What a host says that cannot keep parts which are on their way, or none so large.
-const NO_PLACE: [&str; 3] = ["uploads_full", "uploads_failed", "too_large"];
+/// What a host says that cannot keep parts which are on their way, or none so large; or whose disk has room for a part and not for the
+/// store's copy beside it, which a whole bundle does without.
+const NO_PLACE: [&str; 4] = ["uploads_full", "uploads_failed", "too_large", "storage_full"];
 
 const MANIFEST_TYPE: &str = "application/vnd.nocti.manifest+json";
 
@@ -53,8 +54,16 @@ pub(super) struct Sent {
     pub(super) answer: Value,
     /// Bytes of all bodies.
     pub(super) sent_bytes: u64,
-    /// Bytes of the bundle that the host had.
+    /// Bytes of its parts that the host had before. What compression saves is none of them.
     pub(super) saved_bytes: u64,
+}
+
+/// What became of a bundle's parts.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Deployed(Sent),
+    /// The host takes nothing but whole bundles now, for this reason.
+    WholeAlone(anyhow::Error),
 }
 
 /// Where the parts of a bundle come from.
@@ -78,7 +87,7 @@ pub(super) async fn send(client: &Client, file: &Path, query: &str, bar: &Progre
     if size >= SMALL_BYTES
         && let Some(Head { manifest, .. }) = Head::read(file)?
         && let Some(parts) = Parts::of(file, &manifest)?
-        && let Some(sent) = by_parts(client, &manifest, size, &parts, query, bar).await?
+        && let Outcome::Deployed(sent) = by_parts(client, &manifest, &parts, query, bar).await?
     {
         return Ok(sent);
     }
@@ -89,33 +98,38 @@ pub(super) async fn send(client: &Client, file: &Path, query: &str, bar: &Progre
     Ok(Sent { status, answer, sent_bytes: size, saved_bytes: 0 })
 }
 
-/// Sends only what the host lacks of a bundle of `size` bytes; `None` where it takes nothing but whole bundles now.
+/// Sends only what the host lacks of a bundle.
 pub(super) async fn by_parts(
     client: &Client,
     manifest: &Manifest,
-    size: u64,
     source: &impl Source,
     query: &str,
     bar: &ProgressBar,
-) -> anyhow::Result<Option<Sent>> {
+) -> anyhow::Result<Outcome> {
     let blobs: HashSet<Blob> = manifest.blobs().collect();
     let blobs: Vec<Blob> = blobs.into_iter().collect();
     let (path, manifest) = (format!("/api/functions{query}"), manifest.canonical_json());
-    let (mut rounds, mut sent_bytes) = (0, manifest.len() as u64);
+    let (mut rounds, mut sent_bytes, mut saved_bytes) = (0, manifest.len() as u64, 0);
     let (status, answer) = loop {
         let missing = match ask(client, &blobs).await {
             // What an earlier host says of a path that it does not know.
             Err(error) if refused(&error).is_some_and(|(status, _)| status == StatusCode::NOT_FOUND) => {
-                return Ok(None);
+                return Ok(Outcome::WholeAlone(error));
             }
             missing => missing?,
         };
-        bar.inc_length(missing.iter().map(|blob| blob.size_bytes.saturating_sub(blob.offset)).sum());
+        let lacking: u64 = missing.iter().map(|blob| blob.size_bytes.saturating_sub(blob.offset)).sum();
+        if rounds == 0 {
+            saved_bytes = blobs.iter().map(|blob| blob.size).sum::<u64>().saturating_sub(lacking);
+        }
+        bar.inc_length(lacking);
         let sending = missing.into_iter().map(|missing| send_part(client, source, missing, bar));
         let sent: anyhow::Result<Vec<u64>> = stream::iter(sending).buffer_unordered(AT_ONCE).try_collect().await;
         sent_bytes += match sent {
             // It has no place for parts; a whole bundle goes straight to the store.
-            Err(error) if refused(&error).is_some_and(|(_, code)| NO_PLACE.contains(&code)) => return Ok(None),
+            Err(error) if refused(&error).is_some_and(|(_, code)| NO_PLACE.contains(&code)) => {
+                return Ok(Outcome::WholeAlone(error));
+            }
             sent => sent?.iter().sum::<u64>(),
         };
         let deployed = client.send_as(Method::POST, &path, MANIFEST_TYPE, manifest.clone()).await;
@@ -125,7 +139,7 @@ pub(super) async fn by_parts(
             deployed => break deployed?,
         }
     };
-    Ok(Some(Sent { status, answer, sent_bytes, saved_bytes: size.saturating_sub(sent_bytes) }))
+    Ok(Outcome::Deployed(Sent { status, answer, sent_bytes, saved_bytes }))
 }
 
 /// Sends a part, and what is missing of it again when that breaks off; how many bytes that took.
@@ -190,7 +204,7 @@ fn may_pass(error: &anyhow::Error, offset: u64) -> bool {
     const PASSING: [&str; 6] =
         ["wrong_offset", "upload_incomplete", "upload_busy", "body_timeout", "overloaded", "store_unreachable"];
     match error.downcast_ref() {
-        Some(ClientError::NoHost(_) | ClientError::Broken { .. }) => true,
+        Some(ClientError::NoHost(_) | ClientError::Broken { .. } | ClientError::Silent(_)) => true,
         // What others had sent before may have been something else; what comes from here alone is the same again.
         Some(ClientError::Refused { code, .. }) if code == "wrong_content" => offset > 0,
         Some(ClientError::Refused { code, .. }) => PASSING.contains(&code.as_str()),

@@ -14,6 +14,7 @@ use crate::admit::Arrived;
 use crate::host::Host;
 use crate::invoke::InvokeError;
 use crate::protocol::oip_repository;
+use crate::registry::excerpt::excerpt;
 
 /// The most of a body: what is large comes with a deploy or in tensors.
 const MAX_BODY_BYTES: u64 = 64 << 10;
@@ -28,6 +29,27 @@ pub(crate) async fn read<T: DeserializeOwned + Default>(
 ) -> Result<(T, Arrived), HttpError> {
     let (bytes, arrived) = bytes(host, request, MAX_BODY_BYTES).await?;
     Ok((oip_repository::parse(&bytes)?, arrived))
+}
+
+/// The same where all has to be said there: what a query says would not be heard, and who says it is to know.
+pub(crate) async fn read_alone<T: DeserializeOwned + Default>(
+    host: &Host,
+    mut request: Request<Incoming>,
+) -> Result<(T, Arrived), HttpError> {
+    let none = without_query(&request);
+    body::refused(&mut request, none).await?;
+    read(host, request).await
+}
+
+fn without_query<B>(request: &Request<B>) -> Result<(), HttpError> {
+    let query = request.uri().query().unwrap_or_default();
+    match form_urlencoded::parse(query.as_bytes()).next() {
+        None => Ok(()),
+        Some((name, _)) => {
+            let name = excerpt(&name);
+            Err(HttpError::BadRequest(format!("there are no parameters here, such as '{name}'; say it in the body")))
+        }
+    }
 }
 
 /// The body as it is, at most so many bytes, and the leave to be in the host.

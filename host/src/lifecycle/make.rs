@@ -1,21 +1,20 @@
 //! Waking a version: its component, its sessions and its first instance, each begun as soon as it can be.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::slot::Slot;
 use super::{Kind, Live, Parts, WakeError};
-use crate::nn::load::Source;
+use crate::nn::load::{Check, Source};
 use crate::nn::session::Took;
 use crate::nn::{self, Named, NnError, NoMemory, SessionKey};
 use crate::registry::catalog::Version;
 use crate::registry::digest::{Blob, Digest};
 use crate::registry::manifest::{Manifest, Model};
-use crate::registry::store::StoreError;
+use crate::registry::store::{LocalFile, StoreError};
 use crate::runtime::RuntimeError;
 use crate::runtime::assets::Assets;
 use crate::runtime::instance::Pre;
@@ -120,14 +119,13 @@ pub(crate) async fn open_models(
     warm_up: bool,
     usage: Option<&Arc<Usage>>,
 ) -> Result<Vec<OpenModel>, WakeError> {
-    let _alone = match manifest.models.len() {
-        0 | 1 => None,
+    let (_files, _alone) = match manifest.models.len() {
+        0 | 1 => (Vec::new(), None),
         _ => {
-            // From a bucket they may take minutes, and nobody else is to wait for that. Each is asked for again when it is opened,
-            // since one that is not opened soon may have to make room.
+            // From a bucket they may take minutes, and nobody else is to wait for that. They stay until all are open.
             let files = manifest.models.iter().map(|model| local_file(parts, &model.blob.sha256));
-            futures::future::try_join_all(files).await?;
-            Some(parts.several_models.lock().await)
+            let files = futures::future::try_join_all(files).await?;
+            (files, Some(parts.several_models.lock().await))
         }
     };
     // All to their ends, since loading cannot be stopped.
@@ -175,16 +173,36 @@ async fn open_model(
     warm_up: bool,
     usage: Option<&Arc<Usage>>,
 ) -> Result<OpenModel, WakeError> {
+    // Held until it has been read: memory may have to be waited for before, for minutes.
     let file = local_file(parts, &model.blob.sha256).await?;
+    let (check, damage) = check(parts, model.blob.sha256);
+    let source = Source::Kept(file.path().to_owned(), check);
     let options = &model.options;
     let name = model.name.as_str();
     let warm_up = warm_up && options.warmup;
-    let opened = parts.models.open(session_key(model), name, Source::File(file), warm_up).await?;
+    let opened = parts.models.open(session_key(model), name, source, warm_up).await;
+    let opened = opened.map_err(|error| damage.get().cloned().unwrap_or(WakeError::Model(error)))?;
+    drop(file);
     let max_rows = usize::try_from(options.max_batch).unwrap_or(usize::MAX);
     let policy = nn::Policy { max_rows, max_delay: options.max_delay };
     let took = opened.loaded.then(|| opened.session.took());
     let model = Arc::new(nn::Model::new(name, opened.session, policy, usage.cloned()));
     Ok(OpenModel { name: name.to_owned(), model, took })
+}
+
+/// A look at a blob before something is made of it, and what is found wrong.
+fn check(parts: &Parts, digest: Digest) -> (Check, Arc<OnceLock<WakeError>>) {
+    let (store, damage) = (parts.store.clone(), Arc::new(OnceLock::new()));
+    let found = Arc::clone(&damage);
+    let check = Check::new(move || {
+        store.check_file(&digest).map_err(|error| {
+            let why = error.to_string();
+            // The same again, from a model that is tried on several devices.
+            let _ = found.set(unusable(&digest, error));
+            why
+        })
+    });
+    (check, damage)
 }
 
 /// Which session serves a model.
@@ -216,30 +234,43 @@ pub(crate) async fn load_component(parts: &Arc<Parts>, manifest: &Manifest) -> R
     let parts = Arc::clone(parts);
     // Compiling takes the processor for as long as it takes: not on the executor.
     let loaded = tokio::task::spawn_blocking(move || {
-        parts.loader.load(&digest.to_string(), || {
+        let mut damage = None;
+        let loaded = parts.loader.load(&digest.to_string(), || {
+            parts.store.check_file(&digest).map_err(|error| {
+                let why = error.to_string();
+                damage = Some(unusable(&digest, error));
+                RuntimeError::Host(why)
+            })?;
             std::fs::read(file).map_err(|error| RuntimeError::Host(format!("component blob {digest}: {error}")))
-        })
+        });
+        loaded.map_err(|error| damage.unwrap_or_else(|| WakeError::Component(Arc::new(error))))
     });
     match loaded.await {
-        Ok(result) => result.map(Some).map_err(|error| WakeError::Component(Arc::new(error))),
+        Ok(result) => result.map(Some),
         Err(error) => Err(WakeError::Host(format!("loading the component failed: {error}"))),
     }
 }
 
-pub(super) async fn local_file(parts: &Parts, digest: &Digest) -> Result<PathBuf, WakeError> {
-    parts.store.local_file(digest).await.map_err(|error| match error {
+pub(super) async fn local_file(parts: &Parts, digest: &Digest) -> Result<LocalFile, WakeError> {
+    parts.store.local_file(digest).await.map_err(|error| unusable(digest, error))
+}
+
+fn unusable(digest: &Digest, error: StoreError) -> WakeError {
+    match error {
         StoreError::Missing { .. } => WakeError::Missing(*digest),
         error => WakeError::Store(Arc::new(error)),
-    })
+    }
 }
 
 /// The version's assets; `None` when it has none.
 async fn assets(parts: &Parts, version: &Version) -> Result<Option<Arc<Assets>>, WakeError> {
-    let mut files = Vec::new();
+    let (mut files, mut held) = (Vec::new(), Vec::new());
     for asset in &version.manifest.assets {
-        files.push((asset.path.as_str().to_owned(), local_file(parts, &asset.blob.sha256).await?));
+        let file = local_file(parts, &asset.blob.sha256).await?;
+        files.push((asset.path.as_str().to_owned(), file.path().to_owned()));
+        held.push(file);
     }
-    let assets = || Assets::new(Arc::clone(&parts.cache), version.digest.to_string(), files);
+    let assets = || Assets::new(Arc::clone(&parts.cache), version.digest.to_string(), files, Box::new(held));
     Ok((!version.manifest.assets.is_empty()).then(|| Arc::new(assets())))
 }
 

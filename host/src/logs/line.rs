@@ -93,6 +93,16 @@ pub(super) fn head(line: &[u8]) -> Option<Head<'_>> {
     serde_json::from_slice(line).ok()
 }
 
+/// Text that a terminal shows and does not obey.
+pub fn plain(text: &str) -> Cow<'_, str> {
+    let is_told = |c: char| c.is_control() && c != '\t';
+    if !text.contains(is_told) {
+        return text.into();
+    }
+    let escaped = |c: char| if is_told(c) { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escaped).collect::<String>().into()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -3,6 +3,7 @@
 //! Everything here takes the thread for as long as it takes.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,7 +24,43 @@ use crate::tensor::{Datatype, MAX_RANK, Signature, Tensor, TensorSpec};
 #[derive(Debug, Clone)]
 pub enum Source {
     File(PathBuf),
+    /// A file that may have been damaged since it was written.
+    Kept(PathBuf, Check),
     Memory(Bytes),
+}
+
+/// Says what is wrong with a file, if something is. It is asked on a thread that may block, before the model itself is loaded or
+/// prepared, and not where its prepared form is there.
+#[derive(Clone)]
+pub struct Check(Arc<dyn Fn() -> Result<(), String> + Send + Sync>);
+
+impl Check {
+    pub fn new(check: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(check))
+    }
+}
+
+impl std::fmt::Debug for Check {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Check")
+    }
+}
+
+impl Source {
+    /// Where it is, of one that is a file.
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) | Self::Kept(path, _) => Some(path),
+            Self::Memory(_) => None,
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        match self {
+            Self::Kept(_, Check(check)) => check(),
+            Self::File(_) | Self::Memory(_) => Ok(()),
+        }
+    }
 }
 
 /// How to load a model.
@@ -150,6 +187,7 @@ pub(super) fn load(library: &Library, source: &Source, options: &Options) -> Res
     if let Some(loaded) = from_shelf(library, &builder, file_bytes, options) {
         return loaded.map_err(invalid);
     }
+    source.check().map_err(invalid)?;
     let structure = structure(source).map_err(invalid)?;
     let mut not_prepared = None;
     if let Some(shelf) = options.shelf() {
@@ -234,14 +272,16 @@ fn from_shelf(
 
 fn commit(builder: &mut SessionBuilder, source: &Source) -> ort::Result<OrtSession> {
     match source {
-        Source::File(path) => builder.commit_from_file(path),
+        Source::File(path) | Source::Kept(path, _) => builder.commit_from_file(path),
         Source::Memory(bytes) => builder.commit_from_memory(bytes),
     }
 }
 
 fn size_bytes(source: &Source) -> Result<u64, String> {
     match source {
-        Source::File(path) => Ok(std::fs::metadata(path).map_err(|error| error.kind().to_string())?.len()),
+        Source::File(path) | Source::Kept(path, _) => {
+            Ok(std::fs::metadata(path).map_err(|error| error.kind().to_string())?.len())
+        }
         Source::Memory(bytes) => Ok(bytes.len() as u64),
     }
 }
@@ -261,7 +301,9 @@ fn builder(library: &Library, options: &Options) -> ort::Result<SessionBuilder> 
 
 fn structure(source: &Source) -> Result<Structure, String> {
     let structure = match source {
-        Source::File(path) => std::fs::File::open(path).and_then(|mut file| structure::read(&mut file)),
+        Source::File(path) | Source::Kept(path, _) => {
+            std::fs::File::open(path).and_then(|mut file| structure::read(&mut file))
+        }
         Source::Memory(bytes) => structure::read(&mut std::io::Cursor::new(bytes)),
     };
     match structure {
@@ -277,7 +319,7 @@ fn structure(source: &Source) -> Result<Structure, String> {
 /// ONNX Runtime names the file it failed on; a caller must not learn where the host keeps its files.
 fn without_paths(message: &str, source: &Source) -> String {
     let message = run::without_source_location(message);
-    let Source::File(path) = source else { return message };
+    let Some(path) = source.path() else { return message };
     let message = message.replace(&*path.to_string_lossy(), "the model");
     path.parent().map_or(message.clone(), |folder| message.replace(&*folder.to_string_lossy(), "its folder"))
 }

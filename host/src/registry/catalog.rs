@@ -38,9 +38,10 @@ mod saved;
 mod scan;
 mod shards;
 mod stored;
+mod vanished;
 
 pub use collect::Collected;
-pub use follow::{Change, Look};
+pub use follow::Look;
 pub use history::{History, Past, Side, Told};
 pub use resolve::Destined;
 pub use scan::{After, Page, Search, Which};
@@ -49,6 +50,7 @@ use follow::Follow;
 use rolling::Rolling;
 use route::Shown;
 use shards::{Shards, Turns};
+use vanished::Vanished;
 
 /// Losing a race so often means something is wrong, not that others are quick.
 const MAX_ATTEMPTS: usize = 16;
@@ -67,6 +69,7 @@ struct Shared {
     turns: Turns,
     follow: tokio::sync::Mutex<Follow>,
     rolling: Rolling,
+    vanished: Vanished,
     /// What makes the next start quicker.
     file: Option<saved::File>,
     /// Writes the file after the start.
@@ -279,14 +282,16 @@ impl Shared {
         Err(CatalogError::Contended(name.clone()))
     }
 
+    /// For one whose turn it is.
     fn show(&self, name: &FunctionName, entry: &Entry) {
-        self.snapshot.rcu(|shown| {
+        let before = self.snapshot.rcu(|shown| {
             let mut next = Snapshot::clone(shown);
             next.insert(name.clone(), entry.clone());
             next
         });
         // After it can be seen: who is told looks at once.
         self.rolling.look(entry);
+        self.vanished.look(before.get(name.as_str()).map(|(_, before)| before), entry);
     }
 }
 

@@ -77,7 +77,8 @@ pub enum Action {
     Traffic { alias: AliasName },
     /// An alias was taken away.
     DeleteAlias { alias: AliasName },
-    /// All aliases went back to where they were at revision `to`, before the last change of theirs.
+    /// All aliases went back to where they were at revision `to`, before the last change of theirs; one that a rollout was moving then,
+    /// to where it was before that.
     Rollback { to: u64 },
     /// All aliases went to where they were at revision `to`.
     Restore { to: u64 },
@@ -152,8 +153,8 @@ pub enum RevisionError {
     #[error("{}", unknown_version(.function, .version, .existing))]
     UnknownVersion { function: FunctionName, version: String, existing: Vec<VersionName> },
     #[error(
-        "version '{version}' of function '{function}' gets requests through alias '{alias}'; deploy another \
-         version with this alias first, or delete the whole function"
+        "version '{version}' of function '{function}' gets requests through alias '{alias}'; send them to \
+         another version first (`nocti traffic {function} VERSION=WEIGHT --alias {alias}`), or delete the whole function"
     )]
     VersionInUse { function: FunctionName, version: VersionName, alias: AliasName },
     #[error(
@@ -198,6 +199,7 @@ impl Revision {
         }
         if let Some(alias) = alias {
             self.check_alias(alias)?;
+            self.check_room(alias)?;
         }
         let mut next = self.next(Action::Deploy { version: version.clone(), alias: alias.cloned() }, now);
         match self.versions.get(version.as_str()) {

@@ -15,9 +15,9 @@
 //! changed for it, new ones up to the first that was there before. Buckets promise the same.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Once};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -26,7 +26,7 @@ use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt};
 
 use super::digest::{Blob, Digest};
-use super::format::{self, FORMAT};
+use super::format;
 use super::name::FunctionName;
 use super::revision::Revision;
 
@@ -34,25 +34,32 @@ mod blob_writer;
 mod bucket;
 mod changes;
 mod create;
+mod damage;
+mod error;
 #[cfg(test)]
 pub(in crate::registry) mod faulty;
 mod fetched;
 mod folder;
 mod hold;
 pub mod location;
+mod mounted;
 mod pieces;
 mod snapshot;
 mod trash;
 
 pub use blob_writer::BlobWriter;
 pub use changes::{Notice, Noticed};
+pub use error::StoreError;
+pub use fetched::LocalFile;
 pub use folder::Folder;
 pub use hold::Hold;
 pub use snapshot::Held;
 
 use create::Written;
+use error::{failed, is_remote};
 use fetched::Fetched;
 use location::Location;
+use mounted::Mounted;
 
 /// The most a revision may take: thousands of versions fit, and a damaged store cannot fill the memory.
 const MAX_REVISION_BYTES: u64 = 16 << 20;
@@ -73,65 +80,37 @@ pub struct Store {
 #[derive(Debug, Clone)]
 enum Place {
     Folder(Arc<folder::Folder>),
-    Bucket(Arc<Fetched>),
-}
-
-/// Why the store did not do as asked. Objects are named by their place in the store, never by a path of the machine.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    #[error("cannot use the store's folder {}: {source}", path.display())]
-    Open { path: PathBuf, source: std::io::Error },
-    #[error("the store {bucket} cannot be used: {why}")]
-    Bucket { bucket: String, why: String, source: Option<object_store::Error> },
-    // It names paths of the machine.
-    #[error("this node cannot keep what it fetches from the store; see to the disk of cache_dir")]
-    Cache(#[source] std::io::Error),
-    #[error("no space is left in the store to write {object}; nothing was changed, free some space and try again")]
-    Full { object: String },
-    #[error("revision {revision} of function '{function}' was written by somebody else")]
-    Conflict { function: FunctionName, revision: u64 },
-    #[error("{object} in the store is damaged: {why}; restore it from a backup, or remove it to give it up")]
-    Damaged { object: String, why: String },
-    #[error(
-        "{object} in the store was written by a newer nocti (format {format}), and this one reads up to format {FORMAT}: upgrade it"
-    )]
-    Newer { object: String, format: u64 },
-    #[error("{object} is missing from the store")]
-    Missing { object: String },
-    #[error("{object} has {size} bytes, which is more than the {cap} that are read at once")]
-    TooLarge { object: String, size: u64, cap: u64 },
-    #[error(
-        "function '{function}' would take {bytes} bytes in the store with all its versions and aliases, and may take {MAX_REVISION_BYTES}; \
-         delete some of them first"
-    )]
-    FunctionFull { function: FunctionName, bytes: u64 },
-    #[error("content announced as {} bytes with sha256 {} came as {} bytes with sha256 {}", expected.size, expected.sha256, got.size, got.sha256)]
-    WrongContent { expected: Blob, got: Blob },
-    // The source names paths of the machine, so it is not part of the message.
-    #[error("the store does not answer as it should, asked to {doing} {object}; try again later")]
-    Unreachable { doing: &'static str, object: String, source: object_store::Error },
-    #[error("the store cannot {doing} {object}")]
-    Failed { doing: &'static str, object: String, source: object_store::Error },
+    Bucket {
+        fetched: Arc<Fetched>,
+        /// The same objects, asked with more time.
+        copies: Arc<dyn ObjectStore>,
+    },
 }
 
 impl Store {
     /// Opens a store. Of one in a bucket, blobs are fetched to `cache` when they are needed as files, at most `limit_bytes` of
-    /// them.
+    /// them beside those that somebody has a [`LocalFile`] of.
     pub async fn open(location: &Location, cache: &Path, limit_bytes: u64) -> Result<Self, StoreError> {
         match location {
             Location::Folder(path) => Self::open_folder(path).await,
             Location::Bucket(bucket) => {
-                let objects = bucket::open(bucket)?;
+                let (objects, copies) = (bucket::open(bucket)?, bucket::open_for_copies(bucket)?);
                 bucket::probe(&*objects, bucket).await?;
-                Ok(Self::over(objects, cache, limit_bytes))
+                Ok(Self::in_bucket(objects, copies, cache, limit_bytes))
             }
         }
     }
 
-    /// The store that is in a bucket.
+    /// The store that is in a bucket, whose objects `copies` copies.
+    fn in_bucket(objects: Arc<dyn ObjectStore>, copies: Arc<dyn ObjectStore>, cache: &Path, limit_bytes: u64) -> Self {
+        let fetched = Arc::new(Fetched::new(cache, limit_bytes));
+        Self::at(objects, Place::Bucket { fetched, copies })
+    }
+
+    /// The same, of a bucket that is asked for copies as for anything else.
+    #[cfg(test)]
     pub(in crate::registry) fn over(objects: Arc<dyn ObjectStore>, cache: &Path, limit_bytes: u64) -> Self {
-        let place = Place::Bucket(Arc::new(Fetched::new(cache, limit_bytes)));
-        Self::at(objects, place)
+        Self::in_bucket(Arc::clone(&objects), objects, cache, limit_bytes)
     }
 
     fn at(objects: Arc<dyn ObjectStore>, place: Place) -> Self {
@@ -149,9 +128,11 @@ impl Store {
             .await
             .map_err(|error| failed(error.into()))?
             .map_err(failed)?;
-        // A revision must not be durable before the blobs it names, nor be lost after it was confirmed.
+        let folder = Arc::new(folder);
         let files = LocalFileSystem::new_with_prefix(folder.root()).map_err(|error| failed(error.into()))?;
-        Ok(Self::at(Arc::new(files.with_fsync(true)), Place::Folder(Arc::new(folder))))
+        // A revision must not be durable before the blobs it names, nor be lost after it was confirmed.
+        let objects = Mounted::new(files.with_fsync(true), Arc::clone(&folder));
+        Ok(Self::at(Arc::new(objects), Place::Folder(folder)))
     }
 
     /// Keeps blobs from the collectors of this process.
@@ -170,9 +151,14 @@ impl Store {
         BlobWriter::begin(Arc::clone(&self.objects), blob_path(&blob.sha256), blob, keeps_parts).await
     }
 
-    /// Writes a blob that is in memory.
+    /// Writes a blob that is in memory, in place of a damaged one too.
     pub async fn write_blob(&self, content: Bytes) -> Result<Blob, StoreError> {
         let blob = Blob::of(&content);
+        if self.folder().is_some() {
+            let store = self.clone();
+            // If it is damaged it goes. If it cannot be read, or is not there, writing it shows.
+            let _ = tokio::task::spawn_blocking(move || store.check_file(&blob.sha256)).await;
+        }
         let mut writer = self.blob_writer(blob).await?;
         writer.write(content).await?;
         writer.commit().await?;
@@ -194,17 +180,17 @@ impl Store {
     }
 
     /// A file of this node that holds a blob, for those that read files; it must not be changed. Where the store is no folder it
-    /// is fetched now, unless it has been, and lasts for as long as somebody has it open.
-    pub async fn local_file(&self, digest: &Digest) -> Result<PathBuf, StoreError> {
+    /// is fetched now, unless it has been, and lasts for as long as somebody has what is returned, or has the file open.
+    pub async fn local_file(&self, digest: &Digest) -> Result<LocalFile, StoreError> {
         match &self.place {
             Place::Folder(folder) => {
                 let missing = || StoreError::Missing { object: blob_path(digest).to_string() };
                 if folder.blob(digest).is_none() {
                     self.recover_any(digest).await?;
                 }
-                folder.blob(digest).ok_or_else(missing)
+                folder.blob(digest).map(LocalFile::in_store).ok_or_else(missing)
             }
-            Place::Bucket(fetched) => match fetched.file(&*self.objects, digest).await {
+            Place::Bucket { fetched, .. } => match fetched.file(&*self.objects, digest).await {
                 Err(StoreError::Missing { .. }) if self.recover_any(digest).await? => {
                     fetched.file(&*self.objects, digest).await
                 }
@@ -217,7 +203,7 @@ impl Store {
     pub fn folder(&self) -> Option<&Folder> {
         match &self.place {
             Place::Folder(folder) => Some(folder),
-            Place::Bucket(_) => None,
+            Place::Bucket { .. } => None,
         }
     }
 
@@ -330,35 +316,23 @@ fn numbered(number: u64) -> String {
     format!("{number:020}.json")
 }
 
+/// What is not numbered by one of us is `None`: other names, and numbers that are so high that nothing could follow them.
 fn number_of(file_name: &str) -> Option<u64> {
+    /// Nobody counts so far.
+    const MAX: u64 = i64::MAX.unsigned_abs();
+    static TOLD: Once = Once::new();
     let digits = file_name.strip_suffix(".json")?;
-    let all_digits = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
-    if all_digits { digits.parse().ok() } else { None }
-}
-
-/// Tells what an object store's error means here.
-fn failed(doing: &'static str, path: &ObjectPath) -> impl FnOnce(object_store::Error) -> StoreError {
-    let object = path.to_string();
-    move |source| match source {
-        object_store::Error::NotFound { .. } => StoreError::Missing { object },
-        source if is_full(&source) => StoreError::Full { object },
-        source if is_remote(&source) => StoreError::Unreachable { doing, object, source },
-        source => StoreError::Failed { doing, object, source },
+    if digits.len() != 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
     }
-}
-
-/// True of errors that a bucket has and a folder has not: no answer, or none that can be relied on.
-fn is_remote(error: &object_store::Error) -> bool {
-    matches!(error, object_store::Error::Generic { store, .. } if *store != "LocalFileSystem")
-}
-
-/// True when the cause, however deep, is that no space is left.
-fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
-    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|cause| matches!(cause.kind(), StorageFull | QuotaExceeded))
+    let number = digits.parse::<u64>().ok().filter(|number| *number <= MAX);
+    if number.is_none() {
+        // Listings come once a second.
+        TOLD.call_once(|| {
+            tracing::warn!(file = file_name, "ignored in the store: its number is impossible; remove it")
+        });
+    }
+    number
 }
 
 #[cfg(test)]

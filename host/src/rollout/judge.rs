@@ -4,7 +4,8 @@
 //! than that of the others, chance would bring it about once in a thousand times (the binomial distribution's upper tail). The others'
 //! rate is taken as (failed + 1) / (requests + 2): where little is known of them, much has to go wrong. For times: of answers no slower
 //! than allowed, a hundredth is above the limit; again, so many above it must be a matter of one time in a thousand. That asks for
-//! answers of the others, as many as the plan wants of the version. And fewer than
+//! answers of the others, as many as the plan wants of the version. Callers that went before their answer are counted like failures,
+//! but as they may have reasons of their own, the others' callers are what they are measured by, and there have to be as many. Fewer than
 //! three are nothing to go by: what ends one instance may end two requests. So one unlucky request sends nothing back, and three failures
 //! out of three do. What is above a limit without being sure waits for more requests.
 
@@ -27,6 +28,9 @@ pub(super) enum Verdict {
 /// The chance that a version goes back which does as well as it should.
 const CHANCE: f64 = 1e-3;
 
+/// Below this chance it is not taken for one that does well either, where half of all that do would be above the others.
+const SUSPICIOUS: f64 = 0.05;
+
 /// Fewer failed or slow requests than these say nothing.
 const FEWEST: u64 = 3;
 
@@ -47,6 +51,18 @@ pub(super) fn judge(new: &Served, others: &Served, plan: &Plan) -> Verdict {
             ));
         }
         is_unsure = true;
+    }
+    let (asked, asked_of_others) = (requests + new.abandoned, others.answered + others.failed + others.abandoned);
+    let usual = share(others.abandoned + 1, asked_of_others + 2).max(limit);
+    if asked_of_others >= plan.min_requests && new.abandoned >= FEWEST && share(new.abandoned, asked) > usual {
+        let tail = tail(new.abandoned, asked, usual);
+        if tail < CHANCE {
+            return Verdict::Back(format!(
+                "{} of {asked} callers went before their answer had come, and {} of the others' {asked_of_others}",
+                new.abandoned, others.abandoned,
+            ));
+        }
+        is_unsure |= tail < SUSPICIOUS;
     }
     let p99 = others.took.quantile(0.99).filter(|_| others.took.count() >= plan.min_requests);
     if let (Some(permille), Some(p99)) = (plan.max_p99_permille, p99) {

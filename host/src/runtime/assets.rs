@@ -20,6 +20,8 @@ pub struct Assets {
     digest: String,
     /// Each asset's path for guests, and its blob's.
     files: Vec<(String, PathBuf)>,
+    /// What keeps the blobs: they are unpacked anew when what was unpacked is lost.
+    _held: Box<dyn Send + Sync>,
     place: Mutex<Option<Arc<Place>>>,
 }
 
@@ -36,9 +38,9 @@ pub struct Place {
 const FOLDER: &str = "assets";
 
 impl Assets {
-    /// Nothing is unpacked yet.
-    pub fn new(cache: Arc<Cache>, digest: String, files: Vec<(String, PathBuf)>) -> Self {
-        Self { cache, digest, files, place: Mutex::new(None) }
+    /// Nothing is unpacked yet. The files are there as long as `held` is.
+    pub fn new(cache: Arc<Cache>, digest: String, files: Vec<(String, PathBuf)>, held: Box<dyn Send + Sync>) -> Self {
+        Self { cache, digest, files, _held: held, place: Mutex::new(None) }
     }
 
     /// Where they are now; unpacked on a thread that may block, if they are not there.

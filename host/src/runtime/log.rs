@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
-use crate::logs::{Log, Stream};
+use crate::logs::{Log, Stream, plain};
 use crate::trace;
 
 /// A longer line is cut into pieces of this size, and no single write may be longer.
@@ -81,7 +81,8 @@ impl Output {
     fn line(&self, stream: Stream, text: &str, cut: bool) {
         self.log.line(stream, trace::current_id().as_deref(), text, cut);
         if self.may_print() {
-            tracing::info!(target: "nocti::guest", function = &*self.function, stream = stream.name(), "{text}");
+            let (function, stream, text) = (&*self.function, stream.name(), plain(text));
+            tracing::info!(target: "nocti::guest", function, stream, "{text}");
         }
     }
 

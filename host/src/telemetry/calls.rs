@@ -65,13 +65,16 @@ pub struct Calls {
 /// What is not the caller's doing. A version that has no room for its requests does badly, however well it answers the others.
 const FAULTS: [Outcome; 3] = [Outcome::Failed, Outcome::Timeout, Outcome::Refused];
 
-/// What callers got of a version so far. What they brought about themselves says nothing about it and is not here.
+/// What callers got of a version so far. Of what they brought about themselves only this is here that may be the version's doing: that
+/// they went.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Served {
     /// Requests that were answered.
     pub answered: u64,
     /// Those that failed, took too long or found no room.
     pub failed: u64,
+    /// Those whose callers went away before the answer had come.
+    pub abandoned: u64,
     /// How long answers took, since somebody began to look.
     pub took: Spread,
 }
@@ -108,7 +111,8 @@ impl Calls {
         let sum = |outcomes: &[Outcome]| {
             asked.iter().flat_map(|&asked| outcomes.iter().map(move |&outcome| self.count(asked, outcome))).sum()
         };
-        Served { answered: sum(&[Outcome::Ok]), failed: sum(&FAULTS), took }
+        let (answered, failed) = (sum(&[Outcome::Ok]), sum(&FAULTS));
+        Served { answered, failed, abandoned: sum(&[Outcome::Cancelled]), took }
     }
 
     /// A request came in.
@@ -166,14 +170,19 @@ impl Served {
         Self {
             answered: self.answered.saturating_sub(earlier.answered),
             failed: self.failed.saturating_sub(earlier.failed),
+            abandoned: self.abandoned.saturating_sub(earlier.abandoned),
             took: self.took.since(&earlier.took),
         }
     }
 
     /// Both together.
     pub fn and(&self, other: &Self) -> Self {
-        let (answered, failed) = (self.answered + other.answered, self.failed + other.failed);
-        Self { answered, failed, took: self.took.and(&other.took) }
+        Self {
+            answered: self.answered + other.answered,
+            failed: self.failed + other.failed,
+            abandoned: self.abandoned + other.abandoned,
+            took: self.took.and(&other.took),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Registries that have something else, that lie and that die.
 
+use nocti_tests::{Reply, Upstream};
+
 use super::*;
 
 /// A digest as registries write it.
@@ -73,6 +75,8 @@ async fn what_is_not_there_is_not_found() {
         (&["push", &built, &format!("{host}/hello@{}", sha256(b""))], "a digest follows"),
         (&["deploy", &format!("oci://{host}/hello")], "say which version"),
         (&["deploy", &built, "--plain-http"], "for registries alone"),
+        (&["deploy", &built, "--tls"], "for registries alone"),
+        (&["pull", &format!("{host}/hello:1.0.0"), "-o", "-"], "standard output"),
     ] {
         desk.nocti(words).await.expect_error(2, &[part]);
     }
@@ -83,6 +87,25 @@ async fn what_is_not_there_is_not_found() {
         desk.nocti(words).await.expect_error(1, &[&format!("no registry answers at 127.0.0.1:{port}")]);
     }
     assert_eq!(names(desk.path()), [built]);
+}
+
+#[tokio::test]
+async fn a_manifest_without_an_end_is_not_read_to_one() {
+    let (endless, (host, _store)) = (Upstream::start(unending).await, host().await);
+    let desk = Desk::with(&host);
+    let place = format!("{}/hello:1", endless.address);
+    for words in [["pull", &place], ["deploy", &format!("oci://{place}")]] {
+        desk.nocti(&words).await.expect_error(1, &[&endless.address, "more than 4 MiB"]);
+    }
+    assert_eq!(names(desk.path()), [""; 0]);
+}
+
+/// A registry that never says how long a manifest is, and that it is over.
+fn unending(request: &str) -> Reply {
+    match request.contains("/manifests/") {
+        true => Reply::Unfinished(format!("HTTP/1.1 200 OK\r\n\r\n{}", " ".repeat(5 << 20))),
+        false => Reply::text("{}"),
+    }
 }
 
 #[tokio::test]

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::super::logs::{Line, plain};
+use super::super::logs::Line;
 use super::super::output;
+use crate::logs::plain;
 
 /// A request's id is known by so much of it.
 const ID_CHARS: usize = 8;
@@ -18,7 +19,7 @@ const ID_CHARS: usize = 8;
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(super) enum Event<'e> {
-    /// A host is there.
+    /// A host is there, or should be: without `grpc` it is another one.
     Serving { url: &'e str, grpc: Option<SocketAddr>, instead_of: Option<SocketAddr> },
     /// Files are not what they were.
     Changed { files: Vec<String> },
@@ -78,8 +79,11 @@ fn text(event: &Event<'_>, now: &str) -> String {
     let said = match event {
         Event::Serving { url, grpc, instead_of } => {
             let taken = instead_of.map(|address| format!("{address} is taken: ")).unwrap_or_default();
-            let grpc = grpc.map(|address| format!(", gRPC on {address}")).unwrap_or_default();
-            format!("{taken}serving on {url}{grpc}")
+            match grpc {
+                Some(address) => format!("{taken}serving on {url}, gRPC on {address}"),
+                // Another host, which nobody has asked yet whether it is there.
+                None => format!("deploying to {url}"),
+            }
         }
         Event::Changed { files } => format!("changed: {}", files.join(", ")),
         Event::Building { command } => format!("building: {command}"),
@@ -133,6 +137,8 @@ mod tests {
         let serving = Event::Serving { url: "http://127.0.0.1:8001", grpc, instead_of };
         let expected = "NOW 127.0.0.1:8000 is taken: serving on http://127.0.0.1:8001, gRPC on 127.0.0.1:8002\n";
         assert_eq!(told(serving), expected);
+        let other = Event::Serving { url: "http://h:1", grpc: None, instead_of: None };
+        assert_eq!(told(other), "NOW deploying to http://h:1\n");
         let deployed = Event::Deployed { function: "f", version: "1-dev.2", built_ms: 1234, deployed_ms: 40 };
         assert_eq!(told(deployed), "NOW built in 1.2 s, deployed in 40 ms: f 1-dev.2\n");
         for (output, serving, expected) in [

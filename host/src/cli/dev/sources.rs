@@ -12,6 +12,9 @@ use crate::registry::digest::Digest;
 use crate::registry::nocti_toml::Project;
 use crate::stamp::Stamp;
 
+/// As many links as the system follows on the way to one file.
+const MAX_LINKS: usize = 40;
+
 /// More files are no sources.
 const MAX_FILES: usize = 20_000;
 
@@ -63,7 +66,7 @@ impl Sources {
     pub(super) fn look(&self, before: &Seen, mut folder: impl FnMut(&Path) -> io::Result<()>) -> io::Result<Seen> {
         let mut seen = Seen::new();
         for named in &self.named {
-            if is_there(folder(nearest(named.parent().unwrap_or(Path::new("")))))? {
+            if tell(named, &mut folder)? {
                 self.add(named, before, &mut seen)?;
             }
         }
@@ -78,10 +81,17 @@ impl Sources {
                 if is_ignored(&entry.file_name().to_string_lossy()) {
                     continue;
                 }
-                // A link to a folder is not followed: it may lead back here.
+                let path = entry.path();
                 match entry.file_type() {
-                    Ok(kind) if kind.is_dir() => folders.push(entry.path()),
-                    Ok(_) => self.add(&entry.path(), before, &mut seen)?,
+                    Ok(kind) if kind.is_dir() => folders.push(path),
+                    // One to a folder is not followed: it may lead back here.
+                    Ok(kind) if kind.is_symlink() && path.is_dir() => {}
+                    Ok(kind) => {
+                        if kind.is_symlink() {
+                            tell(&path, &mut folder)?;
+                        }
+                        self.add(&path, before, &mut seen)?;
+                    }
                     Err(_) => {}
                 }
             }
@@ -126,6 +136,31 @@ pub(super) fn changed<'s>(before: &'s Seen, after: &'s Seen) -> Vec<&'s Path> {
     let mut changed: Vec<&Path> = gone.chain(new).map(PathBuf::as_path).collect();
     changed.sort();
     changed
+}
+
+/// A file of the command line's as a look at the folder finds it, if it is in there: one file has one name.
+pub(super) fn as_found(folder: &Path, file: PathBuf) -> PathBuf {
+    let whole = std::path::absolute(&file).unwrap_or_default();
+    let place = whole.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
+    match (place, whole.file_name()) {
+        (Some(place), Some(name)) if place.starts_with(folder) => place.join(name),
+        _ => file,
+    }
+}
+
+/// Tells of the folder of a file and, where that is a link, of the folder of what it leads to, each before the link is read. False: its
+/// folder has gone.
+fn tell(file: &Path, folder: &mut impl FnMut(&Path) -> io::Result<()>) -> io::Result<bool> {
+    let mut at = file.to_owned();
+    for _ in 0..MAX_LINKS {
+        let parent = at.parent().unwrap_or(Path::new(""));
+        if !is_there(folder(nearest(parent)))? {
+            return Ok(false);
+        }
+        let Ok(target) = std::fs::read_link(&at) else { break };
+        at = parent.join(target);
+    }
+    Ok(true)
 }
 
 /// Whether a folder could be looked at; it may have gone just now.
@@ -245,5 +280,50 @@ mod tests {
         // What the command makes is no reason to make it again.
         assert_eq!(since(&built, &mut Seen::new()), ["m.onnx"]);
         assert_eq!(nearest(Path::new("gone/far")), Path::new("."));
+    }
+
+    #[test]
+    fn what_a_link_leads_to_counts_wherever_it_is() {
+        let outer = tempfile::tempdir().expect("a temporary folder");
+        let (at, link) = (outer.path().join("function"), std::os::unix::fs::symlink::<&Path, PathBuf>);
+        for weights in ["weights/1/m.onnx", "weights/2/m.onnx"] {
+            write(outer.path(), weights, weights);
+        }
+        let current = outer.path().join("current.onnx");
+        link(Path::new("weights/1/m.onnx"), current.clone()).expect("a temporary folder");
+        fs::create_dir(&at).expect("a temporary folder");
+        link(Path::new("../current.onnx"), at.join("m.onnx")).expect("a temporary folder");
+        link(Path::new("nothing"), at.join("dangling")).expect("a temporary folder");
+        link(outer.path(), at.join("back")).expect("a temporary folder");
+        let (sources, mut seen, mut told) = (Sources::new(&at, []), Seen::new(), Vec::new());
+        let first = sources.look(&seen, |folder| {
+            told.push(fs::canonicalize(folder)?);
+            Ok(())
+        });
+        assert_eq!(first.expect("readable").len(), 1);
+        for folder in ["", "function", "weights/1"] {
+            let folder = fs::canonicalize(outer.path().join(folder)).expect("there");
+            assert!(told.contains(&folder), "{} is not in {told:?}", folder.display());
+        }
+        since(&sources, &mut seen);
+        write(outer.path(), "weights/1/m.onnx", "trained again");
+        assert_eq!(since(&sources, &mut seen), ["m.onnx"]);
+        fs::remove_file(&current).expect("there");
+        link(Path::new("weights/2/m.onnx"), current).expect("a temporary folder");
+        assert_eq!(since(&sources, &mut seen), ["m.onnx"]);
+        assert!(since(&sources, &mut seen).is_empty());
+    }
+
+    #[test]
+    fn a_file_has_one_name() {
+        let outer = tempfile::tempdir().expect("a temporary folder");
+        let at = fs::canonicalize(outer.path()).expect("there").join("function");
+        write(&at, "data.json", "{}");
+        for name in ["data.json", "./data.json", "../function/data.json"] {
+            assert_eq!(as_found(&at, at.join(name)), at.join("data.json"), "{name}");
+        }
+        for elsewhere in [at.join("../data.json"), at.join("gone/data.json"), "data.json".into()] {
+            assert_eq!(as_found(&at, elsewhere.clone()), elsewhere);
+        }
     }
 }

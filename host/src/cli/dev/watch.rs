@@ -51,23 +51,29 @@ impl Watch {
 
     /// The sources as they are. From now on changes of them are told.
     pub(super) fn look(&mut self, sources: &Sources, before: &Seen) -> anyhow::Result<Seen> {
-        let mut folders = BTreeSet::new();
-        let seen = sources.look(before, |folder| match self.watch_once(folder, &mut folders) {
-            // One that has gone is not there, and where no more can be watched none is.
-            Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::QuotaExceeded) => {
-                if self.skipped.insert(folder.to_owned()) {
-                    output::note(&format!("{} is not watched: {error}", folder.display()));
+        loop {
+            let mut folders = BTreeSet::new();
+            let seen = sources.look(before, |folder| match self.watch_once(folder, &mut folders) {
+                // One that has gone is not there, and where no more can be watched none is.
+                Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::QuotaExceeded) => {
+                    if self.skipped.insert(folder.to_owned()) {
+                        output::note(&format!("{} is not watched: {error}", folder.display()));
+                    }
+                    Ok(())
                 }
-                Ok(())
+                watched => watched,
+            })?;
+            let earlier = std::mem::replace(&mut self.folders, folders);
+            let left: Vec<&PathBuf> = earlier.difference(&self.folders).collect();
+            if left.is_empty() {
+                return Ok(seen);
             }
-            watched => watched,
-        })?;
-        for left in self.folders.difference(&folders) {
-            // One that is gone is not watched any more.
-            let _ = self.watcher.unwatch(left);
+            for folder in left {
+                // One that is gone is not watched any more.
+                let _ = self.watcher.unwatch(folder);
+            }
+            // Again: to the system, one that was moved is the same by both its names, and has just gone by the new one, too.
         }
-        self.folders = folders;
-        Ok(seen)
     }
 
     /// Watches a folder, unless it is one of those that are; however it is called.
@@ -155,5 +161,30 @@ mod tests {
         }
         let now = watch.look(&sources, &seen).expect("readable");
         assert_eq!(super::super::sources::changed(&seen, &now), [at.join("src/lib.rs")]);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_moved_is_watched_by_its_new_name() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (at, news) = (folder.path(), News::default());
+        let link = at.join("function/m.onnx");
+        for folder in ["function", "old"] {
+            std::fs::create_dir(at.join(folder)).expect("a temporary folder");
+        }
+        std::fs::write(at.join("old/m.onnx"), "one").expect("a temporary folder");
+        std::os::unix::fs::symlink("../old/m.onnx", &link).expect("a temporary folder");
+        let (mut watch, sources) = (Watch::begin(&news).expect("inotify"), Sources::new(&at.join("function"), []));
+        let seen = watch.look(&sources, &Seen::new()).expect("readable");
+        std::fs::rename(at.join("old"), at.join("new")).expect("the same folder");
+        std::fs::remove_file(&link).expect("there");
+        std::os::unix::fs::symlink("../new/m.onnx", &link).expect("a temporary folder");
+        news.come().await;
+        let seen = watch.look(&sources, &seen).expect("readable");
+        // All that was told is of the move.
+        while tokio::time::timeout(QUIET, news.0.notified()).await.is_ok() {}
+        std::fs::write(at.join("new/m.onnx"), "another").expect("a temporary folder");
+        tokio::time::timeout(Duration::from_secs(30), news.come()).await.expect("it is told");
+        let now = watch.look(&sources, &seen).expect("readable");
+        assert_eq!(super::super::sources::changed(&seen, &now), [link]);
     }
 }

@@ -19,9 +19,12 @@ pub(crate) struct Access {
     /// Read the password from standard input.
     #[arg(long, requires = "username")]
     password_stdin: bool,
-    /// Speak http with the registry. One on this machine is always spoken to so.
+    /// Speak http with the registry. One on this machine is spoken to so without this.
     #[arg(long)]
     plain_http: bool,
+    /// Speak https with a registry on this machine, too.
+    #[arg(long, conflicts_with = "plain_http")]
+    tls: bool,
     /// The folder of Docker's config.json [default: ~/.docker].
     #[arg(long, value_name = "DIR", env = "DOCKER_CONFIG", hide_env_values = true)]
     docker_config: Option<PathBuf>,
@@ -30,12 +33,12 @@ pub(crate) struct Access {
 impl Access {
     /// Whether something of it was asked for.
     pub(crate) fn is_given(&self) -> bool {
-        self.username.is_some() || self.plain_http
+        self.username.is_some() || self.plain_http || self.tls
     }
 
     /// Whether the registry is spoken to by http, where anybody between can read and change what is sent.
     pub(super) fn is_plain(&self, place: &Place) -> bool {
-        self.plain_http || place.is_loopback()
+        !self.tls && (self.plain_http || place.is_loopback())
     }
 
     /// As whom it is spoken to: as the one given, as the one that Docker knows, or as nobody.

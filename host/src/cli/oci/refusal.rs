@@ -1,7 +1,11 @@
 //! Why a registry did not do what was asked.
 
+use std::error::Error;
+use std::io;
+
 use oci_client::errors::{OciDistributionError, OciEnvelope, OciErrorCode};
 use reqwest::StatusCode;
+use tokio_rustls::rustls::{self, CertificateError};
 
 use crate::registry::excerpt::excerpt;
 
@@ -12,6 +16,8 @@ pub(super) enum Refusal {
     Gone(String),
     #[error("no registry answers at {0} by https (one that speaks http alone is asked with --plain-http)")]
     NoHttps(String, #[source] reqwest::Error),
+    #[error("the certificate of {0} is not trusted: {1}; SSL_CERT_FILE names a file with your CA's")]
+    Untrusted(String, String),
     #[error("the connection to {0} broke off")]
     Broken(String, #[source] reqwest::Error),
     #[error("{0} wants to know who asks: `docker login {0}`, or --username and --password-stdin")]
@@ -50,25 +56,39 @@ impl Asked {
         }
     }
 
-    fn unanswered(&self, error: reqwest::Error) -> Refusal {
+    pub(super) fn unanswered(&self, error: reqwest::Error) -> Refusal {
         let (host, status) = (self.host.clone(), error.status());
+        // Who speaks https must not be asked by http instead, which would show the password to anybody between.
+        let is_https = match of_tls(&error) {
+            Some(rustls::Error::InvalidCertificate(why)) => return Refusal::Untrusted(host, reason(why)),
+            // What comes is no TLS.
+            Some(rustls::Error::InvalidMessage(_)) | None => false,
+            Some(_) => true,
+        };
         // The host is in the text already.
         let error = error.without_url();
         match (status, error.is_connect()) {
             (Some(status), _) => self.by_status(status, ""),
+            (None, true) if is_https => Refusal::Broken(host, error),
             (None, true) if self.is_plain => Refusal::Gone(host),
             (None, true) => Refusal::NoHttps(host, error),
             (None, false) => Refusal::Broken(host, error),
         }
     }
 
-    fn by_status(&self, status: StatusCode, message: &str) -> Refusal {
+    pub(super) fn by_status(&self, status: StatusCode, message: &str) -> Refusal {
         let host = self.host.clone();
         match status {
             StatusCode::UNAUTHORIZED if self.is_anonymous => Refusal::Stranger(host),
             StatusCode::UNAUTHORIZED => Refusal::NotAccepted(host),
             StatusCode::FORBIDDEN => Refusal::Forbidden(host),
             StatusCode::NOT_FOUND => Refusal::NotFound(host),
+            // What registries in Go say, and nginx before them.
+            StatusCode::BAD_REQUEST
+                if self.is_plain && (message.contains("to an HTTPS server") || message.contains("to HTTPS port")) =>
+            {
+                self.other("it speaks https; leave out --plain-http, and ask one on this machine with --tls")
+            }
             _ => match serde_json::from_str::<OciEnvelope>(message) {
                 Ok(envelope) => self.by_code(&envelope),
                 Err(_) => self.other(&format!("HTTP {status} {message}")),
@@ -94,6 +114,27 @@ impl Asked {
     }
 }
 
+/// What TLS says about it, if it came to that.
+fn of_tls(error: &reqwest::Error) -> Option<&rustls::Error> {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<rustls::Error>() {
+            return Some(found);
+        }
+        // As its source, an I/O error names what is behind the error that it carries.
+        let carried = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = carried.map(|carried| carried as &(dyn Error + 'static)).or_else(|| error.source());
+    }
+    None
+}
+
+fn reason(why: &CertificateError) -> String {
+    match why {
+        CertificateError::UnknownIssuer => "nobody whom this machine trusts vouches for it".to_owned(),
+        why => excerpt(&why.to_string()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,5 +157,8 @@ mod tests {
         assert!(matches!(known.refused(server(400, denied)), Refusal::Forbidden(_)));
         let said = known.refused(server(500, "disk\u{1b} full")).to_string();
         assert_eq!(said, "r.example.org refused it: HTTP 500 Internal Server Error disk\\u{1b} full");
+        let plain = Asked { is_plain: true, ..known };
+        let https = server(400, "Client sent an HTTP request to an HTTPS server.\n");
+        assert!(plain.refused(https).to_string().contains("--tls"));
     }
 }

@@ -14,8 +14,9 @@ use oci_client::manifest::{
     IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
 };
 use oci_client::secrets::RegistryAuth;
-use oci_client::{Client, Reference};
-use reqwest::header::HeaderValue;
+use oci_client::{Client, Reference, RegistryOperation};
+use reqwest::StatusCode;
+use reqwest::header::{ACCEPT, HeaderValue};
 use tokio::sync::watch;
 
 use super::access::Access;
@@ -38,9 +39,16 @@ const KEEP_TIMEOUT: Duration = Duration::from_secs(600);
 const ASKED_FOR: [&str; 4] =
     [OCI_IMAGE_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE];
 
+/// No registry takes a longer manifest.
+const MAX_MANIFEST_BYTES: usize = 4 << 20;
+
+const USER_AGENT: &str = concat!("nocti/", env!("CARGO_PKG_VERSION"));
+
 /// A place in a registry that can be asked.
 pub(crate) struct Registry {
     client: Client,
+    /// For what `client` would read to the end, however far that is.
+    http: reqwest::Client,
     place: Place,
     auth: RegistryAuth,
     asked: Asked,
@@ -72,17 +80,20 @@ impl Registry {
             use_monolithic_push: true,
             platform_resolver: None,
             connect_timeout: Some(CONNECT_TIMEOUT),
-            user_agent: concat!("nocti/", env!("CARGO_PKG_VERSION")),
+            user_agent: USER_AGENT,
             ..ClientConfig::default()
         };
+        let mut http = reqwest::Client::builder().user_agent(USER_AGENT).connect_timeout(CONNECT_TIMEOUT);
         if place.is_loopback() {
             // A proxy set for the outside world cannot reach this machine's own registry. Naming one is the way to have none here.
             config.http_proxy = Some(format!("http://{}", asked.host));
             config.no_proxy = Some("localhost,127.0.0.0/8,::1".to_owned());
+            http = http.no_proxy();
         }
-        let client = Client::try_from(config).context("cannot set up the client of the registry")?;
+        let no_client = "cannot set up the client of the registry";
+        let (client, http) = (Client::try_from(config).context(no_client)?, http.build().context(no_client)?);
         client.store_auth_if_needed(place.reference().resolve_registry(), &auth).await;
-        Ok(Self { client, place, auth, asked })
+        Ok(Self { client, http, place, auth, asked })
     }
 
     pub(crate) fn place(&self) -> &Place {
@@ -95,8 +106,7 @@ impl Registry {
     }
 
     async fn read(&self) -> anyhow::Result<Pulled> {
-        let pulled = self.client.pull_manifest_raw(self.reference(), &self.auth, &ASKED_FOR);
-        let (bytes, digest) = self.in_time(pulled).await?.map_err(|error| self.asked.refused(error))?;
+        let (bytes, digest) = self.in_time(self.oci_manifest()).await??;
         let (image, config) = artifact::image(&bytes)?;
         let mut content = Vec::new();
         let mut chunks = self.blob(config, 0..config.size).await?;
@@ -105,6 +115,44 @@ impl Registry {
         }
         ensure!(Blob::of(&content) == config, "its config is damaged");
         Ok(Pulled { manifest: artifact::manifest(&image, &content)?, digest })
+    }
+
+    /// The OCI manifest at this place, whatever it is of, and its digest.
+    async fn oci_manifest(&self) -> anyhow::Result<(Vec<u8>, String)> {
+        let reference = self.reference();
+        let token = self.client.auth(reference, &self.auth, RegistryOperation::Pull).await;
+        let token = token.map_err(|error| self.asked.refused(error))?;
+        let scheme = if self.asked.is_plain { "http" } else { "https" };
+        let (host, name) = (reference.resolve_registry(), reference.repository());
+        let named = reference.digest().or(reference.tag()).unwrap_or_default();
+        let request = self.http.get(format!("{scheme}://{host}/v2/{name}/manifests/{named}"));
+        let request = request.header(ACCEPT, ASKED_FOR.join(", "));
+        let request = match (token, &self.auth) {
+            (Some(token), _) => request.bearer_auth(token),
+            (None, RegistryAuth::Basic(name, password)) => request.basic_auth(name, Some(password)),
+            (None, _) => request,
+        };
+        let mut answer = request.send().await.map_err(|error| self.asked.unanswered(error))?;
+        let mut content = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| self.asked.unanswered(error))? {
+            ensure!(
+                content.len() + chunk.len() <= MAX_MANIFEST_BYTES,
+                "{} sends more than 4 MiB for its manifest, and none has so many",
+                self.asked.host
+            );
+            content.extend_from_slice(&chunk);
+        }
+        if answer.status() != StatusCode::OK {
+            return Err(self.asked.by_status(answer.status(), &String::from_utf8_lossy(&content)).into());
+        }
+        let digest = artifact::text(Digest::of(&content));
+        let said = answer.headers().get("docker-content-digest").and_then(|said| said.to_str().ok());
+        // One of another kind than ours cannot be compared.
+        let said = said.filter(|said| said.starts_with("sha256:"));
+        for expected in reference.digest().into_iter().chain(said) {
+            ensure!(expected == digest, "its manifest is damaged: what came has the digest {digest}");
+        }
+        Ok((content, digest))
     }
 
     /// Whether it has a blob.

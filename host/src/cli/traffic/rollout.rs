@@ -12,7 +12,7 @@ use crate::registry::units;
 pub(crate) struct RolloutArgs {
     /// Move the requests to one VERSION by itself: percents that rise to 100. Requests go back when it does worse than the other
     /// versions and than is allowed; `nocti rollback` ends it.
-    #[arg(long, value_name = "PERCENTS", value_delimiter = ',', requires = "every")]
+    #[arg(long, value_name = "PERCENTS", value_delimiter = ',', requires = "every", value_parser = step)]
     pub(super) steps: Vec<u32>,
     /// How long a step takes at least.
     #[arg(long, value_name = "DURATION", requires = "steps", value_parser = units::parse_duration)]
@@ -41,6 +41,12 @@ impl RolloutArgs {
         ];
         said.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
     }
+}
+
+/// `5`, `5%`
+fn step(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).parse();
+    number.map_err(|_| format!("'{text}' is no whole number of percents: say some that rise to 100, such as 5,25,100"))
 }
 
 /// `1%`
@@ -72,6 +78,10 @@ mod tests {
         }
         for (text, number) in [("1.5x", 1.5), ("1x", 1.0), ("20x", 20.0)] {
             assert_eq!(times(text), Ok(number));
+        }
+        assert_eq!((step("5"), step("100%")), (Ok(5), Ok(100)));
+        for bad in ["", "%", "5.5", "-1%", "5%%"] {
+            assert!(step(bad).is_err_and(|error| error.contains("such as 5,25,100")), "{bad}");
         }
         for bad in ["", "1", "%", "-1%", "101%", "1e1%", "inf%", "nan%", "1 %"] {
             assert!(percent(bad).is_err_and(|error| error.contains("such as 1%")), "{bad}");

@@ -3,7 +3,9 @@ use std::path::PathBuf;
 use ort::value::{Tensor, ValueType};
 
 use super::*;
+use crate::nn::fixtures::plain;
 use crate::nn::library::Library;
+use crate::nn::load::{self, Check, Options, Source};
 
 fn builder(library: &Library) -> SessionBuilder {
     let builder = Session::builder(&library.environment).unwrap();
@@ -126,4 +128,17 @@ fn a_model_that_cannot_be_loaded_leaves_nothing_behind() {
     let refused = shelf(folder.path()).prepare(&builder(&library), false, commit);
     assert!(matches!(refused, Err(CacheError::Content(PrepareError::Write(_)))));
     assert_eq!(std::fs::read_dir(folder.path().join("models")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_damaged_model_is_refused_unless_its_prepared_form_is_there() {
+    let (library, folder) = (Library::installed(), tempfile::tempdir().unwrap());
+    let model = repository("examples/wasm-models/digits/model/digits.onnx");
+    let damaged = Source::Kept(model.clone(), Check::new(|| Err("it is damaged".into())));
+    let options = Options { shelf: Some(shelf(folder.path())), ..plain() };
+    let error = load::load(&library, &damaged, &options).err().expect("it is looked at first");
+    assert!(error.to_string().ends_with("it is damaged"), "{error}");
+    assert!(shelf(folder.path()).find().is_none());
+    load::load(&library, &Source::File(model), &options).expect("whoever does not look finds it right");
+    load::load(&library, &damaged, &options).expect("the model itself is not read");
 }

@@ -112,7 +112,7 @@ impl Catalog {
     }
 
     /// All aliases go back to where they were before the last change of theirs. Another time, it is the change before that
-    /// one: a rollback undoes no rollback.
+    /// one: a rollback undoes no rollback. Where rollouts go on it ends them, and leaves other aliases alone.
     pub async fn rollback(&self, function: &str, note: Note) -> Result<Published, CatalogError> {
         let name = name(function)?;
         for _ in 0..MAX_ATTEMPTS {

@@ -22,6 +22,9 @@ const READS: usize = 8;
 /// Between one blob and the next: nobody waits for this, and others use the disk.
 const PACE: Duration = Duration::from_millis(10);
 
+/// What is staged and was not written to for so long is nobody's.
+const ABANDONED: Duration = Duration::from_secs(600);
+
 /// What a collection came to.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Collected {
@@ -43,9 +46,13 @@ impl Catalog {
         let began = Instant::now();
         // What was seen by then is old news; the rest is the next collection's.
         let in_time = || began.elapsed() < grace / 2;
-        let before = store.clock().await?.checked_sub_signed(TimeDelta::from_std(grace).unwrap_or(TimeDelta::MAX));
+        let now = store.clock().await?;
+        let ago = |age| now.checked_sub_signed(TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX));
         let mut collected = Collected::default();
-        let Some(before) = before else { return Ok(collected) };
+        let Some(before) = ago(grace) else { return Ok(collected) };
+        if let Some(before) = ago(grace.max(ABANDONED)) {
+            store.sweep(before).await;
+        }
 
         let mut old = store.blobs_before(before).await?;
         // Read after what may be unused was listed.

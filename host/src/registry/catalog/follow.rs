@@ -34,18 +34,10 @@ const READS: usize = 32;
 /// What a look at the store has shown.
 #[derive(Debug, Default)]
 pub struct Look {
-    /// These are shown as they are there now.
-    pub changes: Vec<Change>,
+    /// Functions that another host has changed: they are shown as they are there now.
+    pub changes: Vec<FunctionName>,
     /// Something could not be read, so there may be more; what is shown stays.
     pub failure: Option<StoreError>,
-}
-
-/// A function that another host has changed.
-#[derive(Debug)]
-pub struct Change {
-    pub function: FunctionName,
-    /// As it was shown here; `None`: not at all.
-    pub before: Option<Arc<Function>>,
 }
 
 /// How far a host has followed.
@@ -72,10 +64,12 @@ struct Expected {
 /// What came of reading a function.
 enum Outcome {
     /// As of this revision.
-    Shown(Change, u64),
+    Shown(u64),
     /// It is shown already.
     Nothing,
     NotYet,
+    /// Somebody changes it here, or another one whose turns are the same: nothing was read.
+    Busy,
 }
 
 impl Follow {
@@ -91,7 +85,7 @@ impl Follow {
         Self { stored: None, ..Self::from(seen, after) }
     }
 
-    fn expect(&mut self, function: FunctionName, revision: u64, notice: Option<u64>) {
+    pub(super) fn expect(&mut self, function: FunctionName, revision: u64, notice: Option<u64>) {
         let new = Expected { revision, notice, since: Instant::now() };
         let expected = self.expected.entry(function).or_insert(new);
         if revision > expected.revision {
@@ -124,7 +118,7 @@ impl Catalog {
 }
 
 impl Shared {
-    async fn look(&self, follow: &mut Follow, changes: &mut Vec<Change>) -> Result<(), StoreError> {
+    async fn look(&self, follow: &mut Follow, changes: &mut Vec<FunctionName>) -> Result<(), StoreError> {
         let noticed = self.store.notices_after(follow.seen).await?;
         let mut compare = noticed.gap || follow.compare_at <= Instant::now();
         for (number, notice) in noticed.notices {
@@ -152,7 +146,7 @@ impl Shared {
     }
 
     /// Expects what the names of revisions say, and shows no more what is not there.
-    async fn compare(&self, follow: &mut Follow, changes: &mut Vec<Change>) -> Result<(), StoreError> {
+    async fn compare(&self, follow: &mut Follow, changes: &mut Vec<FunctionName>) -> Result<(), StoreError> {
         let began = Instant::now();
         // Until it has succeeded.
         follow.compare_at = began;
@@ -169,7 +163,7 @@ impl Shared {
                 tracing::warn!(function = %name, "its newest revision is gone from the store");
                 self.show(name, &Entry::Gone(0));
                 follow.stored = None;
-                changes.push(Change { function: name.clone(), before: Some(Arc::clone(function)) });
+                changes.push(name.clone());
             }
         }
         for (function, revision) in newest {
@@ -182,7 +176,7 @@ impl Shared {
         Ok(())
     }
 
-    async fn read_expected(&self, follow: &mut Follow, changes: &mut Vec<Change>) -> Result<(), StoreError> {
+    async fn read_expected(&self, follow: &mut Follow, changes: &mut Vec<FunctionName>) -> Result<(), StoreError> {
         let expected: Vec<_> = follow.expected.iter().map(|(name, expected)| (name.clone(), *expected)).collect();
         let reads = expected.into_iter().map(|(name, expected)| async move {
             let outcome = self.read_again(&name, expected.revision).await;
@@ -192,13 +186,15 @@ impl Shared {
         let mut all = Ok(());
         while let Some((name, expected, outcome)) = reads.next().await {
             match outcome {
-                Ok(Outcome::Shown(change, revision)) => {
+                Ok(Outcome::Shown(revision)) => {
                     // A later one may be about to come.
                     if revision >= expected.revision || expected.since.elapsed() >= PATIENCE {
                         follow.expected.remove(&name);
                     }
-                    changes.push(change);
+                    changes.push(name);
                 }
+                // However long it takes, whether it is there is not known.
+                Ok(Outcome::Busy) => {}
                 Ok(Outcome::NotYet) if expected.since.elapsed() < PATIENCE => {}
                 Ok(Outcome::NotYet | Outcome::Nothing) => drop(follow.expected.remove(&name)),
                 Err(error) => all = Err(error),
@@ -210,8 +206,8 @@ impl Shared {
     /// Shows a function as it is in the store, if there is something newer than what is shown: also where it is not yet at the
     /// revision that is expected, which may never come.
     async fn read_again(&self, name: &FunctionName, expected: u64) -> Result<Outcome, StoreError> {
-        // Who changes it here shows it as well.
-        let Ok(_turn) = self.turns.of(name).try_lock() else { return Ok(Outcome::NotYet) };
+        // Not waited for: the others that are expected would wait too.
+        let Ok(_turn) = self.turns.of(name).try_lock() else { return Ok(Outcome::Busy) };
         if self.shows(name, expected) {
             return Ok(Outcome::Nothing);
         }
@@ -245,7 +241,7 @@ impl Shared {
         };
         self.show(name, &entry);
         self.unsaved.store(true, Ordering::Relaxed);
-        Ok(Outcome::Shown(Change { function: name.clone(), before }, newest))
+        Ok(Outcome::Shown(newest))
     }
 
     fn usable(&self, name: &FunctionName) -> Option<Arc<Function>> {

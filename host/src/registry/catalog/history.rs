@@ -86,37 +86,51 @@ impl Catalog {
         Ok(self.shared.store.revision(name, number).await?)
     }
 
-    /// The newest revision's number, and the revision before the last change of aliases. What was rolled back is passed over: from a
-    /// rollback, the search goes on where that went to. A rollout is one change, however many steps it took.
+    /// The newest revision's number, and the one that a [rollback](Revision::rolled_back) goes to: the newest itself where a rollout
+    /// goes on, which that ends, and else the revision before the last change of aliases.
+    ///
+    /// A rollout is one change, made when it is done: while it goes on, its alias counts as being where it was, so that what is changed of
+    /// others meanwhile is a change of its own.
     pub(super) async fn before_the_last_traffic(&self, name: &FunctionName) -> Result<(u64, Revision), CatalogError> {
-        let mut numbers = self.numbers(name).await?;
-        let store = &self.shared.store;
+        let numbers = self.numbers(name).await?;
         let newest = numbers.last().copied().unwrap_or_default();
-        let mut at = store.revision(name, newest).await?;
-        if at.is_deleted() {
+        let current = self.shared.store.revision(name, newest).await?;
+        if current.is_deleted() {
             return Err(RevisionError::UnknownFunction(name.clone()).into());
         }
-        loop {
-            let before = match at.action {
-                Action::Rollback { to } | Action::RolloutBack { to, .. } => to,
-                Action::RolloutStep { from, .. } => from,
-                _ => {
-                    numbers.retain(|&number| number < at.revision);
-                    let Some(&before) = numbers.last() else { break };
-                    before
-                }
+        // What cannot be gone back to is elsewhere; whoever tries is told why.
+        let is_there = |at: &Revision| {
+            let back = current.rolled_back(at, current.created_at);
+            back.is_ok_and(|back| back.directs_as(&current))
+        };
+        let mut at = current.clone();
+        while is_there(&at) {
+            let Some(earlier) = self.earlier(&at, &numbers).await? else {
+                return Err(RevisionError::from(TrafficError::NothingBefore(name.clone())).into());
             };
-            let earlier = store.revision(name, before).await?;
-            // Whatever was before it was deleted is another function's history.
-            if earlier.is_deleted() || earlier.revision >= at.revision {
-                break;
-            }
-            if !earlier.sends_as(&at) {
-                return Ok((newest, earlier));
-            }
             at = earlier;
         }
-        Err(RevisionError::from(TrafficError::NothingBefore(name.clone())).into())
+        // Of those that say the same, one without a rollout says it best, in a history that people read.
+        let goal = at.settled();
+        while at.is_rolling() {
+            match self.earlier(&at, &numbers).await? {
+                Some(earlier) if earlier.settled().sends_as(&goal) => at = earlier,
+                _ => break,
+            }
+        }
+        Ok((newest, at))
+    }
+
+    /// The revision before this one. What was rolled back is passed over: before a rollback is where that went to.
+    async fn earlier(&self, at: &Revision, numbers: &[u64]) -> Result<Option<Revision>, CatalogError> {
+        let before = match at.action {
+            Action::Rollback { to } => Some(to),
+            _ => numbers.iter().copied().rfind(|&number| number < at.revision),
+        };
+        let Some(before) = before.filter(|&before| before < at.revision) else { return Ok(None) };
+        let earlier = self.shared.store.revision(&at.function, before).await?;
+        // Whatever was before it was deleted is another function's history.
+        Ok(Some(earlier).filter(|earlier| !earlier.is_deleted()))
     }
 
     /// The numbers of all revisions of a function that there is or was, smallest first.

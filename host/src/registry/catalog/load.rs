@@ -14,6 +14,7 @@ use super::follow::{self, Follow};
 use super::rolling::Rolling;
 use super::saved::{self, Everything};
 use super::shards::Turns;
+use super::vanished::Vanished;
 use super::{Catalog, Entry, Shared, Snapshot, stored};
 
 /// A stop does not wait longer for a bucket.
@@ -54,7 +55,14 @@ impl Catalog {
 
     async fn of_bucket(store: Store) -> Result<Self, StoreError> {
         let (entries, follow) = match stored::of(&store).await? {
-            Some(stored) => (stored.entries, Follow::from(stored.seen, follow::SOON)),
+            Some(stored) => {
+                let mut follow = Follow::from(stored.seen, follow::SOON);
+                // The notices of these are among those that were seen.
+                for name in stored.damaged {
+                    follow.expect(name, 1, None);
+                }
+                (stored.entries, follow)
+            }
             None => {
                 let (first, last) = store.notices_there_are().await?;
                 (Vec::new(), Follow::from_all(first, last, Duration::ZERO))
@@ -83,6 +91,7 @@ impl Catalog {
             snapshot: ArcSwap::from_pointee(snapshot),
             turns: Turns::default(),
             rolling,
+            vanished: Vanished::default(),
             follow: tokio::sync::Mutex::new(follow),
             file,
             saving: tokio::sync::Mutex::default(),

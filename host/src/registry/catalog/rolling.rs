@@ -21,7 +21,7 @@ impl Rolling {
     pub(super) fn look(&self, entry: &Entry) {
         let Entry::Usable(Shown { function, .. }) = entry else { return };
         let revision = &function.revision;
-        if revision.rollouts.values().any(|rollout| rollout.is_running()) {
+        if revision.is_rolling() {
             self.begun.lock().unwrap_or_else(PoisonError::into_inner).insert(revision.function.clone());
             self.noted.notify_one();
         }

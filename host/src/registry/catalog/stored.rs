@@ -1,7 +1,7 @@
 //! What a start from a bucket reads in place of every function's objects: all that is deployed, in one object of the store.
 //!
 //! ```text
-//! gzip of JSON    the format, up to which notice it has seen all, each function with its manifests
+//! gzip of JSON    up to which notice it has seen all, each function with its manifests, the names of what could not be read
 //! ```
 //! Any host writes it now and then, over the one it has read. It only saves time: what is missing, damaged or of another release
 //! is as good as none, and what changed since is in the notices after its number, or, where these are gone, in the names of
@@ -35,6 +35,8 @@ pub(super) struct Stored {
     /// All notices up to this one are in it.
     pub(super) seen: u64,
     pub(super) entries: Vec<(FunctionName, Entry)>,
+    /// Whoever wrote it could not read these.
+    pub(super) damaged: Vec<FunctionName>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -44,6 +46,9 @@ struct Content<F, D> {
     functions: Vec<F>,
     /// With their last revisions' numbers.
     deleted: Vec<(D, u64)>,
+    /// Mostly none, and then it is written as before there was this.
+    #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
+    damaged: Vec<D>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -84,7 +89,7 @@ pub(super) async fn write(store: &Store, seen: u64, snapshot: Arc<Snapshot>) -> 
 }
 
 fn to_bytes(seen: u64, snapshot: &Snapshot) -> std::io::Result<Vec<u8>> {
-    let mut content = Content { seen, functions: Vec::new(), deleted: Vec::new() };
+    let mut content = Content { seen, functions: Vec::new(), deleted: Vec::new(), damaged: Vec::new() };
     for (name, entry) in snapshot.iter() {
         match entry {
             Entry::Usable(Shown { function, .. }) => {
@@ -93,7 +98,7 @@ fn to_bytes(seen: u64, snapshot: &Snapshot) -> std::io::Result<Vec<u8>> {
             }
             Entry::Gone(revision) => content.deleted.push((name, *revision)),
             // Is read anew by every start.
-            Entry::Damaged(_) => {}
+            Entry::Damaged(_) => content.damaged.push(name),
         }
     }
     let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
@@ -113,7 +118,7 @@ fn parse(bytes: &Bytes) -> Option<Stored> {
     });
     let mut entries: Vec<_> = functions.collect::<Option<_>>()?;
     entries.extend(content.deleted.into_iter().map(|(name, revision)| (name, Entry::Gone(revision))));
-    Some(Stored { seen: content.seen, entries })
+    Some(Stored { seen: content.seen, entries, damaged: content.damaged })
 }
 
 #[cfg(test)]

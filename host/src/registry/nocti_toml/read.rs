@@ -17,8 +17,42 @@ use super::super::units::{parse_delay, parse_duration, parse_size};
 use super::{AssetSource, ComponentSource, FileRef, ModelSource, Project};
 use crate::tensor::{Datatype, Signature, TensorSpec};
 
-/// Reads the whole document; `None` only where its names are missing or wrong.
-pub(super) fn project(dir: &Path, notes: &Notes<'_>, document: &DeTable<'_>) -> Option<Project> {
+/// What a document's files are below, and those that should be there before its build command runs.
+struct Files<'r> {
+    dir: &'r Path,
+    notes: &'r Notes<'r>,
+    given: Vec<FileRef>,
+}
+
+impl Files<'_> {
+    /// A file that the document names.
+    fn file(&self, key: String, written: &Placed<&str>, needs_content: bool) -> Option<FileRef> {
+        if written.value.is_empty() || written.value.contains('\0') {
+            self.notes.add(written.at, &key, "must name a file");
+            return None;
+        }
+        let named_at = Some((self.notes.line(written.at), key));
+        Some(FileRef { path: self.dir.join(written.value), named_at, needs_content })
+    }
+
+    /// The same of one that the build command does not make.
+    fn given_file(&mut self, key: String, written: &Placed<&str>, needs_content: bool) -> Option<FileRef> {
+        let file = self.file(key, written, needs_content);
+        self.given.extend(file.clone());
+        file
+    }
+}
+
+/// Reads the whole document: `None` only where its names are missing or wrong; and the files that should be there before its
+/// build command runs.
+pub(super) fn project(dir: &Path, notes: &Notes<'_>, document: &DeTable<'_>) -> (Option<Project>, Vec<FileRef>) {
+    let mut files = Files { dir, notes, given: Vec::new() };
+    let project = read(&mut files, document);
+    (project, files.given)
+}
+
+fn read(files: &mut Files<'_>, document: &DeTable<'_>) -> Option<Project> {
+    let notes = files.notes;
     let mut root = Table::root(notes, document);
     let (name, version) = (root.required("name"), root.required("version"));
     let description = root.text("description").map(|text| text.value.to_owned());
@@ -34,9 +68,9 @@ pub(super) fn project(dir: &Path, notes: &Notes<'_>, document: &DeTable<'_>) -> 
     {
         notes.add(0, "component", why);
     }
-    let component = component_table.and_then(|table| component(dir, notes, table));
-    let models = models(dir, notes, model_tables);
-    let assets = asset_table.map(|table| assets(dir, notes, &table)).unwrap_or_default();
+    let component = component_table.and_then(|table| component(files, table));
+    let models = models(files, model_tables);
+    let assets = asset_table.map(|table| assets(files, &table)).unwrap_or_default();
     let signature = signature_table.map(signature);
     let limits = root.table("limits").map(limits).unwrap_or_default();
     let instances = root.table("instances").map(instances).unwrap_or_default();
@@ -57,25 +91,28 @@ pub(super) fn project(dir: &Path, notes: &Notes<'_>, document: &DeTable<'_>) -> 
         metrics,
         ..Manifest::new(name?.value, version?.value)
     };
-    Some(Project { dir: dir.into(), manifest, component, models, assets })
+    Some(Project { dir: files.dir.into(), manifest, component, models, assets })
 }
 
-fn component(dir: &Path, notes: &Notes<'_>, mut table: Table<'_>) -> Option<ComponentSource> {
+fn component(files: &mut Files<'_>, mut table: Table<'_>) -> Option<ComponentSource> {
     let path = table.required_text("path");
     let build = table.text("build").map(|text| text.value.to_owned());
-    let file = path.and_then(|path| file(dir, notes, table.key("path"), &path));
+    let file = path.and_then(|path| match &build {
+        Some(_) => files.file(table.key("path"), &path, true),
+        None => files.given_file(table.key("path"), &path, true),
+    });
     table.finish();
     Some(ComponentSource { file: file?, build })
 }
 
-fn models(dir: &Path, notes: &Notes<'_>, tables: Vec<Table<'_>>) -> Vec<ModelSource> {
+fn models(files: &mut Files<'_>, tables: Vec<Table<'_>>) -> Vec<ModelSource> {
     let mut models = Vec::new();
     let mut names = Vec::new();
     for mut table in tables {
         let name = table.required::<ModelName>("name");
         let path = table.required_text("path");
         let options = model_options(&mut table);
-        let file = path.and_then(|path| file(dir, notes, table.key("path"), &path));
+        let file = path.and_then(|path| files.given_file(table.key("path"), &path, true));
         if let Some(name) = name {
             if names.contains(&name.value) {
                 table.note(name.at, "name", format!("there is already a model '{}'", name.value));
@@ -99,7 +136,7 @@ fn model_options(table: &mut Table<'_>) -> ModelOptions {
     ModelOptions { device, max_batch, max_delay, sessions, intra_threads, warmup }
 }
 
-fn assets(dir: &Path, notes: &Notes<'_>, table: &Table<'_>) -> Vec<AssetSource> {
+fn assets(files: &mut Files<'_>, table: &Table<'_>) -> Vec<AssetSource> {
     let mut assets = Vec::new();
     for (key, value) in table.entries() {
         let Some(written) = value.as_str() else {
@@ -108,7 +145,7 @@ fn assets(dir: &Path, notes: &Notes<'_>, table: &Table<'_>) -> Vec<AssetSource> 
             table.note(key.at, key.value, why);
             continue;
         };
-        let file = file(dir, notes, table.key(key.value), &Placed { value: written, at: key.at });
+        let file = files.given_file(table.key(key.value), &Placed { value: written, at: key.at }, false);
         match (key.value.parse(), file) {
             (Ok(path), Some(file)) => assets.push(AssetSource { path, file }),
             (Err(why), _) => table.note(key.at, key.value, why.to_string()),
@@ -253,14 +290,6 @@ fn quantity<T: Copy, E: std::fmt::Display>(
     };
     noted(table, quantity.at, key, rule(quantity.value));
     quantity.value
-}
-
-fn file(dir: &Path, notes: &Notes<'_>, key: String, written: &Placed<&str>) -> Option<FileRef> {
-    if written.value.is_empty() || written.value.contains('\0') {
-        notes.add(written.at, &key, "must name a file");
-        return None;
-    }
-    Some(FileRef { path: dir.join(written.value), named_at: Some((notes.line(written.at), key)) })
 }
 
 fn noted(table: &Table<'_>, at: usize, key: &str, check: Check) {

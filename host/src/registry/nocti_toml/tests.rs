@@ -219,6 +219,18 @@ fn files_are_checked_apart_and_together() {
 }
 
 #[test]
+fn missing_files_are_told_with_the_other_mistakes() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = FULL.replace("version =", "verzion =").replace("64MiB", "12parsecs");
+    std::fs::write(dir.path().join(FILE_NAME), text).unwrap();
+    let shown = Project::load(dir.path()).expect_err("there are mistakes").to_string();
+    let keys: Vec<&str> = shown.lines().map(|line| line.split(": ").nth(1).unwrap()).collect();
+    // Not the component, which the build command would make.
+    assert_eq!(keys, ["version", "verzion", "model.path", "assets.\"labels.txt\"", "limits.memory"], "{shown}");
+    assert!(shown.contains("/nocti.toml:15: model.path: ") && shown.contains("digits.onnx does not exist"), "{shown}");
+}
+
+#[test]
 fn a_folder_without_manifest_says_how_to_get_one() {
     let dir = tempfile::tempdir().unwrap();
     let error = Project::load(dir.path()).expect_err("the folder is empty").to_string();

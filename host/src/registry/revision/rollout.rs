@@ -199,6 +199,20 @@ impl Revision {
         Ok(self.back(alias, running.ok_or_else(none)?.clone(), why, now))
     }
 
+    /// Whether a rollout goes on.
+    pub fn is_rolling(&self) -> bool {
+        self.rollouts.values().any(Rollout::is_running)
+    }
+
+    /// The same state as if what goes on had not begun: no step of a rollout is a state that anybody chose.
+    pub fn settled(&self) -> Self {
+        let mut settled = self.clone();
+        for (alias, rollout) in self.rollouts.iter().filter(|(_, rollout)| rollout.is_running()) {
+            settled.point(alias, rollout.from.clone(), rollout.shadow.clone());
+        }
+        settled
+    }
+
     fn running(&self, at: &AtStep) -> Option<&Rollout> {
         let rollout = self.rollouts.get(&at.alias)?;
         let same = rollout.is_running() && (rollout.from_revision, rollout.step) == (at.from_revision, at.step);

@@ -52,6 +52,18 @@ fn a_deploy_adds_the_version_and_points_the_alias() {
 }
 
 #[test]
+fn deploys_make_no_more_aliases_than_can_be_kept() {
+    let mut full = two();
+    for number in 1..100 {
+        full = deploy(&full, "1.10", "b", Some(&format!("a{number}"))).unwrap().expect("the alias is new");
+    }
+    let error = deploy(&full, "1.10", "b", Some("a100")).expect_err("live is one too").to_string();
+    assert!(error.contains("alias 'a100' of function 'f' cannot be pointed so: there are 100 aliases"), "{error}");
+    assert!(deploy(&full, "2", "c", Some("a99")).is_ok_and(|next| next.is_some()), "those there are can be moved");
+    assert!(deploy(&full, "2", "c", None).is_ok());
+}
+
+#[test]
 fn without_traffic_no_alias_moves() {
     let three = deploy(&two(), "2", "c", None).unwrap().unwrap();
     assert_eq!(three.aliases, two().aliases);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::super::name::{AliasName, FunctionName, VersionName};
 use super::super::timestamp::Timestamp;
-use super::{Action, Revision, RevisionError, Shadow, Shadowing};
+use super::{Action, FunctionKind, Revision, RevisionError, Shadow, Shadowing};
 
 /// How much of an alias' requests each version gets: its weight by the sum of all.
 pub type Weights = BTreeMap<VersionName, u32>;
@@ -18,7 +18,7 @@ pub type Aliases = BTreeMap<AliasName, Weights>;
 /// The most versions that an alias may send requests to: a draw looks at all of them.
 const MAX_SPLIT: usize = 100;
 
-/// The most aliases that traffic is set for: every revision has all of them, and is read whole.
+/// The most aliases: every revision has all of them, and is read whole.
 const MAX_ALIASES: usize = 100;
 
 /// Why requests cannot be sent so.
@@ -90,10 +90,10 @@ impl Revision {
             }
             return Err(TrafficError::Weights { function: self.function.clone(), alias: alias.clone(), why }.into());
         }
-        if self.aliases.len() >= MAX_ALIASES && !self.aliases.contains_key(alias) {
-            let why = format!("there are {MAX_ALIASES} aliases already, which is the most; delete one first");
+        if let Some(why) = self.mixed(&found) {
             return Err(TrafficError::Weights { function: self.function.clone(), alias: alias.clone(), why }.into());
         }
+        self.check_room(alias)?;
         let shadow = shadow.map(|shadow| self.shadow(alias, &found, shadow)).transpose()?;
         let mut next = self.next(Action::Traffic { alias: alias.clone() }, now);
         next.point(alias, found, shadow);
@@ -115,9 +115,10 @@ impl Revision {
         Ok(next)
     }
 
-    /// All aliases go back to where they were before the last change of theirs, which is at revision `to`.
+    /// All aliases go back to where they were before the last change of theirs, which is at revision `to`. One that a rollout was moving
+    /// then goes to where it was before that.
     pub fn rolled_back(&self, to: &Self, now: Timestamp) -> Result<Self, RevisionError> {
-        self.with_aliases_of(to, Action::Rollback { to: to.revision }, now)
+        self.with_aliases_of(&to.settled(), Action::Rollback { to: to.revision }, now)
     }
 
     /// All aliases go to where they were at revision `to`. `None`: they are there.
@@ -143,7 +144,9 @@ impl Revision {
             }
         }
         let mut next = self.next(action, now);
-        next.undirected();
+        // Of an alias that stays where it is, a rollout that has ended stays to be seen.
+        let stays = |alias: &AliasName| to.aliases.get(alias) == self.aliases.get(alias);
+        next.rollouts.retain(|alias, rollout| !rollout.is_running() && stays(alias));
         // A shadow whose version is gone is no reason to leave requests where they are.
         let shadows = to.shadows.iter().filter(|(_, shadow)| self.has_as(to, &shadow.version));
         next.shadows = shadows.map(|(alias, shadow)| (alias.clone(), shadow.clone())).collect();
@@ -173,13 +176,16 @@ impl Revision {
         self.rollouts.clear();
     }
 
-    /// Whether requests and their copies go where they went there.
+    /// Whether requests and their copies go where they went there, in the same shares.
     pub fn sends_as(&self, other: &Self) -> bool {
-        self.aliases == other.aliases && self.shadows == other.shadows
+        let (ours, theirs) = (self.aliases.iter(), other.aliases.iter());
+        let shares_agree =
+            |(a, b): ((&AliasName, &Weights), (&AliasName, &Weights))| a.0 == b.0 && are_shares(a.1, b.1);
+        self.aliases.len() == other.aliases.len() && ours.zip(theirs).all(shares_agree) && self.shadows == other.shadows
     }
 
     /// Whether they also go on going there.
-    pub(super) fn directs_as(&self, other: &Self) -> bool {
+    pub fn directs_as(&self, other: &Self) -> bool {
         let running =
             |of: &Self| of.rollouts.values().filter(|rollout| rollout.is_running()).cloned().collect::<Vec<_>>();
         self.sends_as(other) && running(self) == running(other)
@@ -193,10 +199,43 @@ impl Revision {
         TrafficError::UnknownAlias { function, alias: alias.clone(), existing }.into()
     }
 
+    /// Why these versions cannot share requests out, if they cannot.
+    fn mixed(&self, weights: &Weights) -> Option<String> {
+        let raw = |of: &&VersionName| self.versions.get(*of).is_some_and(|record| record.kind == FunctionKind::Http);
+        let (raw, typed): (Vec<_>, Vec<_>) = weights.keys().partition(raw);
+        let (raw, typed) = (raw.first()?, typed.first()?);
+        Some(format!(
+            "version '{raw}' takes raw HTTP and version '{typed}' tensors, so each would get requests that it cannot answer; give one \
+             of them an alias of its own"
+        ))
+    }
+
+    /// Refuses one alias more than there may be.
+    pub(super) fn check_room(&self, alias: &AliasName) -> Result<(), TrafficError> {
+        if self.aliases.len() < MAX_ALIASES || self.aliases.contains_key(alias) {
+            return Ok(());
+        }
+        let why = format!(
+            "there are {MAX_ALIASES} aliases already, which is the most; delete one first (`nocti delete {} --alias NAME`)",
+            self.function
+        );
+        Err(TrafficError::Weights { function: self.function.clone(), alias: alias.clone(), why })
+    }
+
     fn keeps_live(&self, next: &Self) -> Result<(), TrafficError> {
         let has_live = |revision: &Self| revision.aliases.contains_key(AliasName::LIVE);
         if has_live(self) && !has_live(next) { Err(TrafficError::LiveStays(self.function.clone())) } else { Ok(()) }
     }
+}
+
+/// Whether versions get the same shares by both.
+fn are_shares(these: &Weights, those: &Weights) -> bool {
+    let total = |weights: &Weights| weights.values().map(|&weight| u64::from(weight)).sum::<u64>();
+    let (all_these, all_those) = (total(these), total(those));
+    let agree = |(a, b): ((&VersionName, &u32), (&VersionName, &u32))| {
+        a.0 == b.0 && u128::from(*a.1) * u128::from(all_those) == u128::from(*b.1) * u128::from(all_these)
+    };
+    these.len() == those.len() && these.iter().zip(those).all(agree)
 }
 
 /// Why these weights share nothing out, if they do not.

@@ -2,7 +2,8 @@
 //!
 //! Memory use is bounded by one part, which is small but for blobs of more than 70 GiB. The blob appears in the store when
 //! [`BlobWriter::commit`] has found its content to be as announced, and only then; a writer that is dropped or failed leaves
-//! nothing. A blob that the store has already is not written again, only checked.
+//! nothing, but in one case: where a folder's disk says only at the last that it is full, what was staged is swept when the store is
+//! next opened. A blob that the store has already is not written again, only checked.
 
 use std::sync::Arc;
 

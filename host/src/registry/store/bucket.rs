@@ -7,14 +7,19 @@ use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::path::Path as ObjectPath;
 use object_store::prefix::PrefixStore;
-use object_store::{BackoffConfig, ClientConfigKey, Error, ObjectStore, PutMode, PutOptions, RetryConfig};
+use object_store::{
+    BackoffConfig, ClientConfigKey, Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, RetryConfig,
+};
 use tokio::time::Duration;
 
-use super::StoreError;
+use super::super::format::FORMAT;
 use super::location::{Bucket, Vendor};
+use super::{StoreError, failed};
 
 /// What a request may take, the longest of which brings or takes 8 MiB.
 const REQUEST: &str = "30s";
+/// What a copy may take, which is one request for up to 5 GiB.
+const COPY: &str = "10m";
 const CONNECT: &str = "5s";
 
 /// Repeated for so long. Whoever waits is a person, or a host that looks again by itself.
@@ -26,6 +31,15 @@ fn retries() -> RetryConfig {
 
 /// The objects of a bucket, which need not be there yet.
 pub(super) fn open(bucket: &Bucket) -> Result<Arc<dyn ObjectStore>, StoreError> {
+    open_within(bucket, REQUEST)
+}
+
+/// The same objects with a client of their own, whose requests may take long.
+pub(super) fn open_for_copies(bucket: &Bucket) -> Result<Arc<dyn ObjectStore>, StoreError> {
+    open_within(bucket, COPY)
+}
+
+fn open_within(bucket: &Bucket, time: &str) -> Result<Arc<dyn ObjectStore>, StoreError> {
     // The first to do so wins, and all do the same.
     let _ = tokio_rustls::rustls::crypto::ring::default_provider().install_default();
     let (vendor, name, retry) = (bucket.vendor, &bucket.name, retries());
@@ -34,8 +48,7 @@ pub(super) fn open(bucket: &Bucket) -> Result<Arc<dyn ObjectStore>, StoreError> 
             let builder = AmazonS3Builder::from_env().with_bucket_name(name).with_retry(retry);
             let timed =
                 |builder: AmazonS3Builder, key, value| builder.with_config(AmazonS3ConfigKey::Client(key), value);
-            let built =
-                timed(timed(builder, ClientConfigKey::Timeout, REQUEST), ClientConfigKey::ConnectTimeout, CONNECT);
+            let built = timed(timed(builder, ClientConfigKey::Timeout, time), ClientConfigKey::ConnectTimeout, CONNECT);
             built.build().map(|objects| Arc::new(objects) as Arc<dyn ObjectStore>)
         }
         Vendor::Google => {
@@ -43,16 +56,14 @@ pub(super) fn open(bucket: &Bucket) -> Result<Arc<dyn ObjectStore>, StoreError> 
             let timed = |builder: GoogleCloudStorageBuilder, key, value| {
                 builder.with_config(GoogleConfigKey::Client(key), value)
             };
-            let built =
-                timed(timed(builder, ClientConfigKey::Timeout, REQUEST), ClientConfigKey::ConnectTimeout, CONNECT);
+            let built = timed(timed(builder, ClientConfigKey::Timeout, time), ClientConfigKey::ConnectTimeout, CONNECT);
             built.build().map(|objects| Arc::new(objects) as Arc<dyn ObjectStore>)
         }
         Vendor::Azure => {
             let builder = MicrosoftAzureBuilder::from_env().with_container_name(name).with_retry(retry);
             let timed =
                 |builder: MicrosoftAzureBuilder, key, value| builder.with_config(AzureConfigKey::Client(key), value);
-            let built =
-                timed(timed(builder, ClientConfigKey::Timeout, REQUEST), ClientConfigKey::ConnectTimeout, CONNECT);
+            let built = timed(timed(builder, ClientConfigKey::Timeout, time), ClientConfigKey::ConnectTimeout, CONNECT);
             built.build().map(|objects| Arc::new(objects) as Arc<dyn ObjectStore>)
         }
     };
@@ -64,15 +75,15 @@ pub(super) fn open(bucket: &Bucket) -> Result<Arc<dyn ObjectStore>, StoreError> 
 }
 
 /// Says that there is a store, and finds out whether one can be: whoever writes an object that is there must be told so, or two
-/// hosts could each believe that a revision is theirs.
+/// hosts could each believe that a revision is theirs. A store that a later release has made its own is left alone.
 pub(super) async fn probe(objects: &dyn ObjectStore, bucket: &Bucket) -> Result<(), StoreError> {
     let path = ObjectPath::from("nocti.json");
     // The second time it is there.
     for _ in 0..2 {
         let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match objects.put_opts(&path, "{\"format\": 1}\n".into(), create).await {
+        match objects.put_opts(&path, format!("{{\"format\": {FORMAT}}}\n").into(), create).await {
             Ok(_) => {}
-            Err(Error::AlreadyExists { .. }) => return Ok(()),
+            Err(Error::AlreadyExists { .. }) => return check_format(objects, &path).await,
             Err(error) => return Err(refused(bucket, advice(bucket, &error), error)),
         }
     }
@@ -80,6 +91,24 @@ pub(super) async fn probe(objects: &dyn ObjectStore, bucket: &Bucket) -> Result<
                other's changes; use a store that has conditional writes"
         .to_owned();
     Err(StoreError::Bucket { bucket: bucket.to_string(), why, source: None })
+}
+
+/// Whether the store is of a format that is known here, as the object says that is there.
+async fn check_format(objects: &dyn ObjectStore, path: &ObjectPath) -> Result<(), StoreError> {
+    /// It is one number.
+    const MAX_BYTES: u64 = 1 << 16;
+    let damaged = |why: String| StoreError::Damaged { object: path.to_string(), why };
+    let found = objects.get(path).await.map_err(failed("read", path))?;
+    if found.meta.size > MAX_BYTES {
+        return Err(damaged(format!("it has {} bytes", found.meta.size)));
+    }
+    let content = found.bytes().await.map_err(failed("read", path))?;
+    let mark: serde_json::Value = serde_json::from_slice(&content).map_err(|error| damaged(error.to_string()))?;
+    match mark.get("format").and_then(serde_json::Value::as_u64) {
+        Some(format) if format > FORMAT => Err(StoreError::Newer { object: path.to_string(), format }),
+        Some(_) => Ok(()),
+        None => Err(damaged("it has no number `format`".into())),
+    }
 }
 
 fn refused(bucket: &Bucket, why: String, source: Error) -> StoreError {
@@ -119,9 +148,24 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_store_of_a_later_release_or_of_nobody_is_left_alone() {
+        let (objects, path) = (InMemory::new(), ObjectPath::from("nocti.json"));
+        let error = async |content: &'static str| {
+            objects.put(&path, content.into()).await.unwrap();
+            probe(&objects, &bucket(Vendor::S3)).await.expect_err(content)
+        };
+        assert!(matches!(error("{\"format\": 2}").await, StoreError::Newer { format: 2, .. }));
+        for content in ["", "{", "[]", "{}", "{\"format\": \"1\"}"] {
+            let error = error(content).await;
+            assert!(error.to_string().starts_with("nocti.json in the store is damaged"), "{error}");
+        }
+    }
+
     #[test]
     fn s3_needs_nothing_but_a_bucket_to_be_built() {
         open(&bucket(Vendor::S3)).expect("credentials are asked for when they are needed");
+        open_for_copies(&bucket(Vendor::S3)).expect("so it is for copies");
     }
 
     #[test]

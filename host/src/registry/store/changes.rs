@@ -123,3 +123,21 @@ fn folder() -> ObjectPath {
 fn path(number: u64) -> ObjectPath {
     ObjectPath::from_iter(["changes", &numbered(number)])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_notice_whose_number_is_impossible_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open_folder(dir.path()).await.unwrap();
+        let notice = |revision| Notice { function: "f".parse().unwrap(), revision, id: None };
+        store.announce(&notice(1)).await.unwrap();
+        std::fs::write(dir.path().join("changes").join(numbered(u64::MAX)), "{}").unwrap();
+        store.announce(&notice(2)).await.expect("the next number is the second");
+        let noticed = store.notices_after(0).await.unwrap();
+        assert_eq!(noticed, Noticed { notices: vec![(1, Some(notice(1))), (2, Some(notice(2)))], gap: false });
+        assert_eq!(store.notices_there_are().await.unwrap(), (1, 2));
+    }
+}

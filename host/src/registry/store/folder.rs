@@ -2,15 +2,21 @@
 //!
 //! Objects are staged as `NAME#N` beside their final name and then moved there. A process that is killed leaves the
 //! staged file, which no listing shows and no name reaches, but which takes up space. A [`Folder`] holds a shared lock on
-//! the folder's `lock` file for as long as it lives; only who is alone may sweep.
+//! the folder's `lock` file for as long as it lives; only who is alone may sweep all, and others what nobody can be writing any
+//! more. That file also tells the folder from another one that has come into its place.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use dashmap::DashMap;
+use object_store::Error;
 
 use super::super::digest::Digest;
 use super::super::name::FunctionName;
-use super::trash::LINKING;
+use super::trash::{LINKING, is_same};
 use super::{blob_path, number_of, revision_path};
 use crate::stamp::Stamp;
 
@@ -19,8 +25,15 @@ use crate::stamp::Stamp;
 pub struct Folder {
     root: PathBuf,
     /// Open, and thereby locked, until the folder is dropped or the process ends in whatever way.
-    _lock: File,
+    lock: File,
+    /// The files of blobs that were hashed and found right.
+    pub(super) checked: DashMap<Digest, Stamp>,
 }
+
+/// Why nothing in a folder is believed.
+#[derive(Debug, thiserror::Error)]
+#[error("the store's folder is not there any more, or another is in its place")]
+struct Gone;
 
 impl Folder {
     /// Makes the folder if need be and takes it into use.
@@ -31,22 +44,38 @@ impl Folder {
         let root = path.canonicalize()?;
         let lock = File::options().create(true).truncate(false).write(true).open(root.join("lock"))?;
         match lock.try_lock() {
-            Ok(()) => sweep(&root),
+            Ok(()) => sweep(&root, None),
             // Another process has staged files of its own here.
             Err(TryLockError::WouldBlock) => {}
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
             Err(TryLockError::Error(error)) => return Err(error),
         }
         match lock.lock_shared() {
-            // Without locks, nobody ever sweeps.
+            // Without locks, nobody sweeps when the folder is opened.
             Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(error),
-            _ => Ok(Self { root, _lock: lock }),
+            _ => Ok(Self { root, lock, checked: DashMap::new() }),
         }
     }
 
     /// The folder, absolute.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// An error, told by [`is_gone`], unless the folder is still the one that was opened. Looked at on a thread that may block.
+    pub(super) async fn check(self: &Arc<Self>) -> Result<(), Error> {
+        let folder = Arc::clone(self);
+        match tokio::task::spawn_blocking(move || is_same(&folder.lock, &folder.root.join("lock"))).await? {
+            true => Ok(()),
+            false => Err(Error::Generic { store: "LocalFileSystem", source: Gone.into() }),
+        }
+    }
+
+    /// Removes what was staged and not written to since a moment, whoever else uses the folder.
+    pub(super) fn sweep_old(&self, before: SystemTime) {
+        if is_same(&self.lock, &self.root.join("lock")) {
+            sweep(&self.root, Some(before));
+        }
     }
 
     /// The file of a blob; `None` if there is no such blob.
@@ -70,6 +99,11 @@ impl Folder {
     }
 }
 
+/// Whether the error is that of [`Folder::check`].
+pub(super) fn is_gone(error: &Error) -> bool {
+    matches!(error, Error::Generic { source, .. } if source.is::<Gone>())
+}
+
 /// Makes a folder and those it is in, and has them on the disk: what is in a folder that is lost is lost with it.
 fn make(folder: &Path) -> io::Result<()> {
     let known = folder.ancestors().skip_while(|folder| !folder.exists() && !folder.as_os_str().is_empty()).count();
@@ -86,37 +120,44 @@ fn make(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes what was staged and never finished. What cannot be removed only costs space, so that is no reason to stop.
-fn sweep(root: &Path) {
+/// Removes what was staged and never finished; if there is a moment, what was not written to since then. What cannot be removed only
+/// costs space, so that is no reason to stop.
+fn sweep(root: &Path, before: Option<SystemTime>) {
     for place in ["blobs", "trash"] {
         let folder = root.join(place).join("sha256");
-        sweep_folder(&folder);
-        sweep_links(&folder);
+        sweep_folder(&folder, before);
+        sweep_links(&folder, before);
     }
-    sweep_folder(&root.join("trash"));
-    sweep_folder(&root.join("changes"));
+    sweep_folder(&root.join("trash"), before);
+    sweep_folder(&root.join("changes"), before);
     for function in fs::read_dir(root.join("functions")).into_iter().flatten().flatten() {
         if function.file_type().is_ok_and(|kind| kind.is_dir()) {
-            sweep_folder(&function.path());
+            sweep_folder(&function.path(), before);
         }
     }
 }
 
-fn sweep_folder(folder: &Path) {
+fn sweep_folder(folder: &Path, before: Option<SystemTime>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_name().to_str().is_some_and(is_staged) {
+        if entry.file_name().to_str().is_some_and(is_staged) && is_old(&entry, before) {
             let _ = fs::remove_file(entry.path());
         }
     }
 }
 
 /// Removes the folders in which a file was to get its second name.
-fn sweep_links(folder: &Path) {
+fn sweep_links(folder: &Path, before: Option<SystemTime>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_name().to_str().is_some_and(|name| name.starts_with(LINKING)) {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(LINKING)) && is_old(&entry, before) {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
+}
+
+/// Whether nothing was written to it since a moment. What nobody can tell is left alone.
+fn is_old(entry: &fs::DirEntry, before: Option<SystemTime>) -> bool {
+    let written = || entry.metadata().and_then(|metadata| metadata.modified());
+    before.is_none_or(|before| written().is_ok_and(|written| written < before))
 }
 
 fn is_staged(file_name: &str) -> bool {

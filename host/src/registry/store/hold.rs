@@ -1,5 +1,5 @@
-//! Blobs that a deploy of this process needs, though nothing refers to them yet: no collector of this process takes them, however
-//! long that deploy lasts.
+//! Blobs that somebody in this process needs for a while, however long. What a deploy needs though nothing refers to it yet, no
+//! collector of this process takes; what is needed as a file is not removed to make room for others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +24,17 @@ impl Holders {
 
     pub(super) fn hold_any(&self, digest: &Digest) -> bool {
         self.counts().contains_key(digest)
+    }
+
+    pub(super) fn hold_one(&self, digest: &Digest) -> Hold {
+        *self.counts().entry(*digest).or_default() += 1;
+        Hold { holders: self.clone(), blobs: vec![*digest] }
+    }
+
+    /// Does something to a blob that nobody holds, and that nobody can hold meanwhile: it has to be quick. `None` if somebody does.
+    pub(super) fn unless_held<T>(&self, digest: &Digest, work: impl FnOnce() -> T) -> Option<T> {
+        let counts = self.counts();
+        (!counts.contains_key(digest)).then(work)
     }
 
     fn counts(&self) -> MutexGuard<'_, HashMap<Digest, usize>> {

@@ -167,6 +167,54 @@ async fn what_a_killed_process_staged_is_swept_by_whoever_is_alone() {
 }
 
 #[tokio::test]
+async fn a_folder_that_is_gone_is_not_taken_for_an_empty_one() {
+    let (dir, store) = folder().await;
+    let (root, away) = (dir.path().join("deep/data"), dir.path().join("away"));
+    let notice = Notice { function: name("f"), revision: 1, id: None };
+    store.announce(&notice).await.unwrap();
+    store.write_revision(&revision("f", 1)).await.unwrap();
+    let blob = store.write_blob("content".into()).await.unwrap();
+    fs::rename(&root, &away).unwrap();
+    for in_its_place in ["nothing", "an empty folder", "another store"] {
+        match in_its_place {
+            "an empty folder" => fs::create_dir(&root).unwrap(),
+            "another store" => drop(Store::open_folder(&root).await.unwrap()),
+            _ => {}
+        }
+        let before = root.exists().then(|| files(&dir));
+        let errors = [
+            store.newest().await.err(),
+            store.notices_after(0).await.err(),
+            store.list_functions().await.err(),
+            store.latest(&name("f")).await.err(),
+            store.revision(&name("f"), 1).await.err(),
+            store.trash().await.err(),
+            store.lacks(vec![blob]).await.err(),
+            store.local_file(&blob.sha256).await.err(),
+            store.discard(blob).await.err(),
+            store.clock().await.err(),
+            store.announce(&notice).await.err(),
+            store.write_revision(&revision("f", 2)).await.err(),
+            store.write_blob("other".into()).await.err(),
+        ];
+        for (request, error) in errors.into_iter().enumerate() {
+            let error = error.unwrap_or_else(|| panic!("request {request} is believed with {in_its_place}"));
+            assert!(matches!(error, StoreError::Unreachable { .. }), "{error}");
+            let message = error.to_string();
+            assert!(message.contains("mount it again, or restart the host"), "{message}");
+            assert!(!message.contains(dir.path().to_str().unwrap()), "{message}");
+        }
+        assert_eq!(root.exists().then(|| files(&dir)), before, "nothing is written there");
+    }
+    fs::remove_dir_all(&root).unwrap();
+    fs::rename(&away, &root).unwrap();
+    assert_eq!(store.newest().await.unwrap(), BTreeMap::from([(name("f"), 1)]));
+    assert_eq!(store.notices_after(0).await.unwrap().notices, [(1, Some(notice))]);
+    store.write_revision(&revision("f", 2)).await.unwrap();
+    assert_eq!(store.read_blob(&blob.sha256, 10).await.unwrap(), "content");
+}
+
+#[tokio::test]
 async fn revisions_are_written_once_and_the_highest_counts() {
     let (_dir, store) = folder().await;
     assert_eq!(store.latest(&name("f")).await.unwrap(), None);
@@ -234,6 +282,11 @@ async fn a_damaged_blob_is_not_given_out() {
     fs::write(store.local_file(&blob.sha256).await.unwrap(), "c0ntent").unwrap();
     let error = store.read_blob(&blob.sha256, 100).await.expect_err("its content is another");
     assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+    store.write_blob("content".into()).await.unwrap();
+    assert_eq!(store.read_blob(&blob.sha256, 100).await.unwrap(), "content", "it was written anew");
+    fs::remove_file(store.local_file(&blob.sha256).await.unwrap()).unwrap();
+    let error = store.read_blob(&blob.sha256, 100).await.expect_err("it is not there any more");
+    assert!(error.to_string().ends_with("deploy the same version again, or delete the function"), "{error}");
 }
 
 #[test]
@@ -273,15 +326,34 @@ async fn waste_in_a_bucket_is_put_aside_brought_back_and_deleted() {
     assert!(!store.exists(blob).await.unwrap());
     assert_eq!(store.read_blob(&blob.sha256, 10).await.unwrap(), "waste");
     assert!(store.exists(blob).await.unwrap());
+    let (hour, now) = (chrono::TimeDelta::hours(1), store.clock().await.unwrap());
+    assert!(
+        !store.purge(&blob.sha256, now + hour).await.unwrap(),
+        "another may be about to take it away from its place"
+    );
     assert!(store.discard(blob).await.unwrap());
     assert_eq!(fs::read(store.local_file(&blob.sha256).await.unwrap()).unwrap(), b"waste");
     assert!(store.discard(blob).await.unwrap());
-    let hour = chrono::TimeDelta::hours(1);
     let now = store.clock().await.unwrap();
     assert!(!store.purge(&blob.sha256, now - hour).await.unwrap(), "it is young");
     assert!(store.purge(&blob.sha256, now + hour).await.unwrap());
     assert!(store.trash().await.unwrap().is_empty());
     assert_eq!(store.lacks(vec![blob]).await.unwrap(), [blob]);
+}
+
+#[tokio::test]
+async fn a_copy_that_a_bucket_has_only_promised_is_not_believed() {
+    // What one of them copies does not appear in the other.
+    let (objects, copies) = (faulty::Faulty::new(), faulty::Faulty::new());
+    let store = Store::in_bucket(objects.clone(), copies.clone(), Path::new("/nowhere"), 0);
+    let blob = Blob::of(b"promised");
+    let path = ObjectPath::from_iter(["trash", "sha256", &blob.sha256.to_string()]);
+    for bucket in [&objects, &copies] {
+        bucket.put(&path, "promised".into()).await.unwrap();
+    }
+    copies.requests();
+    assert_eq!(store.lacks(vec![blob]).await.unwrap(), [blob]);
+    assert_eq!(copies.requests(), 1, "it was asked for the copy, and for nothing else");
 }
 
 #[tokio::test]

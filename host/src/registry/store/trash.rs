@@ -5,13 +5,15 @@
 //! trash/clock          its time is what the store takes for now
 //! ```
 //! A blob is never deleted where it is used. It is copied here and then taken away there, and whoever finds it missing copies it
-//! back, so neither is ever without the bytes. What is here goes only by its age here. Ages are by the store's own clock: those of
-//! its users may be wrong. Who decides what nobody refers to is the catalog.
+//! back, so neither is ever without the bytes. What is here goes only by its age here, and not while it is in its place as well. Ages
+//! are by the store's own clock: those of its users may be wrong. Who decides what nobody refers to is the catalog.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -21,7 +23,7 @@ use object_store::{Error, ObjectMeta, ObjectStoreExt};
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 
 use super::super::digest::{Blob, Digest};
-use super::{Store, StoreError, blob_path, failed};
+use super::{Place, Store, StoreError, blob_path, failed};
 
 /// Objects looked at at once.
 const LOOKS: usize = 8;
@@ -49,7 +51,8 @@ impl Store {
     }
 
     async fn has(&self, blob: Blob) -> Result<bool, StoreError> {
-        Ok(self.exists(blob).await? || self.recover(blob).await?)
+        // A bucket may say that it copies before it has, and may fail to.
+        Ok(self.exists(blob).await? || (self.recover(blob).await? && self.exists(blob).await?))
     }
 
     /// Whether the blob is in its place. One of another size is damaged, and is written anew.
@@ -62,7 +65,8 @@ impl Store {
         Ok(self.find(&blob_path(digest)).await?.map(|found| found.size))
     }
 
-    /// Brings a blob back from the trash, where it stays as well until its time has come. False if it is not there.
+    /// Brings a blob back from the trash, where it stays as well until it was put there anew and its time has come. False if it is
+    /// not there.
     pub(in super::super) async fn recover(&self, blob: Blob) -> Result<bool, StoreError> {
         match self.find(&trash_path(&blob.sha256)).await? {
             Some(found) if found.size == blob.size => self.recover_any(&blob.sha256).await,
@@ -101,9 +105,15 @@ impl Store {
         Ok(is_whole && self.remove(&from).await?)
     }
 
-    /// Deletes for good what came into the trash before a moment. False if it is not there, or came again.
+    /// Deletes for good what came into the trash before a moment. False if it is not there, came again, or is in its place too.
     pub(in super::super) async fn purge(&self, digest: &Digest, before: DateTime<Utc>) -> Result<bool, StoreError> {
         let path = trash_path(digest);
+        // Asked before the age here is: another collector may be about to make this copy young and to take the blob away from there,
+        // and then this is the last. Whoever has taken it away already has made this copy young before that. What comes there after
+        // this look is new, so no collector takes it away soon.
+        if self.size(digest).await?.is_some() {
+            return Ok(false);
+        }
         match self.find(&path).await? {
             Some(found) if found.last_modified < before => self.remove(&path).await,
             _ => Ok(false),
@@ -116,6 +126,13 @@ impl Store {
         self.objects.put(&path, Bytes::new().into()).await.map_err(failed("write", &path))?;
         let found = self.find(&path).await?;
         found.map(|found| found.last_modified).ok_or_else(|| StoreError::Missing { object: path.to_string() })
+    }
+
+    /// Removes what was left half written and has not been written to since a moment. What cannot be is the next one's.
+    pub(in super::super) async fn sweep(&self, before: DateTime<Utc>) {
+        let Place::Folder(folder) = &self.place else { return };
+        let (folder, before) = (Arc::clone(folder), SystemTime::from(before));
+        let _ = tokio::task::spawn_blocking(move || folder.sweep_old(before)).await;
     }
 
     async fn aside(&self, place: &str, wanted: impl Fn(&Aside) -> bool) -> Result<Vec<Aside>, StoreError> {
@@ -143,13 +160,18 @@ impl Store {
 
     /// A copy, as new as its making. False if there is nothing to copy.
     async fn copy(&self, from: &ObjectPath, to: &ObjectPath) -> Result<bool, StoreError> {
-        let Some(folder) = self.folder() else {
-            return match self.objects.copy(from, to).await {
-                Ok(()) => Ok(true),
-                Err(Error::NotFound { .. }) => Ok(false),
-                Err(error) => Err(failed("copy", from)(error)),
-            };
+        let folder = match &self.place {
+            Place::Folder(folder) => folder,
+            Place::Bucket { copies, .. } => {
+                return match copies.copy(from, to).await {
+                    Ok(()) => Ok(true),
+                    Err(Error::NotFound { .. }) => Ok(false),
+                    Err(error) => Err(failed("copy", from)(error)),
+                };
+            }
         };
+        // As the store's objects do, which take no part here.
+        folder.check().await.map_err(failed("copy", from))?;
         let (old, new) = (folder.root().join(from.as_ref()), folder.root().join(to.as_ref()));
         let linked =
             tokio::task::spawn_blocking(move || link(&old, &new)).await.unwrap_or_else(|error| Err(error.into()));
@@ -191,13 +213,14 @@ fn link(from: &Path, to: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-fn is_same(file: &File, path: &Path) -> bool {
+/// Whether an open file is the one that has a name now.
+pub(super) fn is_same(file: &File, path: &Path) -> bool {
     let inode = |found: fs::Metadata| (found.dev(), found.ino());
     let one = file.metadata().map(inode);
     one.is_ok_and(|one| fs::metadata(path).map(inode).is_ok_and(|other| one == other))
 }
 
-fn trash_path(digest: &Digest) -> ObjectPath {
+pub(super) fn trash_path(digest: &Digest) -> ObjectPath {
     ObjectPath::from_iter(["trash", "sha256", &digest.to_string()])
 }
 

@@ -12,7 +12,7 @@ fn served(quick: u64, slow: u64, failed: u64) -> Served {
     let latencies = Latencies::default();
     (0..quick).for_each(|_| latencies.add(Duration::from_millis(1)));
     (0..slow).for_each(|_| latencies.add(Duration::from_millis(3)));
-    Served { answered: quick + slow, failed, took: latencies.spread() }
+    Served { answered: quick + slow, failed, abandoned: 0, took: latencies.spread() }
 }
 
 fn verdict(new: (u64, u64, u64), others: (u64, u64, u64)) -> Verdict {
@@ -54,6 +54,19 @@ fn what_does_badly_goes_back() {
     let many = |failed| Served { answered: 10_000_000, failed, ..Served::default() };
     assert!(matches!(judge(&many(200_000), &many(0), &plan()), Verdict::Back(_)));
     assert_eq!(judge(&many(101_000), &many(0), &plan()), Verdict::Go, "one in a hundred");
+}
+
+#[test]
+fn callers_that_go_count_where_the_others_have_stayed() {
+    let of = |answered, abandoned| Served { abandoned, ..served(answered, 0, 0) };
+    let verdict = |new: (u64, u64), others: (u64, u64)| judge(&of(new.0, new.1), &of(others.0, others.1), &plan());
+    let went = verdict((20, 381), (991, 0));
+    let why = "381 of 401 callers went before their answer had come, and 0 of the others' 991";
+    assert_eq!(went, Verdict::Back(why.into()));
+    assert!(matches!(verdict((0, 3), (100, 0)), Verdict::Back(_)), "it answers nobody");
+    assert_eq!(verdict((100, 4), (1000, 10)), Verdict::Wait, "it may be chance");
+    assert_eq!(verdict((80, 20), (800, 190)), Verdict::Go, "they always do");
+    assert_eq!(verdict((80, 20), (10, 0)), Verdict::Go, "nobody knows what is usual");
 }
 
 #[test]

@@ -184,3 +184,23 @@ async fn no_collector_takes_what_is_being_deployed() {
     }
     collectors.iter().for_each(tokio::task::JoinHandle::abort);
 }
+
+#[tokio::test]
+async fn what_was_staged_and_left_goes_while_others_use_the_store() {
+    let (_dir, store) = empty().await;
+    let root = store.folder().unwrap().root().to_owned();
+    let _other = Store::open_folder(&root).await.unwrap();
+    let catalog = Catalog::load(store.clone()).await.unwrap();
+    deployed(&catalog, "1").await;
+    let number = "00000000000000000009.json";
+    let blob = format!("blobs/sha256/{}#1", Digest::of(b"half"));
+    let staged = [blob, format!("changes/{number}#1"), format!("functions/f/{number}#12")].map(|name| root.join(name));
+    for (age, stays) in [(ABANDONED / 2, true), (2 * ABANDONED, false)] {
+        for path in &staged {
+            std::fs::write(path, "{").unwrap();
+            File::open(path).unwrap().set_modified(SystemTime::now() - age).unwrap();
+        }
+        catalog.collect(GRACE).await.unwrap();
+        assert!(staged.iter().all(|path| path.exists() == stays), "{age:?}");
+    }
+}

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use super::super::super::store::faulty::{Fault, Faulty};
 use super::super::super::store::{Notice, Store};
+use super::super::CatalogError;
 use super::super::tests::{deployed, empty};
 use super::*;
 use crate::registry::note::Note;
@@ -18,34 +19,29 @@ async fn two(store: &Store) -> (Catalog, Catalog) {
     (Catalog::load(store.clone()).await.unwrap(), Catalog::load(store.clone()).await.unwrap())
 }
 
-/// What a look shows: the functions, and whether there was one before.
-async fn look(catalog: &Catalog) -> Vec<(String, bool)> {
+/// The functions that a look shows.
+async fn look(catalog: &Catalog) -> Vec<String> {
     let Look { changes, failure } = catalog.look().await;
     assert!(failure.is_none(), "{failure:?}");
-    let mut seen: Vec<_> =
-        changes.iter().map(|change| (change.function.to_string(), change.before.is_some())).collect();
+    let mut seen: Vec<_> = changes.iter().map(ToString::to_string).collect();
     seen.sort();
     seen
-}
-
-fn changed(function: &str, before: bool) -> Vec<(String, bool)> {
-    vec![(function.to_owned(), before)]
 }
 
 async fn one_sees_what_another_does(store: Store) {
     let (one, other) = two(&store).await;
     deployed(&one, "f", "1").await;
-    assert_eq!(look(&other).await, changed("f", false));
+    assert_eq!(look(&other).await, ["f"]);
     assert_eq!(other.resolve("f", None).unwrap().name.as_str(), "1");
-    assert_eq!(look(&one).await, [], "its own is no news");
+    assert_eq!(look(&one).await, [""; 0], "its own is no news");
     deployed(&other, "f", "2").await;
     deployed(&other, "g", "1").await;
     one.delete_function("f", Note::default()).await.unwrap();
-    assert_eq!(look(&other).await, changed("f", true));
+    assert_eq!(look(&other).await, ["f"]);
     assert!(other.resolve("f", None).is_err());
-    assert_eq!(look(&one).await, changed("g", false));
+    assert_eq!(look(&one).await, ["g"]);
     for catalog in [&one, &other] {
-        assert_eq!(look(catalog).await, []);
+        assert_eq!(look(catalog).await, [""; 0]);
     }
 }
 
@@ -60,7 +56,7 @@ async fn one_host_sees_what_another_does_in_a_bucket() {
     one_sees_what_another_does(store.clone()).await;
     let catalog = Catalog::load(store).await.unwrap();
     objects.requests();
-    assert_eq!(look(&catalog).await, []);
+    assert_eq!(look(&catalog).await, [""; 0]);
     assert_eq!(objects.requests(), 1, "a look where there is no news");
 }
 
@@ -73,17 +69,34 @@ async fn a_revision_may_come_after_its_notice_or_never() {
     let next = one.function("f").unwrap().revision.without_anything("2026-11-23T14:31:00Z".parse().unwrap()).unwrap();
     let notice = |revision| Notice { function: "f".parse().unwrap(), revision, id: None };
     store.announce(&notice(next.revision)).await.unwrap();
-    assert_eq!(look(&other).await, []);
+    assert_eq!(look(&other).await, [""; 0]);
     assert_eq!(other.shared.follow.lock().await.covered(), Some(1), "a snapshot does not cover the second notice yet");
     tokio::time::advance(PATIENCE / 2).await;
-    assert_eq!(look(&other).await, []);
+    assert_eq!(look(&other).await, [""; 0]);
     store.write_revision(&next).await.unwrap();
-    assert_eq!(look(&other).await, changed("f", true));
+    assert_eq!(look(&other).await, ["f"]);
     store.announce(&notice(9)).await.unwrap();
-    assert_eq!(look(&other).await, []);
+    assert_eq!(look(&other).await, [""; 0]);
     tokio::time::advance(PATIENCE).await;
     look(&other).await;
     assert!(other.shared.follow.lock().await.expected.is_empty(), "nothing is waited for for ever");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_busy_with_a_function_gives_up_nothing_that_others_made_of_it() {
+    let (_objects, store) = bucket();
+    let (one, other) = two(&store).await;
+    deployed(&one, "f", "1").await;
+    let name: FunctionName = "f".parse().unwrap();
+    let busy = other.shared.turns.of(&name).lock().await;
+    for _ in 0..2 {
+        assert_eq!(look(&other).await, [""; 0]);
+        assert_eq!(other.shared.follow.lock().await.covered(), Some(0), "a snapshot does not cover what was not read");
+        tokio::time::advance(PATIENCE * 2).await;
+    }
+    drop(busy);
+    assert_eq!(look(&other).await, ["f"]);
+    assert_eq!(other.shared.follow.lock().await.covered(), Some(1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,11 +108,11 @@ async fn what_is_there_is_shown_though_a_later_revision_is_waited_for() {
     // Of a writer that was stopped before it wrote the revision.
     store.announce(&Notice { function: "f".parse().unwrap(), revision: 9, id: None }).await.unwrap();
     deployed(&one, "f", "2").await;
-    assert_eq!(look(&other).await, changed("f", true));
+    assert_eq!(look(&other).await, ["f"]);
     assert_eq!(other.resolve("f", None).unwrap().name.as_str(), "2");
-    assert_eq!(look(&other).await, [], "it is shown once");
+    assert_eq!(look(&other).await, [""; 0], "it is shown once");
     deployed(&one, "f", "3").await;
-    assert_eq!(look(&other).await, changed("f", true));
+    assert_eq!(look(&other).await, ["f"]);
     assert_eq!(other.shared.follow.lock().await.covered(), Some(1), "the later one may still come");
 }
 
@@ -114,9 +127,9 @@ async fn what_no_notice_told_is_found_when_everything_is_compared() {
     store.write_revision(&gone).await.unwrap();
     let removed = object_store::path::Path::from("functions/by-hand/00000000000000000001.json");
     object_store::ObjectStoreExt::delete(&*objects, &removed).await.unwrap();
-    assert_eq!(look(&other).await, []);
+    assert_eq!(look(&other).await, [""; 0]);
     tokio::time::advance(ALL_EVERY).await;
-    assert_eq!(look(&other).await, [("by-hand".to_owned(), true), ("f".to_owned(), true)]);
+    assert_eq!(look(&other).await, ["by-hand", "f"]);
     assert!(other.functions().is_empty());
     assert!(Catalog::load(store).await.unwrap().functions().is_empty(), "the snapshot is none that lacks it");
 }
@@ -133,7 +146,7 @@ async fn who_was_away_while_notices_were_removed_sees_everything() {
     assert_eq!((first, last), (1, 601));
     store.remove_notices(601).await.unwrap();
     assert_eq!(store.notices_there_are().await.unwrap(), (102, 601), "the newest stay");
-    assert_eq!(look(&other).await, changed("f", false));
+    assert_eq!(look(&other).await, ["f"]);
 }
 
 #[tokio::test]
@@ -149,11 +162,11 @@ async fn a_bucket_that_does_not_answer_changes_nothing_here() {
     objects.plan(|_, path| if path.as_ref().starts_with("functions/f") { Fault::Request } else { Fault::Nothing });
     let Look { changes, failure } = other.look().await;
     assert!(failure.is_some());
-    assert_eq!(changes.iter().map(|change| change.function.as_str()).collect::<Vec<_>>(), ["g"]);
+    assert_eq!(changes.iter().map(|function| function.as_str()).collect::<Vec<_>>(), ["g"]);
     assert_eq!(other.resolve("f", None).unwrap().name.as_str(), "1", "what is known is served on");
     assert!(Catalog::load(store).await.is_err(), "nothing is served that may be half of it");
     objects.plan(|_, _| Fault::Nothing);
-    assert_eq!(look(&other).await, changed("f", true));
+    assert_eq!(look(&other).await, ["f"]);
     assert_eq!(other.resolve("f", None).unwrap().name.as_str(), "2");
 }
 
@@ -185,6 +198,24 @@ async fn a_start_reads_a_snapshot_and_what_came_after_it() {
     objects.requests();
     assert_eq!(Catalog::load(store).await.unwrap().functions().len(), 1501);
     assert!(objects.requests() <= 3);
+}
+
+#[tokio::test]
+async fn what_the_writer_of_a_snapshot_could_not_read_is_read_by_every_start() {
+    let (objects, store) = bucket();
+    let (one, other) = two(&store).await;
+    deployed(&one, "f", "1").await;
+    deployed(&one, "broken", "1").await;
+    let path = object_store::path::Path::from("functions/broken/00000000000000000001.json");
+    let whole = serde_json::to_vec(&one.function("broken").unwrap().revision).unwrap();
+    object_store::ObjectStoreExt::put(&*objects, &path, "{".into()).await.unwrap();
+    look(&other).await;
+    other.save().await;
+    let started = Catalog::load(store.clone()).await.unwrap();
+    assert!(matches!(started.function("broken"), Err(CatalogError::Damaged { .. })), "it is not taken for none");
+    assert!(started.function("f").is_ok());
+    object_store::ObjectStoreExt::put(&*objects, &path, whole.into()).await.unwrap();
+    assert!(Catalog::load(store).await.unwrap().function("broken").is_ok(), "it may be whole by then");
 }
 
 #[tokio::test(start_paused = true)]

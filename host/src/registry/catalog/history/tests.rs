@@ -7,7 +7,7 @@ use super::*;
 use crate::registry::diff::{Difference, differences};
 use crate::registry::name::AliasName;
 use crate::registry::note::Note;
-use crate::registry::revision::{AtStep, Plan};
+use crate::registry::revision::{AtStep, Plan, Rollout};
 use crate::registry::store::Store;
 
 fn because(message: &str) -> Note {
@@ -34,6 +34,30 @@ async fn three() -> (tempfile::TempDir, Store, Catalog) {
         deployed(&catalog, "f", version).await;
     }
     (dir, store, catalog)
+}
+
+/// A rollout that has begun.
+async fn begin(catalog: &Catalog, alias: &str, version: &str) -> Rollout {
+    let plan = Plan { steps: vec![5, 25, 100], every_ms: 1, min_requests: 1, max_error_ppm: 0, max_p99_permille: None };
+    let what = (version.to_owned(), plan);
+    let begun = catalog.begin_rollout("f", alias.parse().unwrap(), what, because("try it")).await.unwrap();
+    begun.function.revision.rollouts[alias].clone()
+}
+
+/// What another rollback comes to: the revision that it says it goes to, and where every alias points then.
+async fn goes_back(catalog: &Catalog) -> (u64, Vec<String>) {
+    let published = catalog.rollback("f", Note::default()).await.expect("there is something");
+    let revision = &published.function.revision;
+    let Action::Rollback { to } = revision.action else { panic!("{:?}", revision.action) };
+    assert!(!revision.is_rolling());
+    let all = revision.aliases.iter().flat_map(|(alias, weights)| {
+        weights.iter().map(move |(version, weight)| format!("{alias} {version}={weight}"))
+    });
+    (to, all.collect())
+}
+
+fn texts(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
 fn live(published: &Published) -> String {
@@ -179,13 +203,7 @@ async fn of_rollbacks_at_once_each_goes_back_one_change() {
 #[tokio::test]
 async fn a_rollout_is_one_change_and_one_of_several_hosts_makes_its_steps() {
     let (_dir, store, catalog) = three().await;
-    let plan = Plan { steps: vec![5, 25, 100], every_ms: 1, min_requests: 1, max_error_ppm: 0, max_p99_permille: None };
-    let begin = async |catalog: &Catalog, version: &str| {
-        let (alias, what) = (AliasName::live(), (version.to_owned(), plan.clone()));
-        catalog.begin_rollout("f", alias, what, because("try it")).await.unwrap().function.revision.rollouts["live"]
-            .clone()
-    };
-    let begun = begin(&catalog, "1").await;
+    let begun = begin(&catalog, "live", "1").await;
     assert_eq!(catalog.next_rolling().await.as_str(), "f");
     let at = |step| AtStep { alias: AliasName::live(), from_revision: begun.from_revision, step };
     let other = Catalog::load(store).await.unwrap();
@@ -196,10 +214,64 @@ async fn a_rollout_is_one_change_and_one_of_several_hosts_makes_its_steps() {
     let (one, two) = (one.unwrap(), two.unwrap());
     assert!(one.changed != two.changed, "one was first");
     if two.changed {
-        begin(&catalog, "1").await;
+        begin(&catalog, "live", "1").await;
     }
     let after = if one.changed { at(1) } else { AtStep { from_revision: 5, ..at(0) } };
     assert!(catalog.step_rollout(&name, after).await.unwrap().changed, "the loser's catalog has seen it");
     let to = rolled_back(&catalog).await;
     assert_eq!(to.map(|(weights, _)| weights), Ok("3=100".into()), "all steps at once");
+}
+
+/// `live` goes to 1, and then step by step to 2; meanwhile there comes an alias `canary`. Seven revisions, and the rollout's steps.
+async fn moving() -> (tempfile::TempDir, Catalog, impl Fn(usize) -> AtStep) {
+    let (dir, _store, catalog) = three().await;
+    traffic(&catalog, "live", &[("1", 1)]).await;
+    let Rollout { from_revision, .. } = begin(&catalog, "live", "2").await;
+    traffic(&catalog, "canary", &[("3", 1)]).await;
+    let at = move |step| AtStep { alias: AliasName::live(), from_revision, step };
+    assert!(catalog.step_rollout(&"f".parse().unwrap(), at(0)).await.unwrap().changed);
+    (dir, catalog, at)
+}
+
+#[tokio::test]
+async fn a_rollback_ends_a_rollout_and_leaves_what_others_changed_meanwhile() {
+    let (_dir, catalog, _) = moving().await;
+    assert_eq!(goes_back(&catalog).await, (6, texts(&["canary 3=1", "live 1=1"])));
+    assert_eq!(goes_back(&catalog).await, (4, texts(&["live 1=1"])), "one change further is the other alias");
+    assert_eq!(goes_back(&catalog).await, (3, texts(&["live 3=100"])));
+}
+
+#[tokio::test]
+async fn a_rollout_that_is_over_is_one_change_among_those_made_meanwhile() {
+    let (_dir, catalog, at) = moving().await;
+    let done = catalog.step_rollout(&"f".parse().unwrap(), at(1)).await.unwrap();
+    assert_eq!(live(&done), "2=100");
+    assert_eq!(goes_back(&catalog).await, (6, texts(&["canary 3=1", "live 1=1"])));
+    assert_eq!(goes_back(&catalog).await, (4, texts(&["live 1=1"])));
+    assert_eq!(goes_back(&catalog).await, (3, texts(&["live 3=100"])));
+
+    // One that went back by itself is none.
+    let (_dir, catalog, at) = moving().await;
+    let back = catalog.take_rollout_back(&"f".parse().unwrap(), at(1), "it errs".into()).await.unwrap();
+    assert_eq!(live(&back), "1=1");
+    assert_eq!(goes_back(&catalog).await, (4, texts(&["live 1=1"])));
+    assert!(catalog.function("f").unwrap().revision.rollouts.contains_key("live"), "that it went back is still seen");
+    assert_eq!(goes_back(&catalog).await, (3, texts(&["live 3=100"])));
+}
+
+#[tokio::test]
+async fn a_rollback_ends_all_rollouts_that_go_on() {
+    let (_dir, _store, catalog) = three().await;
+    traffic(&catalog, "canary", &[("3", 1)]).await;
+    begin(&catalog, "live", "1").await;
+    begin(&catalog, "canary", "2").await;
+    assert_eq!(goes_back(&catalog).await, (4, texts(&["canary 3=1", "live 3=100"])));
+    assert_eq!(goes_back(&catalog).await, (3, texts(&["live 3=100"])));
+}
+
+#[tokio::test]
+async fn no_step_of_a_rollout_is_gone_back_to() {
+    let (_dir, catalog, _) = moving().await;
+    traffic(&catalog, "live", &[("1", 1), ("2", 1)]).await;
+    assert_eq!(goes_back(&catalog).await, (6, texts(&["canary 3=1", "live 1=1"])), "somebody ended it where it was");
 }

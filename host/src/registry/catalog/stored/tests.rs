@@ -12,9 +12,11 @@ async fn what_is_written_is_read_and_what_is_damaged_is_nothing() {
         deployed(&catalog, function, version).await;
     }
     catalog.delete_function("gone", Note::default()).await.unwrap();
+    catalog.shared.show(&"broken".parse().unwrap(), &Entry::Damaged("its revision is empty".into()));
     let bytes = Bytes::from(to_bytes(7, &catalog.shared.snapshot.load()).unwrap());
     let stored = parse(&bytes).expect("it is whole");
     assert_eq!(stored.seen, 7);
+    assert_eq!(stored.damaged.iter().map(FunctionName::as_str).collect::<Vec<_>>(), ["broken"]);
     let mut entries = stored.entries;
     entries.sort_by(|a, b| a.0.cmp(&b.0));
     let [(f, Entry::Usable(Shown { function, .. })), (gone, Entry::Gone(2))] = &entries[..] else {

@@ -66,6 +66,24 @@ fn what_does_badly_goes_back() {
 }
 
 #[test]
+fn a_rollback_undoes_it_and_leaves_other_aliases_alone() {
+    let first = begun(&three(), &[5, 100]);
+    let test = BTreeMap::from([("3".to_owned(), 1)]);
+    let first = first.with_traffic(&"test".parse().unwrap(), &test, None, now()).unwrap().expect("it is new");
+    assert_eq!((&first.settled().aliases["live"], first.is_rolling()), (&three().aliases["live"], true));
+    let back = first.rolled_back(&first, now()).unwrap();
+    assert_eq!((&back.aliases["live"], back.aliases.len()), (&three().aliases["live"], 2));
+    assert!(back.rollouts.is_empty() && back.check().is_ok(), "{back:?}");
+    // When another alias goes back, one that is done is still seen.
+    let done = begun(&three(), &[100]);
+    assert_eq!(done.settled(), done);
+    let with_test = done.with_traffic(&"test".parse().unwrap(), &test, None, now()).unwrap().expect("it is new");
+    let back = with_test.rolled_back(&done, now()).unwrap();
+    assert_eq!((&back.aliases, &back.rollouts), (&done.aliases, &done.rollouts));
+    assert!(with_test.rolled_back(&three(), now()).unwrap().rollouts.is_empty());
+}
+
+#[test]
 fn whatever_else_points_the_alias_ends_it() {
     let first = begun(&three(), &[5, 100]);
     let live = AliasName::live();

@@ -42,9 +42,21 @@ fn an_alias_is_pointed_at_versions() {
     assert_eq!((next.revision, next.action.clone()), (4, Action::Traffic { alias: AliasName::live() }));
     assert_eq!(next.check(), Ok(()));
     assert_eq!(traffic(&next, "live", &[("1", 90), ("2", 10)]), Ok(None), "that is how it is");
+    assert_eq!(traffic(&next, "live", &[("1", 9), ("2", 1)]), Ok(None), "the shares are the same");
+    assert!(traffic(&next, "live", &[("1", 9), ("2", 2)]).unwrap().is_some());
     let other = traffic(&next, "test", &[("3", 1)]).unwrap().unwrap();
     assert_eq!((other.aliases.len(), &other.aliases["live"]), (2, &expected));
     assert!(next.without_version("2", now()).is_err() && next.without_version("3", now()).is_ok());
+}
+
+#[test]
+fn raw_http_and_tensors_share_no_alias() {
+    let record = record("typed", FunctionKind::Typed);
+    let typed = three().with_deploy(&"t".parse().unwrap(), &record, None, now()).unwrap().expect("it is new");
+    let why = refused(&typed, "live", &[("1", 1), ("t", 1)]);
+    assert!(why.contains("version '1' takes raw HTTP and version 't' tensors"), "{why}");
+    assert!(traffic(&typed, "live", &[("1", 0), ("t", 1)]).is_ok(), "only one of them gets any");
+    assert!(traffic(&typed, "other", &[("t", 1)]).is_ok());
 }
 
 #[test]

@@ -18,6 +18,16 @@ fn files(cache: &tempfile::TempDir) -> Vec<String> {
     names
 }
 
+fn used(file: &LocalFile, at: SystemTime) {
+    fs::File::options().write(true).open(file).unwrap().set_modified(at).unwrap();
+}
+
+fn sorted<const N: usize>(blobs: [Digest; N]) -> [String; N] {
+    let mut names = blobs.map(|blob| blob.to_string());
+    names.sort();
+    names
+}
+
 #[tokio::test]
 async fn a_blob_is_fetched_once_for_all_that_want_it_at_once_and_later() {
     let (cache, objects, store) = bucket(u64::MAX);
@@ -67,17 +77,51 @@ async fn the_least_lately_used_goes_when_there_is_no_room() {
     for (content, age) in [("0123456789", 300), ("1234567890", 200)] {
         let blob = store.write_blob(content.into()).await.unwrap();
         let file = store.local_file(&blob.sha256).await.unwrap();
-        let used_at = SystemTime::now() - Duration::from_secs(age);
-        fs::File::options().write(true).open(file).unwrap().set_modified(used_at).unwrap();
+        used(&file, SystemTime::now() - Duration::from_secs(age));
         blobs.push(blob.sha256);
     }
     store.local_file(&blobs[0]).await.expect("it is used again");
     let third = store.write_blob("2345678901".into()).await.unwrap().sha256;
     store.local_file(&third).await.unwrap();
-    let mut left = [blobs[0].to_string(), third.to_string()];
-    left.sort();
-    assert_eq!(files(&cache), left);
+    assert_eq!(files(&cache), sorted([blobs[0], third]));
     let fourth = store.write_blob("3456789012".into()).await.unwrap().sha256;
     store.local_file(&fourth).await.unwrap();
     assert_eq!(files(&cache).len(), 3, "what was asked for a moment ago stays");
+}
+
+#[tokio::test]
+async fn what_somebody_holds_stays_though_there_is_no_room() {
+    let (cache, _objects, store) = bucket(15);
+    let (mut blobs, mut held) = (Vec::new(), Vec::new());
+    for content in ["0123456789", "1234567890", "2345678901"] {
+        let blob = store.write_blob(content.into()).await.unwrap();
+        let file = store.local_file(&blob.sha256).await.unwrap();
+        used(&file, SystemTime::now() - Duration::from_secs(300));
+        blobs.push(blob.sha256);
+        held.push(file);
+    }
+    assert_eq!(files(&cache).len(), 3, "all are needed at once");
+    held.truncate(1);
+    let fourth = store.write_blob("3456789012".into()).await.unwrap().sha256;
+    store.local_file(&fourth).await.unwrap();
+    assert_eq!(files(&cache), sorted([blobs[0], fourth]));
+    assert_eq!(fs::read(held[0].path()).unwrap(), b"0123456789");
+}
+
+#[tokio::test]
+async fn a_time_of_the_future_does_not_keep_a_file() {
+    let (cache, _objects, store) = bucket(25);
+    let future = SystemTime::now() + Duration::from_secs(3600);
+    let mut blobs = Vec::new();
+    for (content, at) in [("0123456789", SystemTime::now() - Duration::from_secs(300)), ("1234567890", future)] {
+        let blob = store.write_blob(content.into()).await.unwrap();
+        used(&store.local_file(&blob.sha256).await.unwrap(), at);
+        blobs.push(blob.sha256);
+    }
+    let third = store.write_blob("2345678901".into()).await.unwrap().sha256;
+    let file = store.local_file(&third).await.unwrap();
+    assert_eq!(files(&cache), sorted([blobs[0], third]), "a clock has gone back since the second was used");
+    used(&file, future);
+    let file = store.local_file(&third).await.unwrap();
+    assert!(fs::metadata(file).unwrap().modified().unwrap() < future, "it is used now");
 }

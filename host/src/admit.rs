@@ -20,6 +20,8 @@ pub struct Admit {
     streams: Arc<Semaphore>,
     /// Apart from those, as who follows a log does so for hours.
     followers: Arc<Semaphore>,
+    /// Whole bundles, each of which has some MiB in memory while it comes.
+    bundles: Arc<Semaphore>,
     max_held: usize,
     /// Requests that may be there for one function beside those inside it: a quarter of all, so that a stuck function, or
     /// one whose callers send slowly, leaves room for others.
@@ -60,6 +62,9 @@ pub struct Permit {
     _held: Held,
 }
 
+/// Of 8 MiB each at most, until a part is written.
+const MAX_BUNDLES: usize = 64;
+
 /// Why a request was not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AdmitError {
@@ -69,6 +74,10 @@ pub enum AdmitError {
     StreamsFull,
     #[error("as many logs are followed as may be at once (a sixteenth of limits.held_requests); try again later")]
     FollowersFull,
+    #[error(
+        "as many bundles are on their way to the host as may be at once (a sixteenth of limits.held_requests, and at most {MAX_BUNDLES}); try again later"
+    )]
+    BundlesFull,
     #[error(
         "there is no room for another request in this function (limits.concurrency inside, a quarter of limits.held_requests waiting); try again later"
     )]
@@ -81,9 +90,10 @@ impl Admit {
         let held_requests = held_requests.min(Semaphore::MAX_PERMITS);
         let max_outside = held_requests.div_ceil(4);
         let places = |count| Arc::new(Semaphore::new(count));
-        let (host, streams, followers) = (held_requests, max_outside, held_requests.div_ceil(16));
-        let (host, streams, followers) = (places(host), places(streams), places(followers));
-        Self { host, streams, followers, max_held: held_requests, max_outside, gates: DashMap::new() }
+        let sixteenth = held_requests.div_ceil(16);
+        let (host, streams) = (places(held_requests), places(max_outside));
+        let (followers, bundles) = (places(sixteenth), places(sixteenth.min(MAX_BUNDLES)));
+        Self { host, streams, followers, bundles, max_held: held_requests, max_outside, gates: DashMap::new() }
     }
 
     /// Lets a request into the host whose function is in its body.
@@ -100,6 +110,12 @@ impl Admit {
     pub fn follow(&self) -> Result<Stream, AdmitError> {
         let place = Arc::clone(&self.followers).try_acquire_owned();
         Ok(Stream { _streams: place.map_err(|_| AdmitError::FollowersFull)? })
+    }
+
+    /// Lets a client send a whole bundle, however many streams are open.
+    pub fn bundle(&self) -> Result<Stream, AdmitError> {
+        let place = Arc::clone(&self.bundles).try_acquire_owned();
+        Ok(Stream { _streams: place.map_err(|_| AdmitError::BundlesFull)? })
     }
 
     /// The way into a version, whose function may serve `concurrency` requests at once.

@@ -146,9 +146,9 @@ pub fn of_protocol(error: &ProtocolError) -> Fault {
 pub fn of_invoke(error: &InvokeError) -> Fault {
     match error {
         InvokeError::Unknown(error) => of_catalog(error),
-        InvokeError::NotAdmitted(AdmitError::HostFull | AdmitError::StreamsFull | AdmitError::FollowersFull) => {
-            OVERLOADED
-        }
+        InvokeError::NotAdmitted(
+            AdmitError::HostFull | AdmitError::StreamsFull | AdmitError::FollowersFull | AdmitError::BundlesFull,
+        ) => OVERLOADED,
         InvokeError::NotAdmitted(AdmitError::FunctionFull) => fault(Kind::Busy, "too_many_requests"),
         InvokeError::Wake { source, .. } => of_wake(source),
         InvokeError::Deadline(_) => DEADLINE,

@@ -147,7 +147,7 @@ pub(crate) async fn deploy(host: &Arc<Host>, mut request: Request<Incoming>) -> 
         deploy::deploy_manifest(host, &manifest, alias, note).await?
     } else {
         // It may take long, and a part of it is in memory meanwhile.
-        let place = host.admit.open_stream().map_err(InvokeError::from);
+        let place = host.admit.bundle().map_err(InvokeError::from);
         let _place = body::refused(&mut request, place).await?;
         let mut bundle = request.into_body();
         match deploy::deploy(host, &mut bundle, alias, note).await {

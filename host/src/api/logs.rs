@@ -70,7 +70,9 @@ pub(crate) async fn read<B>(host: &Arc<Host>, name: &str, request: &Request<B>) 
     let mut unknown = None;
     if let Some(said) = &wanted.version {
         let version = version_of(&function, said)?.to_owned();
-        unknown = (!function.versions.contains_key(version.as_str())).then(|| CatalogError::UnknownVersion {
+        // Whether there is any line of it shows where all are asked for.
+        let shows = wanted.since.is_none() && wanted.limit != Some(0);
+        unknown = (shows && !function.versions.contains_key(version.as_str())).then(|| CatalogError::UnknownVersion {
             function: function.name().clone(),
             version: version.clone(),
             existing: function.versions.keys().cloned().collect(),

@@ -183,7 +183,8 @@ pub(super) fn load(library: &Library, source: &Source, options: &Options) -> Res
     let invalid = |reason: String| NnError::InvalidModel { model: options.model.clone(), reason };
     let reason = |error: ort::Error| library.without_folder(&without_paths(&error.to_string(), source));
     let builder = builder(library, options).map_err(|error| invalid(error.to_string()))?;
-    let file_bytes = size_bytes(source).map_err(invalid)?;
+    // What is not there any more may have been damaged, which says it better.
+    let file_bytes = size_bytes(source).map_err(|reason| invalid(source.check().err().unwrap_or(reason)))?;
     if let Some(loaded) = from_shelf(library, &builder, file_bytes, options) {
         return loaded.map_err(invalid);
     }

@@ -28,6 +28,9 @@ pub(super) enum Verdict {
 /// The chance that a version goes back which does as well as it should.
 const CHANCE: f64 = 1e-3;
 
+/// Nor do fewer that were abandoned: one caller that has lost patience may ask several times.
+const FEWEST_ABANDONED: u64 = 10;
+
 /// Below this chance it is not taken for one that does well either, where half of all that do would be above the others.
 const SUSPICIOUS: f64 = 0.05;
 
@@ -54,7 +57,8 @@ pub(super) fn judge(new: &Served, others: &Served, plan: &Plan) -> Verdict {
     }
     let (asked, asked_of_others) = (requests + new.abandoned, others.answered + others.failed + others.abandoned);
     let usual = share(others.abandoned + 1, asked_of_others + 2).max(limit);
-    if asked_of_others >= plan.min_requests && new.abandoned >= FEWEST && share(new.abandoned, asked) > usual {
+    let is_known = asked.min(asked_of_others) >= plan.min_requests;
+    if is_known && new.abandoned >= FEWEST_ABANDONED && share(new.abandoned, asked) > usual {
         let tail = tail(new.abandoned, asked, usual);
         if tail < CHANCE {
             return Verdict::Back(format!(

@@ -23,7 +23,7 @@ const READS: usize = 8;
 const PACE: Duration = Duration::from_millis(10);
 
 /// What is staged and was not written to for so long is nobody's.
-const ABANDONED: Duration = Duration::from_secs(600);
+const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 
 /// What a collection came to.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

@@ -70,8 +70,10 @@ impl Folder {
         if is_same(file, &copy) {
             fs::remove_file(copy)?;
         }
-        // As something staged, it is swept if the process ends here. Those that are written are numbered from one.
-        let aside = self.root().join(format!("{}#0", blob_path(digest)));
+        self.checked.remove(digest);
+        // As something staged, it is swept if the process ends here. Those that are written are numbered from one, and others may be at
+        // this too.
+        let aside = self.root().join(format!("{}#{}", blob_path(digest), rand::random::<u64>()));
         fs::rename(path, &aside)?;
         // Somebody may have brought a good one meanwhile.
         if is_same(file, &aside) { fs::remove_file(&aside) } else { fs::rename(&aside, path) }

@@ -3,7 +3,7 @@
 //! Objects are staged as `NAME#N` beside their final name and then moved there. A process that is killed leaves the
 //! staged file, which no listing shows and no name reaches, but which takes up space. A [`Folder`] holds a shared lock on
 //! the folder's `lock` file for as long as it lives; only who is alone may sweep all, and others what nobody can be writing any
-//! more. That file also tells the folder from another one that has come into its place.
+//! more.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -24,8 +24,10 @@ use crate::stamp::Stamp;
 #[derive(Debug)]
 pub struct Folder {
     root: PathBuf,
+    /// The folder itself, which may not be what is there by its name any more.
+    dir: File,
     /// Open, and thereby locked, until the folder is dropped or the process ends in whatever way.
-    lock: File,
+    _lock: File,
     /// The files of blobs that were hashed and found right.
     pub(super) checked: DashMap<Digest, Stamp>,
 }
@@ -42,6 +44,7 @@ impl Folder {
         make(&path.join("functions"))?;
         make(&path.join("trash").join("sha256"))?;
         let root = path.canonicalize()?;
+        let dir = File::open(&root)?;
         let lock = File::options().create(true).truncate(false).write(true).open(root.join("lock"))?;
         match lock.try_lock() {
             Ok(()) => sweep(&root, None),
@@ -53,7 +56,7 @@ impl Folder {
         match lock.lock_shared() {
             // Without locks, nobody sweeps when the folder is opened.
             Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(error),
-            _ => Ok(Self { root, lock, checked: DashMap::new() }),
+            _ => Ok(Self { root, dir, _lock: lock, checked: DashMap::new() }),
         }
     }
 
@@ -65,7 +68,7 @@ impl Folder {
     /// An error, told by [`is_gone`], unless the folder is still the one that was opened. Looked at on a thread that may block.
     pub(super) async fn check(self: &Arc<Self>) -> Result<(), Error> {
         let folder = Arc::clone(self);
-        match tokio::task::spawn_blocking(move || is_same(&folder.lock, &folder.root.join("lock"))).await? {
+        match tokio::task::spawn_blocking(move || is_same(&folder.dir, &folder.root)).await? {
             true => Ok(()),
             false => Err(Error::Generic { store: "LocalFileSystem", source: Gone.into() }),
         }
@@ -73,7 +76,7 @@ impl Folder {
 
     /// Removes what was staged and not written to since a moment, whoever else uses the folder.
     pub(super) fn sweep_old(&self, before: SystemTime) {
-        if is_same(&self.lock, &self.root.join("lock")) {
+        if is_same(&self.dir, &self.root) {
             sweep(&self.root, Some(before));
         }
     }

@@ -102,16 +102,21 @@ impl Store {
         }
         // A bucket may say that it copies before it has.
         let is_whole = self.find(&to).await?.is_some_and(|copy| copy.size == blob.size);
+        if let Some(folder) = self.folder() {
+            folder.checked.remove(&blob.sha256);
+        }
         Ok(is_whole && self.remove(&from).await?)
     }
 
-    /// Deletes for good what came into the trash before a moment. False if it is not there, came again, or is in its place too.
+    /// Deletes for good what came into the trash before a moment. False if it is not there, came again, or has been in its place
+    /// since as well.
     pub(in super::super) async fn purge(&self, digest: &Digest, before: DateTime<Utc>) -> Result<bool, StoreError> {
         let path = trash_path(digest);
         // Asked before the age here is: another collector may be about to make this copy young and to take the blob away from there,
         // and then this is the last. Whoever has taken it away already has made this copy young before that. What comes there after
-        // this look is new, so no collector takes it away soon.
-        if self.size(digest).await?.is_some() {
+        // this look is new, so no collector takes it away soon; and none takes what has come there lately, as they are done before it is
+        // old.
+        if self.find(&blob_path(digest)).await?.is_some_and(|found| found.last_modified < before) {
             return Ok(false);
         }
         match self.find(&path).await? {

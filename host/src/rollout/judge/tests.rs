@@ -63,8 +63,10 @@ fn callers_that_go_count_where_the_others_have_stayed() {
     let went = verdict((20, 381), (991, 0));
     let why = "381 of 401 callers went before their answer had come, and 0 of the others' 991";
     assert_eq!(went, Verdict::Back(why.into()));
-    assert!(matches!(verdict((0, 3), (100, 0)), Verdict::Back(_)), "it answers nobody");
-    assert_eq!(verdict((100, 4), (1000, 10)), Verdict::Wait, "it may be chance");
+    assert!(matches!(verdict((0, 20), (100, 0)), Verdict::Back(_)), "it answers nobody");
+    assert_eq!(verdict((0, 10), (100, 0)), Verdict::Wait, "of those it has, none is answered");
+    assert_eq!(verdict((20, 9), (1000, 0)), Verdict::Go, "one who has lost patience");
+    assert_eq!(verdict((180, 20), (1000, 60)), Verdict::Wait, "it may be chance");
     assert_eq!(verdict((80, 20), (800, 190)), Verdict::Go, "they always do");
     assert_eq!(verdict((80, 20), (10, 0)), Verdict::Go, "nobody knows what is usual");
 }

@@ -45,9 +45,16 @@ pub struct Arrived {
     _host: OwnedSemaphorePermit,
 }
 
-/// Leave to keep a stream of requests open, each of which [arrives](Admit::arrive) by itself. Ends when it is dropped.
+/// Leave to keep something open that may last: a stream of requests, each of which [arrives](Admit::arrive) by itself, an upload, a
+/// download, a log. Ends when it is dropped.
 pub struct Stream {
-    _streams: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Stream {
+    fn among(places: &Arc<Semaphore>, full: AdmitError) -> Result<Self, AdmitError> {
+        Ok(Self { _place: Arc::clone(places).try_acquire_owned().map_err(|_| full)? })
+    }
 }
 
 /// Leave to be in the host: to read the request's body, then to go inside. Ends when it is dropped.
@@ -103,19 +110,17 @@ impl Admit {
 
     /// Lets a client open a stream of requests: a quarter of as many as there may be requests.
     pub fn open_stream(&self) -> Result<Stream, AdmitError> {
-        Ok(Stream { _streams: Arc::clone(&self.streams).try_acquire_owned().map_err(|_| AdmitError::StreamsFull)? })
+        Stream::among(&self.streams, AdmitError::StreamsFull)
     }
 
     /// Lets a client follow a log: a sixteenth of as many as there may be requests.
     pub fn follow(&self) -> Result<Stream, AdmitError> {
-        let place = Arc::clone(&self.followers).try_acquire_owned();
-        Ok(Stream { _streams: place.map_err(|_| AdmitError::FollowersFull)? })
+        Stream::among(&self.followers, AdmitError::FollowersFull)
     }
 
-    /// Lets a client send a whole bundle, however many streams are open.
+    /// Lets a client send a whole bundle, however many streams are open: a sixteenth of as many as there may be requests, and 64 at most.
     pub fn bundle(&self) -> Result<Stream, AdmitError> {
-        let place = Arc::clone(&self.bundles).try_acquire_owned();
-        Ok(Stream { _streams: place.map_err(|_| AdmitError::BundlesFull)? })
+        Stream::among(&self.bundles, AdmitError::BundlesFull)
     }
 
     /// The way into a version, whose function may serve `concurrency` requests at once.

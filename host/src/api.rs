@@ -1,5 +1,6 @@
 //! Management: what is deployed, and how it is doing. The CLI's only door.
 
+mod alias;
 pub mod blobs;
 pub mod bundle;
 mod directions;

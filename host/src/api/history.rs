@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
+use super::alias::version_of;
 use super::directions::{ShadowBody, shadows};
 use super::functions::{Weights, weights};
 use super::query::Query;
@@ -20,9 +21,8 @@ use crate::http::openapi::refusals::Past as Refusals;
 use crate::http::openapi::tags;
 use crate::http::respond::{self, HttpError};
 use crate::invoke::InvokeError;
-use crate::registry::catalog::{Function, Past, Side};
+use crate::registry::catalog::{Past, Side};
 use crate::registry::diff::{Difference, differences};
-use crate::registry::name::VersionName;
 use crate::registry::revision::Action;
 use crate::registry::timestamp::Timestamp;
 
@@ -183,20 +183,6 @@ fn pointed_at(host: &Host, function: &str, side: Side) -> Result<Side, HttpError
             Ok(Side::Version(version_of(&function, &name)?.to_owned()))
         }
         Side::Revision(number) => Ok(Side::Revision(number)),
-    }
-}
-
-/// The version that an alias alone points at; what is no alias is a version's name, whether there is one or not.
-pub(super) fn version_of<'n>(function: &'n Function, name: &'n str) -> Result<&'n str, HttpError> {
-    let Some(weights) = function.revision.aliases.get(name) else { return Ok(name) };
-    let versions: Vec<&str> = weights.keys().map(VersionName::as_str).collect();
-    match *versions.as_slice() {
-        [version] => Ok(version),
-        _ => Err(HttpError::BadRequest(format!(
-            "'{name}' is an alias of function '{}' and shares requests among versions {}: name one of them",
-            function.name(),
-            versions.join(", ")
-        ))),
     }
 }
 

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use utoipa::IntoParams;
 
-use super::history::version_of;
+use super::alias::version_of;
 use super::query::Query;
 use crate::host::Host;
 use crate::http::body::{Body, BoxError};

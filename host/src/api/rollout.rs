@@ -7,8 +7,9 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::alias::alias_name;
 use super::query::{NOTE, Query, note};
-use super::traffic::{TrafficBody, alias_name, change};
+use super::traffic::{TrafficBody, change};
 use crate::host::Host;
 use crate::http::body::Body;
 use crate::http::openapi::parameters::{Alias, Note as NoteQuery};

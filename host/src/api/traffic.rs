@@ -7,6 +7,7 @@ use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::alias::alias_name;
 use super::directions::Directions;
 use super::functions::to_the_end;
 use super::once::Once;
@@ -19,7 +20,6 @@ use crate::http::openapi::tags;
 use crate::http::respond::{self, HttpError};
 use crate::http::small;
 use crate::registry::catalog::{CatalogError, Published};
-use crate::registry::name::AliasName;
 use crate::registry::revision::Shadowing;
 
 /// Where an alias is to send requests.
@@ -193,8 +193,4 @@ where
         Ok(respond::json(StatusCode::OK, &TrafficBody { function: &name, revision, directions, changed }))
     })
     .await
-}
-
-pub(super) fn alias_name(text: &str) -> Result<AliasName, HttpError> {
-    text.parse().map_err(|error| HttpError::BadRequest(format!("{error}")))
 }

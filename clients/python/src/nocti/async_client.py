@@ -22,17 +22,7 @@ T = TypeVar("T")
 class AsyncClient:
     """A client of one host, for asyncio. It asks many things at once, and keeps its connections open until it is closed.
 
-    `server` is the host's address; by default the environment's NOCTI_SERVER, then http://127.0.0.1:8000. `timeout` is how many
-    seconds each step may take (getting one of the client's 100 connections, connecting, sending, waiting for more of an answer),
-    None for any time; that of a call is in its place. With `retries`, a host that is full is asked again so many times, each
-    time after as long as it says. `http` is an httpx client of yours, for certificates, proxies, headers and its own timeouts;
-    closing it stays your business.
-
-    `predict`, `explain`, `call`, `metadata` and `ready` take a function as NAME, NAME@VERSION or NAME@ALIAS; `version` says the
-    same beside it, and without one the `live` alias decides. `download`, `label`, `delete` and `logs` take versions so, but no
-    aliases. All else is about a whole function, and takes its NAME.
-
-    What fails is a `NoctiError`, what cannot be sent a TypeError or a ValueError, a call after `close` a RuntimeError.
+    Its arguments, how methods name functions, and what they raise are as in `Client`, but that `http` is an AsyncClient.
     """
 
     def __init__(
